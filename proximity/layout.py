@@ -1,0 +1,95 @@
+"""Which places are there, and how is presence in each of them judged?
+
+Joins the fences of the index with the places of the site. Pure; follows edits of the index by its
+version, so that an answer is never older than the fences.
+"""
+
+from __future__ import annotations
+
+from geofences import Fence, FenceIndex
+from proximity.presence import EXIT_AFTER_S, SILENT_AFTER_S, UNHEARD_AFTER_S, Rules
+from proximity.registry import Site
+from proximity.tracking import MIN_CONFIDENCE
+
+# A chain of parents longer than this is a mistake (or a loop), not a venue.
+DEEPEST = 16
+
+
+class Layout:
+    """The fences and the site together: rules and parents of places, kept until a fence changes."""
+
+    def __init__(self, index: FenceIndex, site: Site | None = None) -> None:
+        self.index = index
+        self.site = Site() if site is None else site
+        self._version = index.version
+        self._rules: dict[str, Rules] = {}
+        self._depths: dict[str, int] = {}
+
+    def changed(self) -> tuple[str, ...] | None:
+        """Give the fence ids put or removed since the last call; None where that is unknown."""
+        if self.index.version == self._version:
+            return ()
+        changes = self.index.changes(self._version)
+        self._version = self.index.version
+        self._rules.clear()
+        self._depths.clear()
+        return changes
+
+    def known(self, place: str) -> bool:
+        """Whether a place exists: drawn by a fence, or named by the site."""
+        if place in self.index or place in self.site.places:
+            return True
+        return any(gateway.place == place for gateway in self.site.gateways.values()) or any(
+            beacon.place == place for beacon in self.site.beacons
+        )
+
+    def fence(self, place: str) -> Fence | None:
+        """Give the fence that draws a place; None for a zone."""
+        return self.index.get(place)
+
+    def rules(self, place: str) -> Rules:
+        """Give how presence in a place is judged: the site's word, else the fence's, else usual."""
+        rules = self._rules.get(place)
+        if rules is None:
+            rules = self._rules[place] = self._make(place)
+        return rules
+
+    def depth(self, place: str) -> int:
+        """Count the known parents above a place."""
+        depth = self._depths.get(place)
+        if depth is None:
+            depth, above = 0, self.rules(place).parent
+            while above is not None and depth < DEEPEST:
+                depth, above = depth + 1, self.rules(above).parent
+            self._depths[place] = depth
+        return depth
+
+    def _make(self, place: str) -> Rules:
+        fence, zone = self.index.get(place), self.site.places.get(place)
+        exit_after_s = zone.exit_after_s if zone is not None else None
+        if exit_after_s is None and fence is not None:
+            exit_after_s = fence.exit_after_s
+        parent = zone.parent if zone is not None else None
+        if parent is None and fence is not None:
+            parent = fence.venue
+        if parent == place or (parent is not None and not self.known(parent)):
+            parent = None
+        dwell_s = {*(zone.dwell_s if zone is not None else ())}
+        if fence is None:
+            return Rules(
+                exit_after_s=EXIT_AFTER_S if exit_after_s is None else exit_after_s,
+                unheard_after_s=UNHEARD_AFTER_S if exit_after_s is None else exit_after_s,
+                dwell_s=tuple(sorted(dwell_s)),
+                parent=parent,
+            )
+        silent, sure = fence.silent_after_s, fence.min_confidence
+        return Rules(
+            exit_after_s=EXIT_AFTER_S if exit_after_s is None else exit_after_s,
+            unheard_after_s=UNHEARD_AFTER_S if exit_after_s is None else exit_after_s,
+            silent_after_s=SILENT_AFTER_S if silent is None else silent,
+            min_confidence=MIN_CONFIDENCE if sure is None else sure,
+            dwell_s=tuple(sorted(dwell_s | set(fence.dwell_s))),
+            valid_from=Rules().valid_from if fence.valid_from is None else fence.valid_from,
+            valid_until=Rules().valid_until if fence.valid_until is None else fence.valid_until,
+            parent=parent,
+        )

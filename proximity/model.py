@@ -1,0 +1,395 @@
+"""The values that flow through the engine, one type at each step.
+
+Values only: frozen, units in their names, no clock, no I/O. ``to_record`` writes a value as the
+JSON object that files and HTTP carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from beacon_gateway.model import Beacon, Sighting, check_id, normalise_times, parse_time
+
+if TYPE_CHECKING:
+    Time = float
+else:
+    # On the wire a time is RFC 3339 text or Unix seconds; in memory always Unix seconds.
+    Time = float | str
+
+__all__ = [
+    "Beacon", "Consent", "Decision", "Delivery", "Event", "Fix", "GateResult", "Kind",
+    "Observation", "Person", "ProximityError", "Record", "Sighting", "Transition", "Trigger",
+    "digest", "format_time", "parse_time",
+]  # fmt: skip
+
+Kind = Literal["enter", "dwell", "exit", "pass", "corrected"]
+Says = Literal["inside", "outside", "nothing"]
+Source = Literal["fix", "sighting"]
+
+
+class ProximityError(Exception):
+    """Something the engine was given cannot be used; ``problems`` lists all of it, a line each."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def format_time(at: float) -> str:
+    """Write Unix seconds as RFC 3339 UTC with milliseconds, as all output does."""
+    millis = round(at * 1000.0)
+    moment = datetime.fromtimestamp(millis // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+
+
+def digest(*parts: object) -> str:
+    """Hash parts to a short id: the same parts give the same id on any machine, for ever.
+
+    128 bits of BLAKE2b in hex; parts are joined with a separator that no id may hold.
+    """
+    text = "\x1f".join("" if part is None else str(part) for part in parts)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Fix(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    tag_field="type",
+    tag="fix",
+):
+    """One location report of a subject.
+
+    ``at`` and ``received_at`` are Unix seconds (RFC 3339 text is accepted), ``lon`` and ``lat``
+    degrees (WGS 84), ``accuracy_m`` the 68 % radius in metres (zero, negative or null: unknown),
+    ``altitude_m`` metres, ``speed_mps`` metres a second, ``course_deg`` degrees from north.
+    Raises ValueError (msgspec.ValidationError when decoded) where a field is out of range.
+    """
+
+    subject: str
+    at: Time
+    lon: float
+    lat: float
+    accuracy_m: float | None = None
+    altitude_m: float | None = None
+    floor: float | None = None
+    speed_mps: float | None = None
+    course_deg: float | None = None
+    motion: str | None = None
+    mock: bool = False
+    id: str | None = None
+    received_at: Time | None = None
+
+    def __post_init__(self) -> None:
+        check_id(self.subject, "subject")
+        normalise_times(self)
+        if not -180.0 <= self.lon <= 180.0:
+            raise ValueError(f"lon {self.lon!r} is outside -180 to 180 degrees")
+        if not -90.0 <= self.lat <= 90.0:
+            raise ValueError(
+                f"lat {self.lat!r} is outside -90 to 90 degrees (are lon and lat swapped?)"
+            )
+        if self.id is not None:
+            check_id(self.id, "id")
+        if self.accuracy_m is not None and not 0.0 < self.accuracy_m < math.inf:
+            msgspec.structs.force_setattr(self, "accuracy_m", None)
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="event"
+):
+    """Something a subject did: ``name`` with flat ``properties``, ``at`` Unix seconds.
+
+    Raises ValueError (msgspec.ValidationError when decoded) where a field is out of range.
+    """
+
+    subject: str
+    at: Time
+    name: str
+    id: str | None = None
+    properties: dict[str, str | float | bool | None] = {}
+    received_at: Time | None = None
+
+    def __post_init__(self) -> None:
+        check_id(self.subject, "subject")
+        check_id(self.name, "name")
+        normalise_times(self)
+        if self.id is not None:
+            check_id(self.id, "id")
+
+
+Record = Fix | Sighting | Event
+
+
+class Observation(msgspec.Struct, frozen=True, gc=False):
+    """What one record says of one place: the joint of both feeds.
+
+    ``strength`` is 0..1, how surely; ``because`` the evidence in metres or decibels, which only
+    ``tracking`` and ``registry`` understand. ``nothing`` is no information, not one half.
+    """
+
+    subject: str
+    place: str
+    at: float
+    source: Source
+    says: Says
+    strength: float
+    because: dict[str, Any]
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of presence, as ``transitions.jsonl`` carries it (contract 6).
+
+    ``at`` is when it happened, ``decided_at`` when the engine was sure; ``enter_at`` and
+    ``exit_at`` belong to ``corrected`` alone (both None: the visit never was). All Unix seconds.
+    """
+
+    kind: Kind
+    subject: str
+    place: str
+    visit: str
+    at: float | None
+    decided_at: float
+    because: dict[str, Any] = {}
+    reason: str | None = None
+    dwell_s: float | None = None
+    late: bool = False
+    enter_at: float | None = None
+    exit_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """A deterministic id: the same change found again, after a crash, has the same one."""
+        return digest(
+            self.kind, self.visit, self.dwell_s, self.reason, self.late,
+            self.at, self.decided_at, self.enter_at, self.exit_at,
+        )  # fmt: skip
+
+    def to_record(self) -> dict[str, Any]:
+        """Give the JSON object of contract 6, keys in its order, times as RFC 3339 text."""
+        because = dict(self.because)
+        if "evidence_at" in because:
+            because["evidence_at"] = format_time(because["evidence_at"])
+        if self.kind == "corrected":
+            return {
+                "kind": "corrected",
+                "visit": self.visit,
+                "subject": self.subject,
+                "place": self.place,
+                "enter_at": None if self.enter_at is None else format_time(self.enter_at),
+                "exit_at": None if self.exit_at is None else format_time(self.exit_at),
+                "decided_at": format_time(self.decided_at),
+                "because": because,
+            }
+        record: dict[str, Any] = {
+            "kind": self.kind,
+            "subject": self.subject,
+            "place": self.place,
+            "visit": self.visit,
+            "at": None if self.at is None else format_time(self.at),
+            "decided_at": format_time(self.decided_at),
+        }
+        if self.reason is not None:
+            record["reason"] = self.reason
+        if self.dwell_s is not None:
+            record["dwell_s"] = self.dwell_s
+        if self.late:
+            record["late"] = True
+        record["because"] = because
+        return record
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"}):
+    """A person's yes to one purpose on one channel; ``since`` (``from`` on the wire) to ``until``.
+
+    ``channel`` None means any channel; ``since`` None from ever, ``until`` None for ever. Times
+    are Unix seconds (RFC 3339 text is accepted).
+    """
+
+    purpose: str
+    channel: str | None = None
+    since: Time | None = None
+    until: Time | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            value = getattr(self, name)
+            if value is not None:
+                msgspec.structs.force_setattr(self, name, parse_time(value))
+
+    def holds(self, at: float) -> bool:
+        """Whether this consent is in force at Unix second ``at``."""
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whoever carries one or more subjects: consents, time zone and languages (contract 3)."""
+
+    person: str
+    subjects: tuple[str, ...] = ()
+    consents: tuple[Consent, ...] = ()
+    timezone: str | None = None
+    languages: tuple[str, ...] = ()
+    attributes: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        check_id(self.person, "person")
+        for subject in self.subjects:
+            check_id(subject, "subject")
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A transition that a campaign cares about, waiting in the queue for its decision.
+
+    ``at`` is when the transition happened, ``decided_at`` when the engine was sure, ``evidence_at``
+    the time of the newest record behind it (Unix seconds); ``still`` whether that record was known
+    to be motionless. ``id`` is the decision's id (contract 6).
+    """
+
+    id: str
+    campaign: str
+    version: int
+    person: str
+    subject: str
+    place: str
+    visit: str
+    kind: Kind
+    at: float
+    decided_at: float
+    evidence_at: float
+    still: bool = False
+    dwell_s: float | None = None
+    because: dict[str, Any] = {}
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """One gate's verdict on one candidate, with the numbers it judged by."""
+
+    gate: str
+    passed: bool
+    because: dict[str, Any]
+
+
+class Verdict(StrEnum):
+    """What a decision says: send it, wait, or not at all."""
+
+    SEND = "send"
+    DEFER = "defer"
+    SUPPRESS = "suppress"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided for one candidate, and why; a line of ``decisions.jsonl`` (contract 6).
+
+    ``reason`` is the first gate's that failed (None where it is sent); ``until`` Unix seconds, set
+    for a deferral only; ``at`` when it was decided (Unix seconds).
+    """
+
+    id: str
+    decision: Verdict
+    reason: str | None
+    campaign: str
+    version: int
+    subject: str
+    person: str
+    place: str
+    visit: str
+    at: float
+    until: float | None = None
+    variant: str | None = None
+    gates: tuple[GateResult, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """Give the JSON object of contract 6, keys in its order, times as RFC 3339 text."""
+        return {
+            "id": self.id,
+            "decision": str(self.decision),
+            "reason": self.reason,
+            "campaign": self.campaign,
+            "version": self.version,
+            "subject": self.subject,
+            "person": self.person,
+            "place": self.place,
+            "visit": self.visit,
+            "at": format_time(self.at),
+            "until": None if self.until is None else format_time(self.until),
+            "variant": self.variant,
+            "gates": [
+                {"gate": g.gate, "passed": g.passed, "because": g.because} for g in self.gates
+            ],
+        }
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel is handed for one decision: rendered text, link, and until when it is good.
+
+    ``key`` is the same for every attempt and channel of one decision: receivers collapse on it.
+    ``expires_at`` is Unix seconds.
+    """
+
+    key: str
+    campaign: str
+    person: str
+    subject: str
+    place: str
+    purpose: str
+    channel: str
+    text: str
+    language: str
+    link: str | None
+    created_at: float
+    expires_at: float
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to hand an offer to a channel, and what came back.
+
+    ``outcome``: ``accepted`` (handed over), ``retry`` (``next_at`` says when), ``failed`` (for
+    good), ``dead_endpoint``, ``expired`` or ``suppressed`` (withdrawn before it was sent;
+    ``reason`` names the gate). ``at`` and ``next_at`` are Unix seconds.
+    """
+
+    key: str
+    channel: str
+    attempt: int
+    outcome: str
+    at: float
+    campaign: str
+    person: str
+    subject: str
+    place: str
+    reason: str | None = None
+    next_at: float | None = None
+    reply: dict[str, Any] = {}
+    handed: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """A deterministic id of this attempt."""
+        return digest(self.key, self.channel, self.attempt, self.outcome)
+
+    def to_record(self) -> dict[str, Any]:
+        """Give the JSON object of ``deliveries.jsonl``, times as RFC 3339 text."""
+        return {
+            "key": self.key,
+            "channel": self.channel,
+            "attempt": self.attempt,
+            "outcome": self.outcome,
+            "at": format_time(self.at),
+            "campaign": self.campaign,
+            "person": self.person,
+            "subject": self.subject,
+            "place": self.place,
+            "reason": self.reason,
+            "next_at": None if self.next_at is None else format_time(self.next_at),
+            "reply": self.reply,
+            "handed": self.handed,
+        }

@@ -1,0 +1,28 @@
+"""Fixtures that every tier of tests shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Find a set of real data by name; skip where it is absent, fail where CI must have it."""
+    base = Path(os.environ.get("PROXIMITY_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        path = base / name
+        if not path.exists():
+            reason = f"real data {name!r} is not at PROXIMITY_DATA ({base.name})"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find

@@ -1,0 +1,106 @@
+"""New, repeated, too late, or from the future."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beacon_gateway.model import Beacon, Sighting
+from proximity.intake import Intake, fingerprint, sender
+from proximity.model import Event, Fix, Record
+
+
+def fix(at: float, subject: str = "s", **more: Any) -> Fix:
+    return Fix(subject=subject, at=at, lon=2.0, lat=48.0, **more)
+
+
+BEACON = Beacon(format="ibeacon", uuid="f7826da6-4fa2-4e98-8024-bc5b71e0893e", major=1, minor=7)
+
+
+def test_a_record_counts_once() -> None:
+    intake = Intake()
+    assert intake.admit(fix(100.0)) is None
+    assert intake.admit(fix(100.0)) == "duplicate"
+    assert intake.admit(fix(100.0, received_at=150.0)) == "duplicate"
+    assert intake.admit(fix(100.0, accuracy_m=5.0)) is None
+    assert intake.now == 100.0
+
+
+def test_an_id_tells_repeats_whatever_else_differs() -> None:
+    intake = Intake()
+    assert intake.admit(fix(100.0, id="a")) is None
+    assert intake.admit(fix(130.0, id="a")) == "duplicate"
+    assert intake.admit(fix(130.0, subject="t", id="a")) is None
+
+
+def test_the_sender_of_a_sighting_is_its_gateway() -> None:
+    heard = Sighting(beacon=BEACON, at=100.0, rssi_dbm=-60.0, gateway="g", id="1")
+    assert sender(heard) == "g"
+    own = Sighting(beacon=BEACON, at=100.0, rssi_dbm=-60.0, subject="s", id="1")
+    assert sender(own) == "s"
+    assert fingerprint(heard) != fingerprint(own)
+    intake = Intake()
+    assert intake.admit(heard, "carrier") is None
+    assert intake.admit(own) is None
+
+
+def test_all_kinds_of_records_have_fingerprints_of_their_content() -> None:
+    records: list[Record] = [
+        fix(100.0),
+        Sighting(beacon=BEACON, at=100.0, rssi_dbm=-60.0, gateway="g"),
+        Sighting(beacon=BEACON, at=100.0, rssi_dbm=-61.0, gateway="g"),
+        Event(subject="s", at=100.0, name="open"),
+        Event(subject="s", at=100.0, name="open", properties={"a": 1.0}),
+    ]
+    assert len({fingerprint(record) for record in records}) == len(records)
+
+
+def test_a_clock_ahead_of_the_arrival_is_refused() -> None:
+    intake = Intake()
+    assert intake.admit(fix(161.0, received_at=100.0)) == "future"
+    assert intake.admit(fix(160.0, received_at=100.0)) is None
+
+
+def test_late_is_measured_against_the_subject_s_newest() -> None:
+    intake = Intake(late_s=50.0)
+    assert intake.admit(fix(1000.0)) is None
+    assert intake.admit(fix(950.0)) is None
+    assert intake.admit(fix(949.0)) == "late"
+    assert intake.admit(fix(10.0, subject="t")) is None
+
+
+def test_what_could_not_be_kept_may_come_again() -> None:
+    intake = Intake()
+    assert intake.admit(fix(100.0)) is None
+    intake.forget(fix(100.0))
+    assert intake.admit(fix(100.0)) is None
+
+
+def test_fingerprints_are_remembered_for_late_s_and_dropped_later() -> None:
+    intake = Intake(late_s=100.0)
+    for at in range(1000, 2000, 10):
+        assert intake.admit(fix(float(at))) is None
+        assert intake.admit(fix(float(at))) == "duplicate"
+        assert intake.admit(fix(max(1000.0, at - 100.0))) == "duplicate"
+    assert len(intake._newer) + len(intake._older) <= 21
+    assert intake.admit(fix(5000.0)) is None
+    assert len(intake._newer) + len(intake._older) == 1
+
+
+def test_a_subject_can_be_forgotten() -> None:
+    intake = Intake(late_s=10.0)
+    intake.admit(fix(1000.0))
+    intake.forget_subject("s")
+    assert intake.admit(fix(10.0)) is None
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_state_packs_and_unpacks(count: int) -> None:
+    intake = Intake(late_s=30.0)
+    for at in range(count):
+        intake.admit(fix(1000.0 + 20 * at))
+    again = Intake.unpack(intake.pack())
+    assert again.pack() == intake.pack()
+    if count:
+        assert again.admit(fix(1040.0)) == "duplicate"
