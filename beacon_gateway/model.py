@@ -51,8 +51,10 @@ def check_id(value: str, name: str) -> None:
     """Refuse an id that is not text of 1 to 128 characters without control characters."""
     if not 1 <= len(value) <= 128:
         raise ValueError(f"{name} must have 1 to 128 characters")
-    if not value.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in value):
-        raise ValueError(f"{name} must have no control characters")
+    if not value.isprintable() and any(
+        ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in value
+    ):
+        raise ValueError(f"{name} must have no control characters and no half of a surrogate pair")
 
 
 class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,7 +62,7 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Only the fields of its ``format`` are set. ``power_dbm`` is the calibrated level at 1 m in
     dBm, also for Eddystone (whose frames carry the level at 0 m, 41 dB higher); a telemetry
-    frame has none. ``battery_mv`` millivolts, ``temperature_c`` degrees Celsius, ``uptime_s``
+    frame has none. Hex is kept in lower case. ``battery_mv`` millivolts, ``temperature_c`` degrees Celsius, ``uptime_s``
     seconds since the beacon started. Identity never includes the radio address.
     """
 
@@ -80,6 +82,12 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     temperature_c: float | None = None
     count: int | None = None
     uptime_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("uuid", "id1", "namespace", "instance", "eid"):
+            value = getattr(self, name)
+            if value is not None and not value.islower():
+                msgspec.structs.force_setattr(self, name, value.lower())
 
     @property
     def identity(self) -> tuple[str | int | None, ...]:

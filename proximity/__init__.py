@@ -1,10 +1,18 @@
-"""Who is where, and what do we say to them? The engine's public face (contract 8)."""
+"""Who is where, and what do we say to them? The engine's public face (contract 8).
 
-from beacon_gateway.model import Beacon, Sighting
-from proximity.engine import Engine
-from proximity.model import Event, Fix, ProximityError, Transition
-from proximity.registry import Site
-from proximity.sitefile import load_site, parse_site
+A name loads when it is first asked for: a command of a base installation, which lacks numpy and
+GEOS, can then still start and say what to install.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beacon_gateway.model import Beacon, Sighting
+    from proximity.engine import Engine
+    from proximity.model import Event, Fix, ProximityError, Transition
+    from proximity.registry import Site
+    from proximity.sitefile import load_site, parse_site
 
 __all__ = [
     "Beacon",
@@ -18,3 +26,20 @@ __all__ = [
     "load_site",
     "parse_site",
 ]
+
+_HOMES = {
+    "beacon_gateway.model": ("Beacon", "Sighting"),
+    "proximity.engine": ("Engine",),
+    "proximity.model": ("Event", "Fix", "ProximityError", "Transition"),
+    "proximity.registry": ("Site",),
+    "proximity.sitefile": ("load_site", "parse_site"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        for module, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(module), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,10 +74,11 @@ class Subject(msgspec.Struct, array_like=True):
             self.received = moment.now
             self._keep(late_s)
             self.history.append(record)
-            out = apply(self.standing, record, moment, decide)
-            for change in out:
-                self._note(change)
-            return out
+            # In a backlog timers come due between records that arrive at one instant.
+            out = self._ring_until(record.at, moment, decide) if self.standing.presences else []
+            found = apply(self.standing, record, moment, decide)
+            self.note(found)
+            return out + found if out else found
         return self._judge_again(record, moment, decide, late=late)
 
     def fire(self, moment: Moment) -> list[Transition]:
@@ -85,8 +86,7 @@ class Subject(msgspec.Struct, array_like=True):
         due = first_due(self.standing, moment.layout)
         assert due is not None
         out = fire(self.standing, due, moment)
-        for change in out:
-            self._note(change)
+        self.note(out)
         return out
 
     def due_at(self, layout: Layout) -> float | None:
@@ -113,7 +113,7 @@ class Subject(msgspec.Struct, array_like=True):
             self._note(change)
 
     def _comes_last(self, record: Fix | Sighting) -> bool:
-        return not self.history or _order(self.history[-1]) < _order(record)
+        return not self.history or order(self.history[-1]) < order(record)
 
     def _keep(self, late_s: float) -> None:
         """Keep a standing now and then, and drop what no late record can reach any more."""
@@ -143,11 +143,10 @@ class Subject(msgspec.Struct, array_like=True):
             if change.kind == "pass":
                 visit.passed, visit.exit_at = True, change.because["exit_at"]
             self.log[visit.id] = visit
-        elif change.visit in self.log:
-            if change.kind == "exit":
-                self.log[change.visit].exit_at = change.at
-            elif change.kind == "dwell":
-                self.log[change.visit].dwelt += 1
+        elif change.kind == "exit":
+            self.log[change.visit].exit_at = change.at
+        else:
+            self.log[change.visit].dwelt += 1
 
     def _judge_again(
         self, record: Fix | Sighting, moment: Moment, decide: Decide, *, late: bool
@@ -189,8 +188,8 @@ class Subject(msgspec.Struct, array_like=True):
     def _insert(self, record: Fix | Sighting) -> None:
         low = bisect_left(self.history, record.at, key=_at)
         high = bisect_right(self.history, record.at, key=_at)
-        own = _order(record)
-        while low < high and _order(self.history[low]) < own:
+        own = order(record)
+        while low < high and order(self.history[low]) < own:
             low += 1
         self.history.insert(low, record)
 
@@ -229,7 +228,7 @@ class Subject(msgspec.Struct, array_like=True):
                 presence.visit = names.get(presence.visit, presence.visit)
 
 
-def _order(record: Fix | Sighting) -> tuple[float, bytes]:
+def order(record: Fix | Sighting) -> tuple[float, bytes]:
     """Order records of one instant by their content, whichever came first."""
     return record.at, _encode(msgspec.structs.replace(record, received_at=None))
 

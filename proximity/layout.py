@@ -37,11 +37,7 @@ class Layout:
 
     def known(self, place: str) -> bool:
         """Whether a place exists: drawn by a fence, or named by the site."""
-        if place in self.index or place in self.site.places:
-            return True
-        return any(gateway.place == place for gateway in self.site.gateways.values()) or any(
-            beacon.place == place for beacon in self.site.beacons
-        )
+        return place in self.index or place in self.site.named
 
     def fence(self, place: str) -> Fence | None:
         """Give the fence that draws a place; None for a zone."""
@@ -70,7 +66,8 @@ class Layout:
         if exit_after_s is None and fence is not None:
             exit_after_s = fence.exit_after_s
         parent = zone.parent if zone is not None else None
-        if parent is None and fence is not None:
+        if parent is None and fence is not None and not fence.exclude:
+            # Being in an excluded area is being outside its venue.
             parent = fence.venue
         if parent == place or (parent is not None and not self.known(parent)):
             parent = None

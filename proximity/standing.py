@@ -191,31 +191,35 @@ def _see(
 
 def _see_all(
     standing: Standing, seen: dict[str, Observation], moment: Moment, *, still: bool
-) -> list[Transition]:
-    """Take what one record says of several places; being in a place is being in its parent."""
+) -> tuple[list[Transition], set[str]]:
+    """Take what one record says of several places; being in a place is being in its parent.
+
+    Gives what changed, and the parents that a child spoke for.
+    """
     out: list[Transition] = []
     layout = moment.layout
     children: dict[str, Observation] = {}
     waiting = sorted(seen, key=lambda place: (-layout.depth(place), place))
     while waiting:
         place = waiting.pop(0)
-        observation = seen[place]
-        child = children.get(place)
-        if child is not None and (observation.says != "inside" or observation.strength < 1.0):
+        observation, child = seen.get(place), children.get(place)
+        if child is not None and (
+            observation is None or observation.says != "inside" or observation.strength < 1.0
+        ):
             because = {"rule": "child", "child": child.place, "strength": child.strength}
             observation = Observation(
                 child.subject, place, child.at, child.source, "inside", 1.0, because
             )
+        assert observation is not None
         changes, inside = _see(standing, observation, moment, still=still)
         out += changes
         parent = layout.rules(place).parent
-        if inside and parent is not None:
+        if inside and parent is not None and parent not in children:
             children[parent] = observation
             if parent not in seen:
-                seen[parent] = observation
                 waiting.append(parent)
                 waiting.sort(key=lambda place: (-layout.depth(place), place))
-    return out
+    return out, set(children)
 
 
 def robust_fix(standing: Standing, fix: Fix, moment: Moment) -> list[Transition]:
@@ -244,11 +248,19 @@ def robust_fix(standing: Standing, fix: Fix, moment: Moment) -> list[Transition]
                 seen[place] = judge(fix, fence, max([distance_m, *depths]))
             else:
                 seen[place] = judge(fix, fence, distance_m)
-        for place, presence in standing.presences.items():
-            if presence.fixed and place not in seen and place not in index:
-                seen[place] = _childless(standing, fix, place, layout)
     before = set(standing.presences)
-    out = _see_all(standing, seen, moment, still=still) if seen else []
+    out: list[Transition] = []
+    if before or seen:
+        out, spoken_for = _see_all(standing, seen, moment, still=still)
+        undrawn = {
+            place
+            for place, presence in standing.presences.items()
+            if presence.fixed and place not in index
+        }
+        # After their children, the deepest first: a venue that nothing draws follows its shops.
+        for place in sorted(undrawn - spoken_for, key=lambda one: (-layout.depth(one), one)):
+            observation = _childless(standing, fix, place, layout)
+            out += _see(standing, observation, moment, still=still)[0]
     if last is not None and not still:
         out += _passes(standing, last, fix, before, moment)
     return out
@@ -334,7 +346,7 @@ def robust_sighting(
     if standing.ranging is None:
         standing.ranging = Ranging()
     verdicts = standing.ranging.hear(moment.layout.site, sighting, moment.subject, place)
-    return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)
+    return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 
 
 def point_fix(standing: Standing, fix: Fix, moment: Moment) -> list[Transition]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proximity import Engine, Transition
+from proximity.history import order
 from proximity.model import Event, Fix, Record, Sighting
 from tests.street import fix, fold, heard, index, site
 
@@ -48,7 +49,8 @@ def records(span_s: int, least: int = 1, most: int = 60) -> st.SearchStrategy[li
 
 
 def ordered(found: Sequence[Fix | Sighting]) -> list[Fix | Sighting]:
-    return sorted(found, key=lambda record: record.at)
+    """Sort by time; what one subject says of one instant stands in the engine's own order."""
+    return sorted(found, key=order)
 
 
 def run(

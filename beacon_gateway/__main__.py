@@ -1,0 +1,74 @@
+"""The command `beacon-gateway`: what an in-store agent does, as far as a terminal is concerned.
+
+Words go to standard error, what was asked for to standard output; exit status 2 is bad usage or
+input that cannot be read.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from beacon_gateway.adverts import decode_line
+from beacon_gateway.model import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from beacon_gateway.model import Beacon
+
+# The longest advertisement is 1,650 bytes, twice as many hex digits; a longer line is no beacon
+# and is not kept in memory.
+MAX_LINE = 8192
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Hear beacons in a store and tell the engine."""
+
+
+@main.command()
+@click.argument("file", default="-", metavar="[FILE]")
+def decode(file: str) -> None:
+    """Decode advertisements to beacons, a line of JSON for each line.
+
+    A line is the hex of a whole advertising payload, mfr:COMPANY:HEX or svc:UUID16:HEX. The
+    answer is null where it is no beacon. FILE is standard input where it is left out or "-".
+    """
+    out = sys.stdout.buffer
+    live = file == "-"
+    try:
+        for beacon in _beacons(file):
+            out.write(msgspec.json.encode(beacon) + b"\n")
+            if live:
+                out.flush()
+        out.flush()
+    except GatewayError as error:
+        click.echo(error, err=True)
+        sys.exit(2)
+
+
+def _beacons(file: str) -> Iterator[Beacon | None]:
+    """Decode each line of a file; one that is too long is passed over, never held."""
+    try:
+        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as source:
+            while line := source.readline(MAX_LINE):
+                if len(line) < MAX_LINE or line.endswith(b"\n"):
+                    yield decode_line(line.decode("ascii", "replace"))
+                    continue
+                while line and not line.endswith(b"\n"):
+                    line = source.readline(MAX_LINE)
+                yield None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise GatewayError(
+            f"{file}: cannot be read ({reason}): check the name and the rights"
+        ) from None
+
+
+if __name__ == "__main__":
+    main()

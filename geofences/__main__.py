@@ -1,0 +1,205 @@
+"""The command ``geofences``: check fence files, locate points, convert between formats.
+
+What was asked for goes to standard output, words to standard error. Exit status: 0 done, 1 a
+check found faults, 2 bad usage or input that cannot be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import sys
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NoReturn
+
+import click
+
+try:
+    from geofences import convert, geojson, table
+    from geofences.index import FenceIndex
+    from geofences.model import GeofenceError, Problem
+except ModuleNotFoundError as error:  # the base installation is a gateway's, without geometry
+    sys.stderr.write(
+        f"this needs {error.name}, which is not installed: pip install 'proximity-engine[engine]'\n"
+    )
+    sys.exit(2)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+# Points are located so many at a time: enough for the arrays to pay, some megabytes at most.
+BATCH = 50_000
+
+
+def _refuse(*problems: Problem | str) -> NoReturn:
+    for problem in problems:
+        click.echo(str(problem).encode("utf-8", "backslashreplace"), err=True)
+    sys.exit(2)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """Turn what may go wrong with files into a line each, and exit status 2."""
+    try:
+        yield
+    except GeofenceError as error:
+        _refuse(*(problem for problem in error.problems if not problem.advice))
+    except BrokenPipeError:
+        sys.stderr.close()  # who read the output has seen enough
+        sys.exit(0)
+    except OSError as error:
+        _refuse(f"{error.filename or 'file'}: {error.strerror}; name a file that can be used")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Say where a point is: fences from GeoJSON, exact to the boundary point."""
+
+
+def _read(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read(geojson.MAX_BYTES + 1)
+    with Path(path).open("rb") as file:
+        return file.read(geojson.MAX_BYTES + 1)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as a JSON list.")
+def check(files: tuple[str, ...], *, as_json: bool) -> None:
+    """Validate fence files; print a problem a line.
+
+    FILE is GeoJSON, "-" is standard input. The exit status is 1 where there is any fault; advice
+    is marked so and changes nothing.
+    """
+    found: list[Problem] = []
+    fences = 0
+    with _plainly():
+        for path in files:
+            text = _read(path)
+            try:
+                loaded = geojson.loads(text, path, skip_bad=True)
+            except GeofenceError as error:
+                found += error.problems
+            else:
+                found += loaded.problems
+                fences += len(loaded.fences)
+        if as_json:
+            click.echo(json.dumps([asdict(problem) for problem in found], indent=2))
+        else:
+            for problem in found:
+                click.echo(str(problem).encode("utf-8", "backslashreplace"))
+    faults = sum(not problem.advice for problem in found)
+    if not as_json:
+        summary = f"{fences} sound fences in {len(files)} files, {faults} faults"
+        click.echo(f"{summary}, {len(found) - faults} pieces of advice", err=True)
+    sys.exit(1 if faults else 0)
+
+
+def _report(problems: Iterable[Problem]) -> None:
+    """Say on standard error which fences were left out, and why."""
+    for problem in problems:
+        if not problem.advice:
+            click.echo(f"left out: {problem}".encode("utf-8", "backslashreplace"), err=True)
+
+
+@main.command()
+@click.argument("fences", metavar="FENCES")
+@click.argument("points", metavar="POINTS")
+@click.option(
+    "--within",
+    "metres",
+    type=click.FloatRange(0.0, 1e7),
+    metavar="M",
+    help="Pairs whose distance is at most M metres, instead of containment.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave fences with faults out, and say so.")
+@click.option("--out", metavar="FILE", default="-", help="Where to write; else standard output.")
+def locate(fences: str, points: str, metres: float | None, *, skip_bad: bool, out: str) -> None:
+    """Find the fences that hold each point; write CSV id,fence, a row a pair.
+
+    FENCES is GeoJSON; POINTS is CSV with columns lon, lat and perhaps id (else the row's number
+    from 0). Either may be "-". A point on a boundary is inside.
+    """
+    if fences == points == "-":
+        raise click.UsageError("only one of FENCES and POINTS can be standard input")
+    with _plainly():
+        loaded = geojson.loads(_read(fences), fences, skip_bad=skip_bad)
+        _report(loaded.problems)
+        index = FenceIndex(loaded.fences)
+        with _open(points) as source:
+            # Read before OUT is opened: bad input leaves what is there alone.
+            rows = table.points(source, points)
+            first = list(islice(rows, BATCH))
+            with _create(out) as target:
+                writer = csv.writer(target, lineterminator="\n")
+                writer.writerow(["id", "fence"])
+                while first:
+                    writer.writerows(_pairs(index, first, metres))
+                    first = list(islice(rows, BATCH))
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[IO[str]]:
+    if path == "-":
+        sys.stdin.reconfigure(encoding="utf-8-sig", newline="")  # type: ignore[union-attr] # a text stream
+        yield sys.stdin
+        return
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _create(path: str) -> Iterator[IO[str]]:
+    if path == "-":
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr] # the same
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def _pairs(
+    index: FenceIndex, points: list[table.Point], metres: float | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of point and fence id, in the order of the points."""
+    if metres is not None:
+        for point in points:
+            for fence_id, _ in index.within(point.lon, point.lat, metres):
+                yield point.id, fence_id
+        return
+    ids = index.ids
+    which, held_by = index.locate_many([p.lon for p in points], [p.lat for p in points])
+    for number, slot in zip(which.tolist(), held_by.tolist(), strict=True):
+        yield points[number].id, ids[slot]
+
+
+@main.command("convert")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option(
+    "--radius",
+    "radius_m",
+    type=click.FloatRange(0.0, 1e7, min_open=True),
+    metavar="M",
+    help="Radius in metres of points and lines that have none.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave fences with faults out, and say so.")
+def convert_command(source: str, target: str, radius_m: float | None, *, skip_bad: bool) -> None:
+    """Convert fences between GeoJSON, KML, GPKG, Shapefile, FlatGeobuf and CSV of circles.
+
+    The formats follow from the names; "-" is GeoJSON. A CSV has columns for longitude and
+    latitude, under any usual name, and perhaps id, name and radius_m.
+    """
+    with _plainly():
+        loaded = convert.read(source, radius_m=radius_m, skip_bad=skip_bad)
+        _report(loaded.problems)
+        convert.write(loaded.fences, target)
+
+
+if __name__ == "__main__":
+    main(prog_name="geofences")

@@ -1,0 +1,232 @@
+"""From the formats that maps are kept in to GeoJSON fences, and back.
+
+GeoJSON and CSV of circles need nothing more; KML, GPKG, Shapefile and FlatGeobuf are read and
+written through geopandas (extra ``gis``). What comes out is checked as any fence file is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geofences import geojson, properties, table
+from geofences.model import GeofenceError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from geofences.geojson import Loaded
+    from geofences.model import Fence
+
+# Name's ending -> GDAL's driver, for what goes through geopandas.
+DRIVERS = {
+    ".kml": "LIBKML",
+    ".gpkg": "GPKG",
+    ".shp": "ESRI Shapefile",
+    ".fgb": "FlatGeobuf",
+}
+PLAIN = (".geojson", ".json", ".csv")
+# Columns that GDAL's KML driver makes up for every placemark.
+KML_COLUMNS = {
+    "timestamp", "begin", "end", "altitudeMode", "tessellate", "extrude", "visibility",
+    "drawOrder", "icon", "snippet",
+}  # fmt: skip
+# A shapefile's column names end after ten characters.
+SHAPEFILE_NAME = 10
+
+
+def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) -> Loaded:
+    """Read the fences of a file whose name tells its format; ``-`` is GeoJSON on standard input.
+
+    ``radius_m`` is given to points and lines that have none. Raises GeofenceError that lists
+    every problem, OSError where the file cannot be read.
+    """
+    ending = _ending(path)
+    if ending == ".csv":
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            features = table.circles(file, path, radius_m)
+    elif ending in DRIVERS:
+        features = _read_layers(path)
+    else:
+        source = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
+        with source:
+            text: bytes = source.read(geojson.MAX_BYTES + 1)
+        if radius_m is None:
+            return geojson.loads(text, path, skip_bad=skip_bad)
+        # With a radius to give, faults wait until it has been given.
+        features = geojson.features(text, path)
+    if radius_m is not None:
+        for feature in features:
+            _give_radius(feature, radius_m)
+    whole = json.dumps({"type": "FeatureCollection", "features": features})
+    return geojson.loads(whole, path, skip_bad=skip_bad)
+
+
+def write(fences: list[Fence], path: str) -> None:
+    """Write fences in the format that the file's name tells; ``-`` is GeoJSON to standard output.
+
+    Raises GeofenceError where the format cannot hold them, OSError where it cannot be written.
+    """
+    ending = _ending(path)
+    if ending in DRIVERS:
+        _write_layer(fences, path, DRIVERS[ending])
+        return
+    text = _as_csv(fences, path) if ending == ".csv" else geojson.dumps(fences)
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        Path(path).write_text(text, encoding="utf-8", newline="")
+
+
+def _ending(path: str) -> str:
+    if path == "-":
+        return ".geojson"
+    ending = Path(path).suffix.lower()
+    if ending not in DRIVERS and ending not in PLAIN:
+        known = ", ".join((*PLAIN, *DRIVERS))
+        mend = f"name a file that ends in one of {known}"
+        raise GeofenceError(Problem(path, None, "has a format that is not known", "", mend))
+    return ending
+
+
+def _give_radius(feature: Any, radius_m: float) -> None:
+    """Add a radius to a feature of points or lines that has none; what is no feature stays."""
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    given = feature.get("properties") if isinstance(feature, dict) else None
+    row = geojson.SHAPES.get(kind) if isinstance(kind, str) else None
+    if row and row.radius and isinstance(given, dict):
+        given.setdefault("radius_m", radius_m)
+
+
+def _as_csv(fences: list[Fence], path: str) -> str:
+    """Write circles as a table; what is no circle has no row there."""
+    others = [fence for fence in fences if fence.geometry.kind != "Point"]
+    if others:
+        mend = "a CSV holds circles only: choose another format"
+        kind = "is a {}, not a circle"
+        raise GeofenceError(
+            *(Problem(path, each.id, kind.format(each.geometry.kind), "", mend) for each in others)
+        )
+    names = dict.fromkeys(name for fence in fences for name in fence.properties)
+    columns = [name for name in names if name not in {"id", "lon", "lat", "radius_m"}]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["id", "lon", "lat", "radius_m", *columns])
+    for fence in fences:
+        lon, lat = fence.geometry.coords[0, :2].tolist()
+        cells = [_cell(fence.properties.get(name)) for name in columns]
+        writer.writerow([fence.id, repr(lon), repr(lat), _cell(fence.radius_m), *cells])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Write a property as a cell: text and numbers as such, all else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _geopandas(path: str) -> Any:
+    try:
+        import geopandas
+    except ImportError:
+        mend = "pip install 'proximity-engine[gis]'"
+        raise GeofenceError(
+            Problem(path, None, "needs geopandas, which is not installed", "", mend)
+        ) from None
+    return geopandas
+
+
+def _quietly(path: str, what: str, work: Callable[[], Any]) -> Any:
+    """Run what GDAL does; its many kinds of failure become one, its warnings nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return work()
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        mend = "open it in a GIS to see, or choose another format"
+        raise GeofenceError(Problem(path, None, f"{what} ({reason})", "", mend)) from None
+
+
+def _read_layers(path: str) -> list[dict[str, Any]]:
+    """Read every layer of a file as GeoJSON features in WGS 84."""
+    size = Path(path).stat().st_size
+    if size > geojson.MAX_BYTES:
+        mend = f"split it into files below {geojson.MAX_BYTES // 2**20} MB"
+        raise GeofenceError(Problem(path, None, "is too large", "", mend))
+    if path.lower().endswith(".kml") and b"<!" in _without_comments(Path(path).read_bytes()):
+        # A document type may declare entities that swell to gigabytes; no map needs one.
+        mend = "take the <!DOCTYPE> or <!ENTITY> out"
+        raise GeofenceError(Problem(path, None, "declares a document type", "", mend))
+    geopandas = _geopandas(path)
+    import pyogrio
+
+    features: list[dict[str, Any]] = []
+    layers = _quietly(path, "cannot be read", lambda: pyogrio.list_layers(path))
+    for name, kind in layers:
+        if kind is None:  # a table without a map
+            continue
+        frame = _quietly(path, "cannot be read", partial(geopandas.read_file, path, layer=name))
+        if frame.crs is not None:
+            frame = _quietly(path, "has an unknown projection", partial(frame.to_crs, 4326))
+        rows = frame.iterfeatures(na="drop", drop_id=True)
+        features += [_plain(feature, path) for feature in rows]
+    return features
+
+
+def _without_comments(text: bytes) -> bytes:
+    return re.sub(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>", b"", text, flags=re.DOTALL)
+
+
+def _plain(feature: dict[str, Any], path: str) -> dict[str, Any]:
+    """Turn a row of a data frame into a GeoJSON feature of plain values."""
+    kml = path.lower().endswith(".kml")
+    given = {}
+    for column, cell in feature["properties"].items():
+        name = _full_name(column) if path.lower().endswith(".shp") else column
+        if kml and (column in KML_COLUMNS or cell in {"", -1}):
+            continue
+        found = cell.isoformat() if hasattr(cell, "isoformat") else cell
+        found = found.item() if hasattr(found, "item") else found
+        if isinstance(found, float) and not math.isfinite(found):
+            continue
+        given[name] = table.value(name, found) if isinstance(found, str) else found
+    return {"type": "Feature", "properties": given, "geometry": feature["geometry"]}
+
+
+def _full_name(column: str) -> str:
+    """Give a property whose name a shapefile cut short its name again."""
+    if len(column) == SHAPEFILE_NAME:
+        for name in properties.PROPERTIES:
+            if name.startswith(column):
+                return name
+    return column
+
+
+def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
+    geopandas = _geopandas(path)
+    features = []
+    for fence in fences:
+        feature = fence.to_feature()
+        given = {
+            name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value)
+            for name, value in feature["properties"].items()
+            if name.lower() not in {"id", "fid"}
+        }
+        features.append({**feature, "properties": {"id": fence.id, **given}})
+    frame = _quietly(
+        path, "cannot be written", lambda: geopandas.GeoDataFrame.from_features(features, crs=4326)
+    )
+    _quietly(
+        path, "cannot be written", lambda: frame.to_file(path, driver=driver, engine="pyogrio")
+    )

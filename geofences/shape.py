@@ -1,0 +1,332 @@
+"""What does a fence cover? Exact tests of one fence: holds a point, signed distance, a crossing.
+
+A Shape is the union of areas (polygons), discs (points with a radius) and corridors (lines with
+a radius). It is built from a Fence when the index first needs it and forgotten when it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from geofences import geodesy, outline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from geofences.model import Fence, Geometry
+
+    Floats = npt.NDArray[np.float64]
+    Box = tuple[float, float, float, float]
+    Span = tuple[float, float]
+
+# What lies within a micrometre of an edge is on it: rounding of earth-centred coordinates
+# is some 2e-9 m, and nobody measures finer.
+ON_EDGE_M = 1e-6
+# Depth inside a fence that covers the earth: half a meridian of WGS 84, for want of an edge.
+HALF_MERIDIAN_M = 20_003_931.46
+# A way into and out of a rounded fence that is shorter than this is not looked for.
+SHORTEST_CROSSING_M = 0.05
+# A segment is searched in at most this many steps; 4000 km of it then in steps of a kilometre.
+MAX_STEPS = 4000
+
+
+class Disc:
+    """All within ``radius_m`` (geodesic) of a point."""
+
+    def __init__(self, lon: float, lat: float, radius_m: float) -> None:
+        self.lon, self.lat, self.radius_m = lon, lat, radius_m
+        self.weight = 1
+
+    def boxes(self) -> list[Box]:
+        """Return boxes in degrees that hold the disc."""
+        return geodesy.boxes_within(self.lon, self.lat, self.radius_m)
+
+    def distance(self, lon: float, lat: float) -> float:
+        """Return the signed distance of a point from the edge in metres, negative inside."""
+        return geodesy.metres_between(self.lon, self.lat, lon, lat) - self.radius_m
+
+    def holds(self, lon: float, lat: float) -> bool:
+        """Tell whether the point lies in the disc or on its edge."""
+        return self.distance(lon, lat) <= 0.0
+
+    def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
+        """Tell the same of many points."""
+        ours = np.full_like(lons, self.lon), np.full_like(lats, self.lat)
+        return geodesy.many_metres_between(*ours, lons, lats) <= self.radius_m
+
+    def span(self, segment: Floats) -> Span | None:
+        """Return where on the segment it first enters and last leaves, as fractions."""
+        return _search(self.distance, segment)
+
+
+class Corridor:
+    """All within ``radius_m`` (geodesic) of a line."""
+
+    def __init__(self, line: Floats, radius_m: float) -> None:
+        self.radius_m = radius_m
+        self._line = outline.unroll(line)
+        self._edges = geodesy.Edges(np.hstack((self._line[:-1], self._line[1:])))
+        self.weight = self._edges.weight
+
+    def boxes(self) -> list[Box]:
+        """Return boxes in degrees that hold the corridor."""
+        west, south = self._line.min(axis=0).tolist()
+        east, north = self._line.max(axis=0).tolist()
+        below = geodesy.boxes_within(0.0, south, self.radius_m)[0]
+        above = geodesy.boxes_within(0.0, north, self.radius_m)[0]
+        # Degrees of longitude grow with latitude north or south: one of the ends reaches widest.
+        wide = max(below[2], above[2])
+        return geodesy.wrapped(west - wide, below[1], east + wide, above[3])
+
+    def distance(self, lon: float, lat: float) -> float:
+        """Return the signed distance of a point from the edge in metres, negative inside."""
+        return self._edges.distance(lon, lat) - self.radius_m
+
+    def holds(self, lon: float, lat: float) -> bool:
+        """Tell whether the point lies in the corridor or on its edge."""
+        return self.distance(lon, lat) <= 0.0
+
+    def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
+        """Tell the same of many points."""
+        points = zip(lons.tolist(), lats.tolist(), strict=True)
+        return np.fromiter((self.holds(lon, lat) for lon, lat in points), np.bool_, len(lons))
+
+    def span(self, segment: Floats) -> Span | None:
+        """Return where on the segment it first enters and last leaves, as fractions."""
+        return _search(self.distance, segment)
+
+
+class Region:
+    """The areas of a Polygon or MultiPolygon."""
+
+    def __init__(self, polygons: list[list[Floats]]) -> None:
+        self._areas = outline.areas(polygons)
+        self._bounds: list[Box] = []
+        for area in self._areas:
+            west, south, east, north = shapely.bounds(area.face).tolist()
+            self._bounds.append((west, south, east, north))
+            shapely.prepare(area.face)
+            for cut, rim in area.cuts:
+                shapely.prepare(cut)
+                shapely.prepare(rim)
+        self._edges: geodesy.Edges | None = None
+        self.weight = 2 * sum(len(ring.plane) for area in self._areas for ring in area.rings)
+
+    def boxes(self) -> list[Box]:
+        """Return boxes in degrees that hold the region."""
+        wests, souths, easts, norths = zip(*self._bounds, strict=True)
+        if min(wests) + 360.0 < max(easts) or max(easts) > 180.0:
+            found = [box for bounds in self._bounds for box in geodesy.wrapped(*bounds)]
+        else:
+            found = [(min(wests), min(souths), max(easts), max(norths))]
+        # To a pole all longitudes lead.
+        return [(-180.0, s, 180.0, n) if 90.0 in (-s, n) else (w, s, e, n) for w, s, e, n in found]
+
+    def holds(self, lon: float, lat: float) -> bool:
+        """Tell whether the point lies in the region or on its edge."""
+        for area, (west, south, east, north) in zip(self._areas, self._bounds, strict=True):
+            if not south <= lat <= north:
+                continue
+            if abs(lat) == 90.0:  # the region touches the pole, which is one point
+                if not any(_cuts_pole(cut, rim, lat) for cut, rim in area.cuts):
+                    return True
+                continue
+            for turn in outline.TURNS:
+                x = lon + turn
+                if west <= x <= east and shapely.intersects_xy(area.face, x, lat):
+                    if not any(_cut_out(cut, rim, lon, lat) for cut, rim in area.cuts):
+                        return True
+                    break
+        return False
+
+    def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
+        """Tell the same of many points."""
+        inside = np.zeros(len(lons), np.bool_)
+        for area, (west, _, east, _) in zip(self._areas, self._bounds, strict=True):
+            for turn in outline.TURNS:
+                x = lons + turn
+                asked = np.flatnonzero((west <= x) & (x <= east) & ~inside)
+                if len(asked):
+                    inside[asked] = shapely.intersects_xy(area.face, x[asked], lats[asked])
+        special = np.abs(lats) == 90.0
+        if any(area.cuts for area in self._areas):
+            special |= inside
+        for place in np.flatnonzero(special).tolist():
+            inside[place] = self.holds(float(lons[place]), float(lats[place]))
+        return inside
+
+    def distance(self, lon: float, lat: float) -> float:
+        """Return the signed distance of a point from the edge in metres, negative inside."""
+        if self._edges is None:
+            segments = outline.edges(self._areas)
+            self._edges = geodesy.Edges(segments) if len(segments) else None
+        metres = self._edges.distance(lon, lat) if self._edges else HALF_MERIDIAN_M
+        if self.holds(lon, lat):
+            return -metres if metres > ON_EDGE_M else 0.0
+        return max(metres, ON_EDGE_M)
+
+    def span(self, segment: Floats) -> Span | None:
+        """Return where on the segment it first enters and last leaves, as fractions."""
+        found: list[float] = []
+        for area in self._areas:
+            for turn in outline.TURNS:
+                line = shapely.LineString(segment + np.array([turn, 0.0]))
+                common = shapely.intersection(line, area.face)
+                if common.is_empty or not common.length:
+                    continue
+                for cut, _ in area.cuts:
+                    for again in outline.TURNS:
+                        common = shapely.difference(common, outline.turned(cut, again))
+                pieces = [piece for piece in shapely.get_parts(common) if piece.length]
+                ends = [xy for piece in pieces for xy in piece.coords]
+                found.extend(_fraction(xy, line.coords[0], line.coords[1]) for xy in ends)
+        return (min(found), max(found)) if found else None
+
+
+def _cut_out(cut: shapely.Polygon, rim: shapely.MultiLineString, lon: float, lat: float) -> bool:
+    """Tell whether a hole takes the point away: on its face, but not on its rim."""
+    xs = [lon + turn for turn in outline.TURNS]
+    on_face = shapely.intersects_xy(cut, xs, lat)
+    return bool(on_face.any() and not shapely.intersects_xy(rim, xs, lat).any())
+
+
+def _cuts_pole(cut: shapely.Polygon, rim: shapely.MultiLineString, lat: float) -> bool:
+    """Tell whether a hole takes a pole away: it reaches it, but its rim does not."""
+    at = 3 if lat > 0 else 1
+    return bool(shapely.bounds(cut)[at] == lat != shapely.bounds(rim)[at])
+
+
+def _fraction(xy: tuple[float, ...], start: tuple[float, ...], stop: tuple[float, ...]) -> float:
+    """Return where between start and stop a point on that line lies, from 0 to 1."""
+    axis = 0 if abs(stop[0] - start[0]) >= abs(stop[1] - start[1]) else 1
+    return min(max((xy[axis] - start[axis]) / (stop[axis] - start[axis]), 0.0), 1.0)
+
+
+def _search(distance: Callable[[float, float], float], segment: Floats) -> Span | None:
+    """Find where a segment enters and leaves what ``distance`` measures.
+
+    A step as long as the distance cannot jump over the edge, so big steps are safe while far
+    away; the edge itself is found by halving.
+    """
+    (lon0, lat0), (lon1, lat1) = segment.tolist()
+    turn, rise = lon1 - lon0, lat1 - lat0
+    flattest = min(abs(lat0), abs(lat1)) if lat0 * lat1 > 0 else 0.0
+    sideways = math.radians(turn) * math.cos(math.radians(flattest))
+    # Metres that the whole segment surely does not exceed: the largest radius is below 1.004 a.
+    length = 1.004 * geodesy.EQUATOR_M * math.hypot(sideways, math.radians(rise))
+    if length <= ON_EDGE_M:
+        return None
+
+    def signed(share: float) -> float:
+        lon = (lon0 + share * turn + 180.0) % 360.0 - 180.0
+        return distance(lon, lat0 + share * rise)
+
+    first = _first_inside(signed, length)
+    if first is None:
+        return None
+    last = 1.0 - (_first_inside(lambda share: signed(1.0 - share), length) or 0.0)
+    return (first, last) if (last - first) * length > ON_EDGE_M else None
+
+
+def _first_inside(signed: Callable[[float], float], length: float) -> float | None:
+    """Return the least share of the way at which ``signed`` is not positive, or None."""
+    least = max(SHORTEST_CROSSING_M, length / MAX_STEPS)
+    share, metres = 0.0, signed(0.0)
+    if metres <= 0.0:
+        return 0.0
+    while share < 1.0:
+        outside = share
+        share = min(1.0, share + max(metres, least) / length)
+        metres = signed(share)
+        if metres <= 0.0:
+            inside = share
+            for _ in range(50):  # halving a step this often is finer than a double can tell
+                middle = (outside + inside) / 2
+                if signed(middle) <= 0.0:
+                    inside = middle
+                else:
+                    outside = middle
+            return inside
+    return None
+
+
+Part = Disc | Corridor | Region
+
+
+def _parts(geometry: Geometry, radius_m: float) -> list[Part]:
+    """Return what one leaf of a fence's geometry covers."""
+    if geometry.kind in {"Point", "MultiPoint"}:
+        return [Disc(lon, lat, radius_m) for lon, lat in geometry.coords[:, :2].tolist()]
+    if geometry.kind in {"LineString", "MultiLineString"}:
+        return [Corridor(line[:, :2], radius_m) for line in geometry.lines()]
+    return [Region([[ring[:, :2] for ring in rings] for rings in geometry.polygons()])]
+
+
+class Shape:
+    """What a fence covers: the union of its parts."""
+
+    def __init__(self, fence: Fence) -> None:
+        radius_m = fence.radius_m or 0.0
+        leaves = fence.geometry.leaves()
+        self._parts: list[Part] = [part for leaf in leaves for part in _parts(leaf, radius_m)]
+        self.weight = sum(part.weight for part in self._parts)
+
+    def boxes(self) -> list[Box]:
+        """Return boxes (west, south, east, north; within ±180) that hold the fence.
+
+        At most a box each side of ±180°: together they hold what the parts' boxes do.
+        """
+        found = [box for part in self._parts for box in part.boxes()]
+        west, south, east, north = zip(*found, strict=True)
+        if len(found) == 1 or not (-180.0 in west and 180.0 in east):
+            return [(min(west), min(south), max(east), max(north))]
+        # Across the seam: what lies east and west of Greenwich apart, unless it lies on both.
+        sides = [[box for box in found if box[2] <= 0.0], [box for box in found if box[0] > 0.0]]
+        if sum(map(len, sides)) < len(found):
+            sides = [found]
+        return [
+            (
+                min(box[0] for box in side),
+                min(box[1] for box in side),
+                max(box[2] for box in side),
+                max(box[3] for box in side),
+            )
+            for side in sides
+            if side
+        ]
+
+    def holds(self, lon: float, lat: float) -> bool:
+        """Tell whether the point lies in the fence or on its edge; exact."""
+        return any(part.holds(lon, lat) for part in self._parts)
+
+    def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
+        """Tell the same of many points: arrays of degrees in, an array of truth out."""
+        inside = self._parts[0].holds_many(lons, lats)
+        for part in self._parts[1:]:
+            left = np.flatnonzero(~inside)
+            inside[left] = part.holds_many(lons[left], lats[left])
+        return inside
+
+    def distance(self, lon: float, lat: float) -> float:
+        """Return the signed distance from the edge in metres: negative inside, 0 on the edge.
+
+        Inside members that overlap it is the depth in the one that the point lies deepest in.
+        """
+        return min(part.distance(lon, lat) for part in self._parts)
+
+    def span(self, lon0: float, lat0: float, lon1: float, lat1: float) -> Span | None:
+        """Return where a straight segment first enters and last leaves, as fractions 0..1.
+
+        None where it shares no more than a point with the fence.
+        """
+        segment = outline.unroll(np.array([[lon0, lat0], [lon1, lat1]]))
+        spans = [span for part in self._parts if (span := part.span(segment))]
+        if not spans:
+            return None
+        return min(first for first, _ in spans), max(last for _, last in spans)

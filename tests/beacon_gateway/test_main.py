@@ -1,0 +1,97 @@
+"""The command as it is typed: a line out for each line in, and status 2 for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from beacon_gateway.__main__ import MAX_LINE, main
+
+FRAME = "0201061aff4c0002154142434445464748494041424344454600010002f8"
+BEACON = {
+    "format": "ibeacon",
+    "uuid": "41424344-4546-4748-4940-414243444546",
+    "major": 1,
+    "minor": 2,
+    "power_dbm": -8,
+}
+
+
+def decode(text: bytes, *arguments: str) -> list[object]:
+    result = CliRunner().invoke(main, ["decode", *arguments], input=text)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_line_out_for_each_line_in(tmp_path: Path) -> None:
+    text = f"{FRAME}\r\n\nnonsense\n{FRAME}".encode()
+    answers = [BEACON, None, None, BEACON]
+    assert decode(text) == answers
+    assert decode(text, "-") == answers
+    file = tmp_path / "lines.txt"
+    file.write_bytes(text)
+    assert decode(b"", str(file)) == answers
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert decode(b"") == []
+
+
+def test_hostile_lines_cost_one_null_each() -> None:
+    long = b"a" * (3 * MAX_LINE)
+    assert decode(b"\xff\xfe\x00\n" + long + b"\n" + FRAME.encode() + b"\n") == [
+        None,
+        None,
+        BEACON,
+    ]
+    assert decode(long) == [None]
+    assert decode(b"a" * MAX_LINE + b"\n" + FRAME.encode()) == [None, BEACON]
+
+
+@pytest.mark.parametrize("name", ["absent.txt", ".", "nul\0byte"])
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    result = CliRunner().invoke(main, ["decode", path])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert path in result.stderr
+    assert "check the name" in result.stderr
+
+
+def test_help_lists_what_works() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    assert "decode" in result.stdout
+
+
+def test_it_starts_without_what_only_the_engine_needs() -> None:
+    """A gateway installs neither numpy nor GEOS nor a database: none may even be tried."""
+    code = (
+        "import sys\n"
+        "heavy = ['numpy', 'shapely', 'sqlalchemy', 'rtree', 'pyproj', 'pandas', 'aiohttp', 'bleak']\n"
+        "sys.modules.update(dict.fromkeys(heavy))\n"  # importing any of them now fails
+        "from beacon_gateway.__main__ import main\n"
+        "main(['decode'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=FRAME, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == BEACON
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "beacon_gateway", "decode", "absent"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,131 @@
+"""Whatever the bytes, a feed gives back records, refusals and a reply, and never raises."""
+
+import json
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proximity.feeds import FORMATS, Incoming
+from proximity.model import Event, Fix, Sighting
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+KEYS = [
+    "_type", "lat", "lon", "tst", "t", "acc", "vel", "topic", "tid", "_id", "uuid", "major",
+    "minor", "rssi", "motionactivities", "locations", "geometry", "coordinates", "properties",
+    "timestamp", "action", "device_id", "location", "coords", "latitude", "longitude", "floor",
+    "activity", "type", "extras", "mock", "id", "speed", "altitude", "ser", "time", "subject", "at",
+    "beacon", "gateway", "rssi_dbm", "name", "lng", "valid", "hdop",
+]  # fmt: skip
+VALUES = st.sampled_from(
+    ["location", "beacon", "fix", "", "null", 0, -1, 1e308, 2**70, "2026-01-01T00:00:00Z", "b", [1, 2]]
+)  # fmt: skip
+objects = st.recursive(
+    st.dictionaries(st.sampled_from(KEYS), VALUES | json_values, max_size=10),
+    lambda inner: st.dictionaries(st.sampled_from(KEYS), inner | st.lists(inner, max_size=3), max_size=5),
+    max_leaves=8,
+)  # fmt: skip
+bodies = (
+    st.binary(max_size=300)
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | objects.map(lambda value: json.dumps(value).encode())
+)
+queries = st.lists(
+    st.tuples(st.sampled_from(KEYS) | st.text(max_size=8), st.text(max_size=40)), max_size=12
+).map(tuple)
+
+
+def check(name, message):
+    decoded = FORMATS[name].decode(message)
+    answer = FORMATS[name].answer(decoded, None)
+    assert len(decoded.lines) == len(decoded.records)
+    assert list(decoded.lines) == sorted(set(decoded.lines))
+    assert {one.line for one in decoded.rejected}.isdisjoint(decoded.lines)
+    for record in decoded.records:
+        assert isinstance(record, Fix | Sighting | Event)
+        assert math.isfinite(record.at)
+        if message.speaks_for is not None:
+            assert message.speaks_for in (record.subject, getattr(record, "gateway", None))
+    for one in decoded.rejected:
+        assert one.line >= 1
+        assert one.reason
+        assert len(one.reason) <= 200
+        assert one.reason.isprintable() or "\n" not in one.reason
+    if decoded.refusal:
+        assert decoded.records == ()
+    assert answer.status == (
+        decoded.refusal or (202 if name in ("fixes", "sightings", "events") else 200)
+    )
+    return decoded
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(
+    body=bodies,
+    query=queries,
+    speaks_for=st.none() | st.just("phone-1"),
+    kind=st.sampled_from(["", "application/json", "application/x-www-form-urlencoded"]),
+    headers=st.dictionaries(st.sampled_from(["x-limit-u", "x-limit-d"]), st.text(max_size=9)),
+)
+def test_any_message_is_answered(name, body, query, speaks_for, kind, headers):
+    check(name, Incoming(body=body, query=query, speaks_for=speaks_for, content_type=kind, headers=headers, now=1.8e9))  # fmt: skip
+
+
+@given(seed=st.integers(0, 2**32))
+def test_mutated_samples_are_answered(shared_data, seed):
+    folder = shared_data("client-payloads")
+    dice = random.Random(seed)
+    for name, file in (("owntracks", "owntracks.json"), ("osmand", "osmand.json")):
+        sample = dice.choice(json.loads((folder / file).read_bytes()))["payload"].encode()
+        body = bytearray(sample.removeprefix(b"/?"))
+        for _ in range(dice.randrange(1, 6)):
+            at = dice.randrange(len(body))
+            match dice.randrange(3):
+                case 0:
+                    body[at] = dice.randrange(256)
+                case 1:
+                    del body[at : at + dice.randrange(1, 9)]
+                case _:
+                    body[at:at] = dice.choice(
+                        [b"\0", b"[", b"null", b"-1", b"1e999", b'"', b"\xff"]
+                    )
+            if not body:
+                break
+        for target in (name, "transistor", "overland", "gpslogger", "fixes"):
+            check(target, Incoming(body=bytes(body), now=1.8e9))
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+fixes = st.builds(
+    Fix,
+    subject=st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_size=1, max_size=128),
+    at=st.floats(0, 4e9),
+    lon=st.floats(-180, 180),
+    lat=st.floats(-90, 90),
+    accuracy_m=st.none() | finite,
+    speed_mps=st.none() | finite,
+    mock=st.booleans(),
+    id=st.none() | st.just("i"),
+)  # fmt: skip
+
+
+@given(records=st.lists(fixes, max_size=6), bad=st.integers(0, 6), blank=st.booleans())
+def test_clean_and_spoilt_batches_give_the_same_records(records, bad, blank):
+    import msgspec
+
+    lines = [msgspec.json.encode(record) for record in records]
+    clean = FORMATS["fixes"].decode(Incoming(body=b"\n".join(lines)))
+    array = FORMATS["fixes"].decode(Incoming(body=b"[" + b",".join(lines) + b"]"))
+    assert list(clean.records) == list(array.records) == records
+    place = min(bad, len(lines))
+    lines.insert(place, b" " if blank else b"{}")
+    spoilt = FORMATS["fixes"].decode(Incoming(body=b"\n".join(lines)))
+    assert list(spoilt.records) == records
+    assert [one.line for one in spoilt.rejected] == ([] if blank else [place + 1])
+    assert list(spoilt.lines) == [n for n in range(1, len(lines) + 1) if n != place + 1]
