@@ -151,6 +151,9 @@ class Engine:
         """Put another site in force; visits to places that it lacks end at the next call."""
         self._layout = Layout(self.index, site)
         self._recheck = True
+        for occupants in self._occupants.values():
+            for subject in occupants:
+                self._subjects[subject].seal()
 
     def snapshot(self) -> bytes:
         """Give the whole state, for ``restore``; equal states give equal bytes."""

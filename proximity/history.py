@@ -14,7 +14,7 @@ from operator import attrgetter
 import msgspec
 
 from proximity.layout import Layout
-from proximity.model import Fix, Sighting, Transition, digest
+from proximity.model import Fix, Sighting, Transition
 from proximity.standing import Decide, Moment, Standing, apply, fire, first_due
 
 # A standing is kept after this many records: a late record costs at most this many evaluations
@@ -245,9 +245,8 @@ def _pair(before: list[Visit], after: list[Visit]) -> list[tuple[Visit | None, V
     again = {v.id: v for v in after}
     left: list[Visit] = []
     for old in before:
-        same = again.get(old.id)
-        if same is not None and same.passed == old.passed:
-            del again[old.id]
+        same = again.pop(old.id, None)
+        if same is not None:
             pairs.append((old, same))
         else:
             left.append(old)
@@ -283,7 +282,6 @@ def _compare(
     corrections: list[Transition] = []
     fresh: list[Transition] = []
     names: dict[str, str] = {}
-    taken = {old.id for old in before}
     for old, new in _pair(before, after):
         if new is None:
             assert old is not None
@@ -292,9 +290,6 @@ def _compare(
         said = told.get(new.id, [])
         if old is None:
             name = new.id
-            while name in taken:
-                name = digest(name, "again")
-            taken.add(name)
         else:
             name = old.id
             if old.passed:

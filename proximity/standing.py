@@ -83,9 +83,9 @@ class Moment(NamedTuple):
     now: float
 
 
-def visit_id(subject: str, place: str, enter_at: float) -> str:
-    """Name a visit: the same for the same arrival, on any machine."""
-    return digest(subject, place, f"{enter_at:.3f}")
+def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> str:
+    """Name a visit or a pass: the same for the same arrival, on any machine."""
+    return digest(kind, subject, place, f"{enter_at:.6f}")
 
 
 def first_due(standing: Standing, layout: Layout) -> Due | None:
@@ -326,7 +326,9 @@ def _passes(
         enter_at, exit_at = last.at + first * gap_s, last.at + final * gap_s
         if not fits_level(fix, fence) or not rules.valid_from <= enter_at < rules.valid_until:
             continue
-        presence = Presence(visit=visit_id(moment.subject, place, enter_at), inside_at=fix.at)
+        presence = Presence(
+            visit=visit_id(moment.subject, place, enter_at, "pass"), inside_at=fix.at
+        )
         step(presence, Signal.CROSSED, enter_at)
         presence.because = {
             "rule": "crossed",
@@ -360,8 +362,6 @@ def point_sighting(
     standing: Standing, sighting: Sighting, place: str, moment: Moment
 ) -> list[Transition]:
     """Take the loudest sighting of the last seconds as the truth."""
-    if not sighting.measured:
-        return []
     level = moment.layout.site.level_dbm(sighting)
     standing.window = loudest(standing.window, sighting.at, level, place)
     because = {"rule": "loudest", "rssi_dbm": sighting.rssi_dbm}

@@ -195,6 +195,14 @@ def test_a_venue_that_nobody_drew_is_left_with_its_last_shop() -> None:
     ]
 
 
+def test_a_venue_that_nobody_drew_is_kept_while_a_shop_is() -> None:
+    layout = index(feature("a", box(0, 0, 40, 40), venue="arcade"))
+    run = Engine(layout, parse_site('[[place]]\nid = "arcade"\n', "site.toml"))
+    run.on_fixes(walk(1000, [(20, 20), (20, 44), (20, 44)]))
+    assert run.advance(1200) == []
+    assert run.present("arcade") == ["s0"]
+
+
 def test_a_parent_that_is_no_place_is_nothing() -> None:
     layout = index(feature("a", box(0, 0, 40, 40), venue="nowhere"))
     assert [t.place for t in Engine(layout).on_fixes([fix(1000, 20, 20)])] == ["a"]
@@ -470,6 +478,43 @@ def test_beyond_the_bound_the_oldest_go_and_late_records_with_them() -> None:
 def test_an_unknown_way_to_decide_is_refused() -> None:
     with pytest.raises(ProximityError, match="robust, point"):
         Engine(INDEX, decide="fuzzy")  # type: ignore[arg-type]
+
+
+def test_what_an_earlier_site_decided_stays_and_new_records_go_by_the_new_one() -> None:
+    run = engine()
+    run.on_sightings([heard(1000 + i, "gw-bar") for i in range(20)])
+    run.on_sightings([heard(1000, "gw-terrace")])
+    run.replace_site(parse_site('[[place]]\nid = "cafe/bar"\n', "site.toml"))
+    assert run.site.gateways == {}
+    assert run.on_fixes([fix(1010, *OUTSIDE)]) == []
+    assert run.counts["late"] == 1
+    assert [t.place for t in run.advance(1100)] == ["cafe", "cafe/bar"]
+
+
+def test_a_sighting_of_an_earlier_site_says_nothing_when_judged_again() -> None:
+    run = engine()
+    run.on_records([heard(1000, "gw-bar"), fix(1010, *OUTSIDE)])
+    run.replace_site(parse_site("", "site.toml"))
+    assert [t.kind for t in run.on_fixes([fix(1005, *INSIDE)])] == ["enter"]
+
+
+def test_a_late_fix_in_a_visit_that_began_long_before() -> None:
+    run = engine()
+    out = run.on_fixes(walk(1000, [INSIDE] * (2 * KEEP_EVERY), every_s=1.0))
+    run.on_fixes([fix(1200, *OUTSIDE)])
+    run.advance(1300)
+    (moved,) = run.on_fixes([fix(1150, *OUTSIDE)])
+    assert (moved.kind, moved.visit, moved.exit_at) == ("corrected", out[0].visit, 1150.0)
+    assert [t.kind for t in run.on_fixes([fix(1140, *INSIDE)])] == []
+
+
+def test_a_late_fix_between_two_unsure_ones() -> None:
+    run = engine()
+    run.on_fixes(walk(1000, [OUTSIDE] * (KEEP_EVERY - 1), every_s=1.0))
+    start = 1000.0 + KEEP_EVERY
+    unsure = [fix(start + 10 * n, *INSIDE, accuracy_m=55.0) for n in range(3)]
+    assert [t.at for t in run.on_fixes(unsure)] == [start]
+    assert [t.kind for t in run.on_fixes([fix(start + 5, *OUTSIDE)])] == ["corrected"]
 
 
 def test_a_broken_snapshot_is_refused() -> None:

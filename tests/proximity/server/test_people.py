@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.proximity.server.rig import Rig, fix
+
+ADA: dict[str, Any] = {
+    "person": "ada",
+    "subjects": ["phone-1", "tag-1"],
+    "consents": [{"purpose": "marketing", "channel": None, "from": None, "until": None}],
+    "timezone": "Europe/Paris",
+    "languages": ["fr", "en"],
+    "attributes": {"tier": "gold"},
+}
+
+
+async def test_a_person_is_written_read_changed_and_forgotten(rig: Rig) -> None:
+    made = await rig.ask("PUT", "/v1/people/ada", body=ADA)
+    assert (made.status, made.json) == (201, ADA)
+    got = await rig.ask("GET", "/v1/people/ada")
+    assert (got.body, got.headers["ETag"]) == (made.body, made.headers["ETag"])
+    etag = {"If-None-Match": got.headers["ETag"]}
+    assert (await rig.ask("GET", "/v1/people/ada", headers=etag)).status == 304
+    stale = {"If-Match": '"x"'}
+    assert (await rig.ask("PUT", "/v1/people/ada", body=ADA, headers=stale)).status == 412
+    right = {"If-Match": got.headers["ETag"]}
+    changed = await rig.ask(
+        "PUT", "/v1/people/ada", body={**ADA, "timezone": "Europe/Rome"}, headers=right
+    )
+    assert (changed.status, changed.json["timezone"]) == (200, "Europe/Rome")
+    assert (await rig.ask("DELETE", "/v1/people/ada", headers=right)).status == 412
+    assert (await rig.ask("DELETE", "/v1/people/ada")).status == 204
+    assert (await rig.ask("GET", "/v1/people/ada")).status == 404
+    assert (await rig.ask("DELETE", "/v1/people/ada")).status == 404
+
+
+async def test_a_change_counts_for_the_next_record(rig: Rig) -> None:
+    assert (await rig.ask("POST", "/v1/fixes", body=fix())).json["unconsented"] == 1
+    await rig.ask("PUT", "/v1/people/ada", body=ADA)
+    assert (await rig.ask("POST", "/v1/fixes", body=fix())).json["accepted"] == 1
+    await rig.ask("DELETE", "/v1/consents?person=ada")
+    assert (await rig.ask("POST", "/v1/fixes", body=fix())).json["unconsented"] == 1
+
+
+async def test_many_are_written_or_none_and_read_in_pages(rig: Rig) -> None:
+    bad = [{"person": "a"}, {"person": "b", "timezone": "Nowhere/Land"}, {"person": "a"}]
+    answer = await rig.ask("POST", "/v1/people", body=bad)
+    assert answer.status == 422
+    assert len(answer.json["problems"]) == 2
+    assert (await rig.ask("GET", "/v1/people")).json == {"items": [], "cursor": ""}
+    lines = "\n".join(json.dumps({"person": name}) for name in "abcde").encode()
+    answer = await rig.ask("POST", "/v1/people", raw=lines)
+    assert (answer.status, answer.json) == (200, {"recorded": 5})
+    first = (await rig.ask("GET", "/v1/people?limit=3")).json
+    assert [one["person"] for one in first["items"]] == ["a", "b", "c"]
+    rest = (await rig.ask("GET", f"/v1/people?limit=3&after={first['cursor']}")).json
+    assert [one["person"] for one in rest["items"]] == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"person": "other"},
+        {"timezone": "Nowhere/Land"},
+        {"subjects": "phone-1"},
+        {"subjects": [""]},
+        {"consents": [{"purpose": "x", "from": "yesterday"}]},
+        {"consents": [{"purpose": "x", "from": 2, "until": 1}]},
+    ],
+)
+async def test_a_bad_record_is_refused_with_the_reason(rig: Rig, body: Any) -> None:
+    answer = await rig.ask("PUT", "/v1/people/ada", body=body)
+    assert answer.status == 422, answer.body
+    assert (await rig.ask("GET", "/v1/people/ada")).status == 404
+
+
+async def test_consents_are_a_ledger(rig: Rig) -> None:
+    grants = [
+        {"person": "ada", "purpose": "marketing", "channel": "console", "source": "form 3"},
+        {"person": "bob", "purpose": "service"},
+    ]
+    answer = await rig.ask("POST", "/v1/consents", body=grants)
+    assert (answer.status, answer.json) == (201, {"recorded": 2})
+    assert (await rig.ask("DELETE", "/v1/consents?person=ada&purpose=marketing")).status == 204
+    page = (await rig.ask("GET", "/v1/consents?person=ada")).json
+    yes, no = page["items"]
+    assert (yes["withdrawal"], yes["purpose"], yes["channel"], yes["source"]) == (
+        False, "marketing", "console", "form 3",
+    )  # fmt: skip
+    assert (no["withdrawal"], no["purpose"], no["channel"]) == (True, "marketing", None)
+    after = (await rig.ask("GET", f"/v1/consents?after={page['cursor']}")).json
+    assert after == {"items": [], "cursor": page["cursor"]}
+
+
+async def test_bad_consents_are_refused_as_a_whole(rig: Rig) -> None:
+    grants = [
+        {"person": "ada", "purpose": "marketing"},
+        {"person": "", "purpose": "marketing"},
+        {"person": "bob", "purpose": ""},
+        {"person": "eve"},
+        {"person": "eve", "purpose": "x", "source": "s" * 201},
+    ]
+    answer = await rig.ask("POST", "/v1/consents", body=grants)
+    assert answer.status == 422
+    assert [problem[:6] for problem in answer.json["problems"]] == [f"line {n}" for n in (2, 3, 4, 5)]
+    backwards = {"person": "ada", "purpose": "x", "from": 2, "until": 1}
+    assert (await rig.ask("POST", "/v1/consents", body=backwards)).status == 422
+    assert (await rig.ask("DELETE", "/v1/consents")).status == 400
+    assert (await rig.ask("GET", "/v1/consents")).json["items"] == []
+
+
+async def test_campaigns_and_places_are_read(rig: Rig) -> None:
+    page = (await rig.ask("GET", "/v1/campaigns")).json
+    (coffee,) = page["items"]
+    assert (coffee["id"], coffee["places"], coffee["on"]) == ("coffee", ["store-7"], "enter")
+    one = await rig.ask("GET", "/v1/campaigns/coffee")
+    assert one.json == coffee
+    etag = {"If-None-Match": one.headers["ETag"]}
+    assert (await rig.ask("GET", "/v1/campaigns/coffee", headers=etag)).status == 304
+    assert (await rig.ask("GET", "/v1/campaigns/tea")).status == 404
+    page = (await rig.ask("GET", "/v1/places")).json
+    assert [(one["id"], one["kind"]) for one in page["items"]] == [
+        ("store-7", "fence"), ("store-7/entrance", "zone"),
+    ]  # fmt: skip
+    one = await rig.ask("GET", "/v1/places/store-7%2Fentrance")
+    assert one.json["parents"] == ["store-7"]
+    etag = {"If-None-Match": one.headers["ETag"]}
+    assert (await rig.ask("GET", "/v1/places/store-7%2Fentrance", headers=etag)).status == 304
+    assert (await rig.ask("GET", "/v1/places/nowhere")).status == 404
