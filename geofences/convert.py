@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import re
 import sys
 import warnings
 from functools import partial
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofences import geojson, properties, table
+from geofences.geometry import SHAPES
 from geofences.model import GeofenceError, Problem
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _give_radius(feature: Any, radius_m: float) -> None:
     geometry = feature.get("geometry") if isinstance(feature, dict) else None
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     given = feature.get("properties") if isinstance(feature, dict) else None
-    row = geojson.SHAPES.get(kind) if isinstance(kind, str) else None
+    row = SHAPES.get(kind) if isinstance(kind, str) else None
     if row and row.radius and isinstance(given, dict):
         given.setdefault("radius_m", radius_m)
 
@@ -164,10 +164,8 @@ def _read_layers(path: str) -> list[dict[str, Any]]:
     if size > geojson.MAX_BYTES:
         mend = f"split it into files below {geojson.MAX_BYTES // 2**20} MB"
         raise GeofenceError(Problem(path, None, "is too large", "", mend))
-    if path.lower().endswith(".kml") and b"<!" in _without_comments(Path(path).read_bytes()):
-        # A document type may declare entities that swell to gigabytes; no map needs one.
-        mend = "take the <!DOCTYPE> or <!ENTITY> out"
-        raise GeofenceError(Problem(path, None, "declares a document type", "", mend))
+    if path.lower().endswith(".kml"):
+        _refuse_entities(path)
     geopandas = _geopandas(path)
     import pyogrio
 
@@ -184,8 +182,14 @@ def _read_layers(path: str) -> list[dict[str, Any]]:
     return features
 
 
-def _without_comments(text: bytes) -> bytes:
-    return re.sub(rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>", b"", text, flags=re.DOTALL)
+def _refuse_entities(path: str) -> None:
+    """Refuse a KML that declares a document type: its entities may swell to gigabytes."""
+    text = Path(path).read_bytes()
+    if b"\0" in text:  # UTF-16, in which the rest would go unseen
+        raise GeofenceError(Problem(path, None, "is not UTF-8 text", "", "save it as UTF-8"))
+    if b"<!DOCTYPE" in text:
+        mend = "take <!DOCTYPE ...> out: no map needs one"
+        raise GeofenceError(Problem(path, None, "declares a document type", "", mend))
 
 
 def _plain(feature: dict[str, Any], path: str) -> dict[str, Any]:

@@ -143,7 +143,8 @@ class Edges:
         self._start = start
         self._along = many_earth_centred(segments[:, 2], segments[:, 3]) - start
         length_2 = np.einsum("ij,ij->j", self._along, self._along)
-        self._inverse = 1.0 / np.where(length_2 > 0.0, length_2, 1.0)
+        # A piece shorter than a micrometre is a point.
+        self._inverse = np.where(length_2 > 1e-12, 1.0, 0.0) / np.maximum(length_2, 1e-12)
         # |c''| of the curve c(t) = (lon(t), lat(t)) on the ellipsoid bounds how far it strays
         # from its chord: |c''| / 8. The largest radius of curvature is a²/b, below 1.004 a.
         steepest = np.cos(np.radians(np.minimum(np.abs(segments[:, 1]), np.abs(segments[:, 3]))))
@@ -194,7 +195,7 @@ class Edges:
             eastward = math.radians(turn) * math.cos(phi) * EQUATOR_M / root
             northward = math.radians(rise) * TIGHTEST_M / root**3
             length_2 = eastward * eastward + northward * northward
-            if length_2 == 0.0:
+            if length_2 <= 1e-12:
                 break
             heading = math.radians(azimuth)
             forward = metres * (math.sin(heading) * eastward + math.cos(heading) * northward)

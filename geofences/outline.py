@@ -103,7 +103,9 @@ def unroll(coords: Floats) -> Floats:
     An edge of more than 180° runs the short way. From 180 to -180 it runs along the seam, but
     where both latitudes are equal it is a full turn and stays as drawn.
     """
-    step = np.diff(coords[:, 0])
+    step = coords[1:, 0] - coords[:-1, 0]
+    if np.abs(step).max() <= 180.0 and coords[:, 0].min() < 180.0:
+        return coords  # as nearly all lines are
     over = (step < -180.0).astype(np.int64) - (step > 180.0)
     full = (np.abs(step) == 360.0) & (np.diff(coords[:, 1]) == 0.0)
     over[full] = 0
@@ -266,11 +268,13 @@ def flaws(polygons: list[list[Floats]], budget: Budget) -> list[Flaw]:
         closed: list[Ring] = []
         for nth, coords in enumerate(rings):
             ring = close(coords)
-            flaw = ring if isinstance(ring, Flaw) else _empty(ring)
-            if isinstance(ring, Ring) and flaw is None:
+            if isinstance(ring, Ring) and _is_flat(ring):
+                where = place(*ring.plane[0].tolist())
+                ring = Flaw("encloses no area", where, "draw it as an area")
+            if isinstance(ring, Ring):
                 closed.append(ring)
-            elif flaw:
-                found.append(flaw._replace(what=f"{owner}{_ring_name(nth)} {flaw.what}"))
+            else:
+                found.append(ring._replace(what=f"{owner}{_ring_name(nth)} {ring.what}"))
         if len(closed) == len(rings):
             parts.append(build(closed))
     if found:
@@ -295,13 +299,11 @@ def _ring_name(nth: int) -> str:
     return "the outline" if nth == 0 else f"hole {nth}"
 
 
-def _empty(ring: Ring) -> Flaw | None:
-    """Refuse a ring all of whose corners lie on one line; a figure of eight is not empty."""
+def _is_flat(ring: Ring) -> bool:
+    """Tell whether all corners lie on one line; a figure of eight does not, for all its no area."""
     away = ring.plane - ring.plane[0]
     far = away[int(np.argmax(np.abs(away).sum(axis=1)))]
-    if (away[:, 0] * far[1] != away[:, 1] * far[0]).any():
-        return None
-    return Flaw("encloses no area", place(*ring.plane[0].tolist()), "draw it as an area")
+    return not (away[:, 0] * far[1] != away[:, 1] * far[0]).any()
 
 
 def _polygon_flaws(part: Area, owner: str) -> Iterator[Flaw]:

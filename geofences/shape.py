@@ -329,4 +329,5 @@ class Shape:
         spans = [span for part in self._parts if (span := part.span(segment))]
         if not spans:
             return None
-        return min(first for first, _ in spans), max(last for _, last in spans)
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        return (first, last) if first < last else None

@@ -90,7 +90,7 @@ def test_locate_and_locate_many_are_what_geos_says(geometries, points):
     assert found == expected
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(many_fences, st.lists(somewhere, min_size=1, max_size=10))
 def test_every_question_gets_the_same_answer(drawn, points):
     index = geofences.FenceIndex(drawn)
@@ -109,7 +109,7 @@ def test_every_question_gets_the_same_answer(drawn, points):
         assert limited == [pair for pair in near if pair[1] <= 20_000.0]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     many_fences,
     st.lists(st.tuples(st.sampled_from(["put", "remove"]), fences), max_size=8),
@@ -173,12 +173,12 @@ def test_a_circle_is_as_far_as_proj_says(lon, lat, radius, azimuth, off):
     assert bool(len(index.locate_many([x], [y])[0])) == (exact <= 0.0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(many_fences, somewhere, somewhere)
 def test_crossings_agree_with_points_along_the_segment(drawn, start, stop):
     index = geofences.FenceIndex(drawn)
     crossed = {name: (a, b) for name, a, b in index.crossings(*start, *stop)}
-    for name, (first, last) in crossed.items():
+    for first, last in crossed.values():
         assert 0.0 <= first < last <= 1.0
     for share in np.linspace(0.0, 1.0, 21).tolist():
         x = start[0] + share * (stop[0] - start[0])
@@ -189,7 +189,7 @@ def test_crossings_agree_with_points_along_the_segment(drawn, start, stop):
                 assert first <= share <= last
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(outlines(), st.sampled_from([179.0, -179.5, 180.0]), st.lists(somewhere, max_size=10))
 def test_a_fence_moved_to_the_seam_answers_as_it_did(geometry, by, points):
     """Quarter degrees are exact in binary, so corners stay corners wherever they are moved."""

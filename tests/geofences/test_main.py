@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from geofences.__main__ import main
+from tests.geofences.drawn import box, circle, feature, polygon, text
+
+CROSSED = polygon([[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]], fence_id="crossed")
+
+
+def run(*args, given=None):
+    return CliRunner().invoke(main, [str(arg) for arg in args], input=given)
+
+
+@pytest.fixture
+def sound(tmp_path):
+    path = tmp_path / "sound.geojson"
+    path.write_text(text(box(0, 0, 1, 1, "b"), box(1, 0, 2, 1, "a"), circle(5, 5, 10, "c")))
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.geojson"
+    path.write_text(text(CROSSED, box(0, 0, 1, 1, "good"), feature(None, "empty")))
+    return path
+
+
+def test_check_passes_what_is_sound_and_marks_advice(sound):
+    found = run("check", sound)
+    assert found.exit_code == 0
+    assert found.stdout == (
+        f"{sound}: feature 'c': advice: is only 10 m wide each way, too small to decide at "
+        "20 m accuracy; widen it, or use a beacon there\n"
+    )
+    assert "3 sound fences in 1 files, 0 faults, 1 pieces of advice" in found.stderr
+
+
+def test_check_names_every_problem_of_every_file(sound, bad):
+    found = run("check", bad, sound, "-", given="{")
+    assert found.exit_code == 1
+    faults = [each for each in found.stdout.splitlines() if "advice" not in each]
+    assert len(faults) == 3
+    assert faults[0] == (
+        f"{bad}: feature 'crossed': the outline crosses itself, near longitude 1.000000, "
+        "latitude 1.000000; redraw it there"
+    )
+    assert faults[2].startswith("-: is not JSON")
+
+
+def test_check_prints_json(bad):
+    found = run("check", bad, "--json")
+    assert found.exit_code == 1
+    first = json.loads(found.stdout)[0]
+    assert first == {
+        "file": str(bad),
+        "feature": "crossed",
+        "what": "the outline crosses itself",
+        "where": "near longitude 1.000000, latitude 1.000000",
+        "mend": "redraw it there",
+        "advice": False,
+    }
+
+
+def test_names_that_no_terminal_can_write_are_escaped(tmp_path):
+    path = tmp_path / "odd.geojson"
+    path.write_text('{"type": "Feature", "properties": {}, "geometry": {"type": "\\ud800"}}')
+    found = run("check", path)
+    assert found.exit_code == 1
+    assert "\\ud800" in found.stdout
+
+
+def test_what_cannot_be_read_is_status_2_and_one_line(tmp_path, sound):
+    points = tmp_path / "p.csv"
+    points.write_text("lon,lat\n1,x\n")
+    for args in (
+        ("check", tmp_path / "absent.geojson"),
+        ("check", tmp_path),
+        ("locate", sound, tmp_path / "absent.csv"),
+        ("locate", tmp_path / "absent.geojson", points),
+        ("locate", sound, points),
+        ("locate", sound, points, "--out", tmp_path / "absent" / "out.csv"),
+        ("convert", tmp_path / "absent.geojson", tmp_path / "o.geojson"),
+        ("convert", sound, tmp_path / "o.dxf"),
+    ):
+        found = run(*args)
+        assert found.exit_code == 2, args
+        assert len(found.stderr.splitlines()) == 1
+        assert "Traceback" not in found.output
+
+
+def test_locate_writes_pairs_in_the_order_of_the_points(sound):
+    given = "id,lon,lat\np,1,0.5\nq,9,9\nr,5,5\nr,0,0\n"
+    found = run("locate", sound, "-", given=given)
+    assert found.exit_code == 0
+    assert found.stdout == "id,fence\np,a\np,b\nr,c\nr,b\n"
+
+
+def test_locate_numbers_the_points_and_writes_a_file(sound, tmp_path):
+    points, out = tmp_path / "p.csv", tmp_path / "out.csv"
+    points.write_text("LAT,LON\n9,9\n0.5,0.5\n")
+    found = run("locate", sound, points, "--out", out)
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert out.read_text() == "id,fence\n1,b\n"
+    assert run("locate", "-", points, given=sound.read_text()).stdout == "id,fence\n1,b\n"
+
+
+def test_locate_within_metres(sound):
+    given = "lon,lat\n-0.001,0.5\n0.5,0.5\n"
+    assert run("locate", sound, "-", "--within", "111", given=given).stdout == "id,fence\n1,b\n"
+    assert run("locate", sound, "-", "--within", "112", given=given).stdout == (
+        "id,fence\n0,b\n1,b\n"
+    )
+
+
+def test_locate_refuses_a_file_with_a_bad_fence_as_a_whole(bad, tmp_path):
+    out = tmp_path / "out.csv"
+    found = run("locate", bad, "-", "--out", out, given="lon,lat\n0.5,0.5\n")
+    assert found.exit_code == 2
+    assert len(found.stderr.splitlines()) == 2
+    assert not out.exists()
+    found = run("locate", bad, "-", "--skip-bad", given="lon,lat\n0.5,0.5\n")
+    assert (found.exit_code, found.stdout) == (0, "id,fence\n0,good\n")
+    assert "left out: " in found.stderr
+    assert "crossed" in found.stderr
+
+
+def test_locate_works_through_points_in_batches(sound, monkeypatch):
+    monkeypatch.setattr("geofences.__main__.BATCH", 2)
+    given = "lon,lat\n" + "0.5,0.5\n" * 5
+    found = run("locate", sound, "-", given=given)
+    assert found.stdout == "id,fence\n0,b\n1,b\n2,b\n3,b\n4,b\n"
+
+
+def test_bad_usage_is_status_2(sound):
+    assert run("locate", "-", "-").exit_code == 2
+    assert run("locate", sound).exit_code == 2
+    assert run("locate", sound, "-", "--within", "-1", given="").exit_code == 2
+    assert run("convert", sound, "-", "--radius", "0").exit_code == 2
+    assert run("check").exit_code == 2
+    assert run("--help").exit_code == 0
+
+
+def test_convert_reads_and_writes_standard_streams(sound, bad):
+    found = run("convert", "-", "-", given=sound.read_text())
+    assert found.exit_code == 0
+    assert [each["id"] for each in json.loads(found.stdout)["features"]] == ["b", "a", "c"]
+    found = run("convert", bad, "-", "--skip-bad")
+    assert [each["id"] for each in json.loads(found.stdout)["features"]] == ["good"]
+    assert "left out" in found.stderr
+
+
+def test_convert_imports_stores(tmp_path):
+    stores, out = tmp_path / "s.csv", tmp_path / "o.geojson"
+    stores.write_text("LAT,LON\n48,2\n")
+    assert run("convert", stores, out).exit_code == 2
+    assert run("convert", stores, out, "--radius", "75").exit_code == 0
+    assert run("check", out).exit_code == 0
+
+
+def test_the_module_is_the_command(sound):
+    done = subprocess.run(
+        [sys.executable, "-m", "geofences", "locate", str(sound), "-"],
+        input="lon,lat\n0.5,0.5\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "id,fence\n0,b\n")
+
+
+def test_a_base_installation_is_told_what_is_missing():
+    program = "import sys, runpy; sys.modules['numpy'] = None; runpy.run_module('geofences', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "this needs numpy, which is not installed: pip install 'proximity-engine[engine]'\n"
+    )
+
+
+def test_the_package_has_the_names_that_it_promises():
+    import geofences
+
+    for name in geofences.__all__:
+        assert getattr(geofences, name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = geofences.nonsense
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(sound):
+    points = "lon,lat\n" + "0.5,0.5\n" * 200_000
+    command = f"{sys.executable} -m geofences locate {sound} - | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], input=points, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "id,fence\n", "")
