@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,6 +14,9 @@ from proximity.gates import GATES, Candidate, Send, decide, make_offer
 from proximity.model import Consent, Person, Verdict
 from proximity.windows import Window, within
 from tests.proximity.given import CAFE, COFFEE, trigger, when
+
+# How long an example takes says nothing on a machine that others use too.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ZONES = [
     "Europe/Paris", "America/St_Johns", "Pacific/Kiritimati", "Asia/Tokyo", "Australia/Lord_Howe",
@@ -44,6 +47,14 @@ channels = st.sampled_from(["console", "webhook"])
 seconds = st.integers(0, 7 * 86400).map(float)
 
 
+def some_consents(now: float) -> st.SearchStrategy[tuple[Consent, ...]]:
+    """Consents that begin and end around now, of any purpose and channel."""
+    edge = st.none() | st.integers(-90_000, 90_000).map(lambda s: now + s)
+    channel = st.none() | channels | st.just("*")
+    one = st.builds(Consent, purpose=purposes, channel=channel, since=edge, until=edge)
+    return st.lists(one, max_size=3).map(tuple)
+
+
 @st.composite
 def candidates(draw: st.DrawFn) -> Candidate:
     """Any candidate: most fail somewhere, and few of the gates more often than the others."""
@@ -69,15 +80,7 @@ def candidates(draw: st.DrawFn) -> Candidate:
             max_size=2,
         )
     )
-    consents = draw(
-        st.lists(
-            st.builds(
-                Consent, purpose=purposes, channel=st.none() | channels | st.just("*"),
-                since=st.none() | near, until=st.none() | near,
-            ),
-            max_size=3,
-        )
-    )  # fmt: skip
+    consents = draw(some_consents(now))
     earlier = draw(
         st.lists(
             st.builds(
@@ -110,7 +113,8 @@ def candidates(draw: st.DrawFn) -> Candidate:
 def nearly_sent(draw: st.DrawFn) -> Candidate:
     """A candidate that quiet hours alone may stop."""
     now = draw(moments)
-    campaign = replace(COFFEE, defer=True, purpose=draw(purposes))
+    ttl_s = draw(st.none() | seconds.filter(bool))
+    campaign = replace(COFFEE, defer=True, purpose=draw(purposes), ttl_s=ttl_s)
     return Candidate(
         trigger=trigger(at=now),
         campaign=campaign,
@@ -123,6 +127,7 @@ def nearly_sent(draw: st.DrawFn) -> Candidate:
     )
 
 
+@unhurried
 @given(candidates() | nearly_sent())
 def test_a_decision_follows_from_its_own_record(one: Candidate) -> None:
     decision = decide(one)
@@ -135,6 +140,7 @@ def test_a_decision_follows_from_its_own_record(one: Candidate) -> None:
     assert decide(one) == decision
 
 
+@unhurried
 @given(candidates(), st.permutations(GATES))
 def test_the_order_of_gates_changes_no_evidence(one: Candidate, order: list[Any]) -> None:
     def judged(table: Any) -> dict[str, Any]:
@@ -143,11 +149,20 @@ def test_the_order_of_gates_changes_no_evidence(one: Candidate, order: list[Any]
     assert judged(order) == judged(GATES)
 
 
-@given(candidates() | nearly_sent())
-def test_nothing_is_sent_without_consent(one: Candidate) -> None:
+@unhurried
+@given(candidates() | nearly_sent(), st.data())
+def test_nothing_is_sent_without_consent(one: Candidate, data: st.DataObject) -> None:
+    consents = data.draw(some_consents(one.now))
+    wanted = tuple(data.draw(st.lists(channels, unique=True, min_size=1)))
+    one = replace(
+        one,
+        person=replace(one.person, consents=consents),
+        campaign=replace(one.campaign, channels=wanted),
+    )
     if decide(one).decision is not Verdict.SEND or one.assumed:
         return
     channel = make_offer(one).channel
+    assert channel in wanted
     assert any(
         c.purpose == one.campaign.purpose
         and c.channel in {None, "*", channel}
@@ -161,6 +176,7 @@ def quiet_zone(one: Candidate) -> str | None:
     return one.person.timezone if one.person.timezone is not None else one.place.timezone
 
 
+@unhurried
 @given(candidates() | nearly_sent())
 def test_no_marketing_is_sent_or_still_good_in_quiet_hours(one: Candidate) -> None:
     if decide(one).decision is not Verdict.SEND or one.campaign.purpose != "marketing":
@@ -181,6 +197,7 @@ def test_no_marketing_is_sent_or_still_good_in_quiet_hours(one: Candidate) -> No
         assert not within(quiet, max(one.now, offer.expires_at - 0.001), tz)
 
 
+@unhurried
 @given(nearly_sent())
 def test_a_deferral_ends_outside_the_window_and_no_sooner_would(one: Candidate) -> None:
     decision = decide(one)
@@ -200,6 +217,7 @@ def test_a_deferral_ends_outside_the_window_and_no_sooner_would(one: Candidate) 
     assert again.decision is Verdict.SEND
 
 
+@unhurried
 @given(
     st.lists(
         st.tuples(st.integers(0, 900), st.sampled_from(["coffee", "tea"]), purposes), max_size=60

@@ -1,0 +1,139 @@
+"""What does a journal row do to the engine? State is the fold of the rows, and of nothing else.
+
+Running and recovering both go through ``Fold.apply``, so they cannot differ. Knows rows, fences,
+site and engine; no clock, no disk, no consequences of a transition.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import geofences
+from proximity.engine import Engine
+from proximity.registry import Site
+from proximity.sitefile import parse_site
+from proximity.store import journal
+from proximity.store.journal import FenceChange, Row, SiteChange, SiteText, StoredFence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Literal
+
+    from geofences import Fence
+    from proximity.model import Record, Transition
+
+# So many records are applied before others get their turn: some ten milliseconds.
+STEP = 250
+
+_changes = msgspec.msgpack.Decoder(list[FenceChange])
+_site_change = msgspec.msgpack.Decoder(SiteChange)
+_subjects = msgspec.msgpack.Decoder(list[str])
+
+
+class Fold:
+    """The engine, its index of fences and its site, as all rows up to ``position`` left them.
+
+    ``now`` is that row's time (Unix seconds).
+    """
+
+    def __init__(
+        self,
+        fences: Mapping[str, StoredFence],
+        site: SiteText | None,
+        *,
+        decide: Literal["robust", "point"],
+        late_s: float,
+        snapshot: journal.Snapshot | None = None,
+    ) -> None:
+        self.fences = dict(fences)
+        self.site_text = site
+        self.site = _parse(site)
+        self.index = geofences.FenceIndex(_read(fence.feature for fence in fences.values()))
+        self.position, self.now = 0, 0.0
+        self.fault: Exception | None = None
+        if snapshot is None:
+            self.engine = Engine(self.index, self.site, decide, late_s, admitted=True)
+        else:
+            self.engine = Engine.restore(snapshot.state, self.index, self.site)
+            self.position, self.now = snapshot.position, snapshot.now
+
+    def apply(self, row: Row, records: Sequence[Record] | None = None) -> list[Transition]:
+        """Apply the next row; ``records`` are its records where they are at hand already."""
+        return [found for step in self.steps(row, records) for found in step]
+
+    def steps(
+        self, row: Row, records: Sequence[Record] | None = None
+    ) -> Iterator[list[Transition]]:
+        """Apply the next row step by step, so that others get their turn during a large one.
+
+        A row that the engine fails on would fail every start as well: the rest of it is passed
+        over, and ``fault`` is set.
+        """
+        self.fault = None
+        try:
+            yield from self._steps(row, records)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next row still counts
+            self.fault = error
+        self.position, self.now = row.position, row.now
+
+    def _steps(self, row: Row, records: Sequence[Record] | None) -> Iterator[list[Transition]]:
+        if row.kind == "records":
+            if records is None:
+                records = journal.decode_records(row.payload)
+            for start in range(0, len(records), STEP):
+                yield self.engine.on_records(records[start : start + STEP])
+        elif row.kind == "tick":
+            yield self.engine.advance(row.now)
+        elif row.kind == "fences":
+            self._change_fences(_changes.decode(row.payload))
+            yield self.engine.advance(row.now)
+        elif row.kind == "site":
+            self.site_text = _site_change.decode(row.payload).after
+            self.site = _parse(self.site_text)
+            self.engine.replace_site(self.site)
+            yield self.engine.advance(row.now)
+        else:
+            for subject in _subjects.decode(row.payload):
+                yield self.engine.forget(subject, row.now)
+
+    def _change_fences(self, changes: Sequence[FenceChange]) -> None:
+        puts = _read(change.after.feature for change in changes if change.after is not None)
+        for fence in puts:
+            self.index.put(fence)
+        for change in changes:
+            if change.after is None:
+                self.index.remove(change.id)
+                self.fences.pop(change.id, None)
+            else:
+                self.fences[change.id] = change.after
+
+
+def before(
+    rows: Sequence[Row], fences: Mapping[str, StoredFence], site: SiteText | None
+) -> tuple[dict[str, StoredFence], SiteText | None]:
+    """Take the changes of ``rows`` back: the fences and the site in force before the first of them.
+
+    ``fences`` and ``site`` are those in force after the last. Rows of other kinds change neither.
+    """
+    found = dict(fences)
+    for row in reversed(rows):
+        if row.kind == "site":
+            site = _site_change.decode(row.payload).before
+        elif row.kind == "fences":
+            for change in _changes.decode(row.payload):
+                if change.before is None:
+                    found.pop(change.id, None)
+                else:
+                    found[change.id] = change.before
+    return found, site
+
+
+def _parse(site: SiteText | None) -> Site:
+    return Site() if site is None else parse_site(site.text, site.name, site.beacons)
+
+
+def _read(features: Iterable[str]) -> list[Fence]:
+    """Read stored features: one by one, since all together may exceed what one file may hold."""
+    return [fence for feature in features for fence in geofences.loads(feature).fences]

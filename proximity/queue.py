@@ -1,0 +1,132 @@
+"""The queue of proximity triggers: append, claim, settle.
+
+Durable, because it is a table of the store; a claim is a lease that ends by itself, so a claimer
+that dies delays its triggers and loses none. Every function works on the connection of the
+caller's transaction and knows no clock: ``now`` is given, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import sqlalchemy as sa
+
+from proximity.model import Trigger
+from proximity.store import ledger
+from proximity.store.schema import triggers as queue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+# Long enough for a page of decisions on a slow card, short enough that what a dead claimer held
+# is decided within the 120 s for which most triggers are worth anything.
+LEASE_S = 30.0
+
+_decode = msgspec.msgpack.Decoder(Trigger).decode
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A trigger leased to one claimer; ``token`` proves which lease, ``attempts`` counts them."""
+
+    trigger: Trigger
+    token: int
+    attempts: int
+
+
+def append(
+    connection: Connection, triggers: Sequence[Trigger], *, due_at: float | None = None
+) -> int:
+    """Queue triggers, due at ``due_at`` (else when they were decided); give how many were new.
+
+    One that waits already, or whose final decision is in the ledger, is not queued again.
+    """
+    if not triggers:
+        return 0
+    known = ledger.decided(connection, [trigger.id for trigger in triggers])
+    statement = ledger.insert_new(connection, queue).returning(queue.c.seq)
+    added = 0
+    for trigger in triggers:
+        if trigger.id not in known:
+            row = {
+                "id": trigger.id,
+                "trigger": msgspec.msgpack.encode(trigger),
+                "due_at": trigger.decided_at if due_at is None else due_at,
+                "state": "ready",
+                "token": 0,
+                "attempts": 0,
+            }
+            added += connection.scalar(statement, row) is not None
+    return added
+
+
+def claim(
+    connection: Connection,
+    owner: str,
+    now: float,
+    *,
+    lease_s: float = LEASE_S,
+    limit: int = 100,
+) -> list[Claim]:
+    """Lease up to ``limit`` triggers that are due to ``owner``, oldest first.
+
+    What another holds comes back only after its lease has ended.
+    """
+    free = sa.or_(queue.c.state == "ready", queue.c.lease_until <= now)
+    due = (
+        sa.select(queue.c.seq)
+        .where(queue.c.due_at <= now, free)
+        .order_by(queue.c.due_at, queue.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # PostgreSQL: claimers pass each other by
+    )
+    taken = connection.scalars(due).all()
+    if not taken:
+        return []
+    lease = (
+        queue.update()
+        .where(queue.c.seq.in_(taken))
+        .values(
+            state="leased",
+            owner=owner,
+            lease_until=now + lease_s,
+            token=queue.c.token + 1,
+            attempts=queue.c.attempts + 1,
+        )
+        .returning(queue.c.due_at, queue.c.seq, queue.c.trigger, queue.c.token, queue.c.attempts)
+    )
+    rows = sorted(connection.execute(lease), key=lambda row: (row.due_at, row.seq))
+    return [Claim(_decode(row.trigger), row.token, row.attempts) for row in rows]
+
+
+def settle(connection: Connection, claim: Claim) -> bool:
+    """Take a decided trigger out; False where another has it by now: undo your work."""
+    return connection.execute(queue.delete().where(*_mine(claim))).rowcount == 1
+
+
+def defer(connection: Connection, claim: Claim, until: float) -> bool:
+    """Put a claimed trigger back, due at ``until``; False where another has it: undo your work."""
+    back = {"state": "ready", "due_at": until, "owner": None, "lease_until": None}
+    return connection.execute(queue.update().where(*_mine(claim)).values(back)).rowcount == 1
+
+
+def next_due(connection: Connection) -> float | None:
+    """Give when the next trigger can be claimed (Unix seconds), or None while there is none."""
+    free_at = sa.case((queue.c.state == "ready", queue.c.due_at), else_=queue.c.lease_until)
+    earliest: float | None = connection.scalar(sa.select(sa.func.min(free_at)))
+    return earliest
+
+
+def depth(connection: Connection) -> int:
+    """Count the triggers that wait or are being decided."""
+    return connection.scalar(sa.select(sa.func.count()).select_from(queue)) or 0
+
+
+def _mine(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        queue.c.id == claim.trigger.id,
+        queue.c.state == "leased",
+        queue.c.token == claim.token,
+    )

@@ -1,0 +1,67 @@
+"""What went wrong on the disk: which failure is which, and whether going on is safe.
+
+Knows the error numbers of SQLite and PostgreSQL; opens nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from proximity.model import ProximityError
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+
+class StoreFailed(ProximityError):  # noqa: N818  what became of it is the better name
+    """The store could not do it. Nothing of it was written, unless ``lasting`` is true.
+
+    ``lasting``: the disk failed in a way after which no write can be trusted; every later write
+    is refused, and a new start recovers what was acknowledged.
+    """
+
+    lasting = False
+
+
+class StoreFull(StoreFailed):
+    """The disk is full. Reads go on, and writes succeed again by themselves once there is room."""
+
+
+class StoreBroken(StoreFailed):
+    """The disk failed while writing or syncing. The store takes no more writes."""
+
+    lasting = True
+
+
+# SQLite reports that the shared-memory file cannot grow, which a full disk causes, as an I/O error.
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+# A failed sync may have dropped the pages while later syncs succeed: retrying would
+# acknowledge what is not there. A corrupt file is no better ground.
+_BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT}
+_POSTGRES_FULL = "53100"
+
+
+def classify(error: DBAPIError, where: str, *, committing: bool = False) -> StoreFailed | None:
+    """Tell what a database error means for the store ``where``; None: the work's own fault.
+
+    ``committing``: it came from the commit itself, when an unknown outcome is a broken store.
+    """
+    cause = error.orig
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code in _FULL or getattr(cause, "sqlstate", None) == _POSTGRES_FULL:
+        return StoreFull(f"{where}: the disk is full; free some space, writes then go on")
+    if (isinstance(code, int) and code & 0xFF in _BROKEN) or error.connection_invalidated:
+        return StoreBroken(
+            f"{where}: the disk failed ({cause}); nothing more is acknowledged; "
+            "check the disk and start again"
+        )
+    if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StoreFailed(f"{where}: another process is writing; try again")
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreFailed(f"{where}: is not a database; restore it, or use another data folder")
+    if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_READONLY:
+        return StoreFailed(f"{where}: may not be written; mend its permissions")
+    if committing:
+        return StoreBroken(f"{where}: the commit failed ({cause}); start again")
+    return None

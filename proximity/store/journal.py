@@ -1,0 +1,222 @@
+"""The journal on disk: rows in order, snapshots that cover them, and the fences and site in force.
+
+The journal is the only input of the engine, so what is kept here is enough to rebuild its state.
+Knows how rows are written and read; what a row does to the engine is ``proximity.fold``'s to know.
+Every function works on the connection of the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from proximity.model import Event, Fix, Record, Sighting, digest
+from proximity.store import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+Kind = Literal["records", "tick", "fences", "site", "forget"]
+
+# Rows are read in pages, so that a start needs memory for a page and not for an hour of records.
+_PAGE = 200
+
+_TYPES: dict[str, type[Record]] = {"fix": Fix, "sighting": Sighting, "event": Event}
+_NAMES = {type_: name for name, type_ in _TYPES.items()}
+_DECODERS = {name: msgspec.msgpack.Decoder(type_) for name, type_ in _TYPES.items()}
+_tagged = msgspec.msgpack.Decoder(list[tuple[str, msgspec.Raw]])
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of the engine; ``now`` is the server's time of it (Unix seconds).
+
+    ``version`` is a hash of the fences, site and campaigns it was judged with.
+    """
+
+    position: int
+    kind: Kind
+    now: float
+    version: str
+    payload: bytes
+
+
+class StoredFence(msgspec.Struct, frozen=True):
+    """A fence in force: its GeoJSON feature as text, and whether a ``file`` or ``http`` gave it."""
+
+    feature: str
+    source: Literal["file", "http"]
+
+    @property
+    def etag(self) -> str:
+        """A hash of the feature."""
+        return digest(self.feature)
+
+
+class FenceChange(msgspec.Struct, frozen=True):
+    """One fence put or removed; ``before`` and ``after`` are None where there was, is none."""
+
+    id: str
+    before: StoredFence | None
+    after: StoredFence | None
+
+
+class SiteText(msgspec.Struct, frozen=True):
+    """A site file as it was read: its name, its text, and that of the beacon list it names."""
+
+    name: str
+    text: str
+    beacons: str | None = None
+
+
+class SiteChange(msgspec.Struct, frozen=True):
+    """The site was given, replaced or taken away."""
+
+    before: SiteText | None
+    after: SiteText | None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The engine's state after row ``position``, whose time was ``now`` (Unix seconds)."""
+
+    position: int
+    now: float
+    state: bytes
+
+
+def encode_records(records: Sequence[Record]) -> bytes:
+    """Write records as a row's payload, in order."""
+    return _encode([(_NAMES[type(record)], record) for record in records])
+
+
+def decode_records(payload: bytes) -> list[Record]:
+    """Read the records of a row's payload, equal to those written."""
+    return [_DECODERS[name].decode(raw) for name, raw in _tagged.decode(payload)]
+
+
+def append(connection: Connection, row: Row) -> None:
+    """Write a row."""
+    connection.execute(schema.journal.insert(), msgspec.structs.asdict(row))
+
+
+def rows_after(
+    connection: Connection, position: int, *, kinds: Sequence[Kind] | None = None
+) -> Iterator[Row]:
+    """Give the rows after a position, in order; those of these kinds only."""
+    table = schema.journal
+    statement = sa.select(table).order_by(table.c.position).limit(_PAGE)
+    if kinds is not None:
+        statement = statement.where(table.c.kind.in_(kinds))
+    while True:
+        page = connection.execute(statement.where(table.c.position > position)).mappings().all()
+        for row in page:
+            yield Row(**row)
+        if len(page) < _PAGE:
+            return
+        position = page[-1]["position"]
+
+
+def end(connection: Connection) -> tuple[int, float]:
+    """Give the last position ever used and the latest time (Unix seconds), rows gone included."""
+    ends = [
+        connection.execute(sa.select(sa.func.max(table.c.position), sa.func.max(table.c.now))).one()
+        for table in (schema.journal, schema.snapshots)
+    ]
+    last = max(int(position or 0) for position, _ in ends)
+    return max(last, evaluated(connection)), max(float(now or 0.0) for _, now in ends)
+
+
+def evaluated(connection: Connection) -> int:
+    """Give the position up to which all outputs are in the ledger and the queue."""
+    return int(read_meta(connection, "evaluated") or 0)
+
+
+def set_evaluated(connection: Connection, position: int) -> None:
+    """Say that the outputs of all rows up to ``position`` are written, in this transaction."""
+    write_meta(connection, "evaluated", str(position))
+
+
+def snapshots(connection: Connection) -> list[Snapshot]:
+    """Give the kept snapshots, the newest first."""
+    table = schema.snapshots
+    rows = connection.execute(sa.select(table).order_by(table.c.position.desc())).mappings()
+    return [Snapshot(**row) for row in rows]
+
+
+def save_snapshot(connection: Connection, snapshot: Snapshot) -> None:
+    """Keep a snapshot, and of the earlier ones the newest, should this one be unreadable."""
+    table = schema.snapshots
+    connection.execute(table.delete().where(table.c.position == snapshot.position))
+    connection.execute(table.insert(), msgspec.structs.asdict(snapshot))
+    kept = sa.select(table.c.position).order_by(table.c.position.desc()).limit(2)
+    oldest = min(connection.scalars(kept))
+    connection.execute(table.delete().where(table.c.position < oldest))
+
+
+def prune(connection: Connection, before: float) -> None:
+    """Delete the rows from before a time (Unix seconds) that the newest snapshot covers.
+
+    An older snapshot goes with the rows that should follow it.
+    """
+    table, kept = schema.journal, schema.snapshots
+    newest = connection.scalar(sa.select(sa.func.max(kept.c.position))) or 0
+    connection.execute(table.delete().where(table.c.position <= newest, table.c.now < before))
+    connection.execute(kept.delete().where(kept.c.position < newest, kept.c.now < before))
+
+
+def fences_in_force(connection: Connection) -> dict[str, StoredFence]:
+    """Give the fences as the last row of kind ``fences`` left them, by id."""
+    table = schema.fences
+    rows = connection.execute(sa.select(table).order_by(table.c.id))
+    return {row.id: StoredFence(row.feature, row.source) for row in rows}
+
+
+def change_fences(connection: Connection, changes: Sequence[FenceChange]) -> None:
+    """Bring the fences in force up to a row of kind ``fences``, in the row's own transaction."""
+    table = schema.fences
+    connection.execute(
+        table.delete().where(table.c.id == sa.bindparam("gone")),
+        [{"gone": change.id} for change in changes],
+    )
+    puts = [
+        {
+            "id": change.id,
+            "feature": change.after.feature,
+            "etag": change.after.etag,
+            "source": change.after.source,
+        }
+        for change in changes
+        if change.after is not None
+    ]
+    if puts:
+        connection.execute(table.insert(), puts)
+
+
+def site_in_force(connection: Connection) -> SiteText | None:
+    """Give the site as the last row of kind ``site`` left it."""
+    text = read_meta(connection, "site")
+    return None if text is None else msgspec.json.decode(text, type=SiteText | None)
+
+
+def change_site(connection: Connection, site: SiteText | None) -> None:
+    """Bring the site in force up to a row of kind ``site``, in the row's own transaction."""
+    write_meta(connection, "site", msgspec.json.encode(site).decode())
+
+
+def read_meta(connection: Connection, key: str) -> str | None:
+    """Give a fact about the store, None where it was never written."""
+    table = schema.meta
+    value: str | None = connection.scalar(sa.select(table.c.value).where(table.c.key == key))
+    return value
+
+
+def write_meta(connection: Connection, key: str, value: str) -> None:
+    """Write a fact about the store."""
+    table = schema.meta
+    changed = connection.execute(table.update().where(table.c.key == key).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(table.insert(), {"key": key, "value": value})

@@ -1,0 +1,135 @@
+"""What happened, in order, once: transitions, decisions and deliveries in one append-only ledger.
+
+Lists, the live stream and explanations all read it. A deterministic id makes repeating after a
+crash harmless: what is there already is not written again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from proximity.model import Decision, Delivery, Transition, Verdict
+from proximity.store.schema import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+Kind = Literal["transition", "decision", "delivery"]
+
+
+def insert_new(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Make an INSERT that passes over rows whose key is there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be appended; ``record`` is the JSON text of contract 6, ``at`` Unix seconds."""
+
+    kind: Kind
+    id: str
+    subject: str | None
+    place: str | None
+    person: str | None
+    visit: str | None
+    campaign: str | None
+    at: float
+    record: str
+
+
+class LedgerRow(Entry, frozen=True, kw_only=True):
+    """An entry as it stands in the ledger; ``seq`` rises and is never used twice."""
+
+    seq: int
+
+
+def entry(item: Transition | Decision | Delivery, person: str | None = None) -> Entry:
+    """Make the entry of a transition, decision or delivery; ``person`` is a transition's."""
+    record = msgspec.json.encode(item.to_record()).decode()
+    if isinstance(item, Transition):
+        return Entry(
+            kind="transition",
+            id=item.id,
+            subject=item.subject,
+            place=item.place,
+            person=person,
+            visit=item.visit,
+            campaign=None,
+            at=item.decided_at,
+            record=record,
+        )
+    if isinstance(item, Decision):
+        # A deferral comes before the final decision of the same id and must not stand in its way.
+        deferred = item.decision == Verdict.DEFER
+        return Entry(
+            kind="decision",
+            id=f"{item.id}/deferred" if deferred else item.id,
+            subject=item.subject,
+            place=item.place,
+            person=item.person,
+            visit=item.visit,
+            campaign=item.campaign,
+            at=item.at,
+            record=record,
+        )
+    return Entry(
+        kind="delivery",
+        id=item.id,
+        subject=item.subject,
+        place=item.place,
+        person=item.person,
+        visit=None,
+        campaign=item.campaign,
+        at=item.at,
+        record=record,
+    )
+
+
+def append(connection: Connection, entries: Iterable[Entry]) -> list[LedgerRow]:
+    """Append what is not there yet; give the rows that were appended, in order."""
+    statement = insert_new(connection, ledger).returning(ledger.c.seq)
+    rows = []
+    for one in entries:
+        fields = msgspec.structs.asdict(one)
+        seq = connection.scalar(statement, fields)
+        if seq is not None:
+            rows.append(LedgerRow(seq=seq, **fields))
+    return rows
+
+
+def decided(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Tell which of these decision ids have their final decision in the ledger already."""
+    found = sa.select(ledger.c.id).where(ledger.c.kind == "decision", ledger.c.id.in_(ids))
+    return set(connection.scalars(found))
+
+
+def page(
+    connection: Connection,
+    kind: Kind | None = None,
+    after: int = 0,
+    limit: int = 100,
+    *,
+    subject: str | None = None,
+    place: str | None = None,
+) -> tuple[list[LedgerRow], int]:
+    """Give up to ``limit`` rows after cursor ``after``, oldest first, and the cursor that follows.
+
+    The cursor stays where it was while there is nothing more.
+    """
+    statement = sa.select(ledger).where(ledger.c.seq > after).order_by(ledger.c.seq).limit(limit)
+    for column, value in (
+        (ledger.c.kind, kind),
+        (ledger.c.subject, subject),
+        (ledger.c.place, place),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    rows = [LedgerRow(**row) for row in connection.execute(statement).mappings()]
+    return rows, rows[-1].seq if rows else after

@@ -1,0 +1,335 @@
+"""Where the engine's state is kept, and when a write may be called done.
+
+One writer thread does every write: whatever waits for it together shares one transaction and one
+sync to the disk (group commit), and no future is resolved before that sync has returned. Knows
+connections, transactions and failures; knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from proximity.store import schema
+from proximity.store.faults import StoreFailed, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+
+# Another process (a command beside the server) may hold the write lock; its transactions are
+# short, so ten seconds mean that something hangs.
+_BUSY_S = 10.0
+# Bounds how long the first of a group waits for the last, and how much one failed commit refuses.
+_GROUP = 1000
+# A log that a long reader kept from being folded back is cut to this size afterwards.
+_LOG_BYTES = 64 * 1024 * 1024
+_READERS = 4
+# PostgreSQL's advisory locks are numbers: "proximit" as one.
+_OWN_LOCK = int.from_bytes(b"proximit")
+
+
+class Store:
+    """One database: SQLite in a file or in memory, or PostgreSQL by URL.
+
+    Use ``Store.open``. ``write`` is safe from any thread; works run in the order of the calls.
+    """
+
+    def __init__(self, engine: Engine, name: str, path: Path | None) -> None:
+        self.name = name
+        self.path = path
+        self.failure: StoreFailed | None = None
+        self._engine = engine
+        self._closed = False
+        self._held: Any = None
+        # In memory there is one connection; whoever calls uses it in turn, and nothing is queued.
+        self._turn = threading.RLock()
+        self._only: Connection | None = None
+        if isinstance(engine.pool, StaticPool):
+            self._only = engine.connect()
+            return
+        self._works: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._writer = threading.Thread(target=self._run, name="store-write", daemon=True)
+        self._writer.start()
+
+    @classmethod
+    def open(cls, target: str | Path, *, create: bool = True) -> Self:
+        """Open a database file, ``:memory:`` or a ``postgresql://`` URL, and bring it up to date.
+
+        ``create`` false refuses where there is no file yet. Raises StoreFailed where it cannot be
+        opened, or where a newer version of the program has written it.
+        """
+        engine, name, path = _connectable(target, create=create)
+        try:
+            _prepare(engine, name)
+        except DBAPIError as error:
+            engine.dispose()
+            raise classify(error, name) or StoreFailed(
+                f"{name}: cannot be opened ({error.orig})"
+            ) from None
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, name, path)
+
+    def write(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Run ``work`` in the next write transaction; the future holds what it returned.
+
+        The future resolves only after the commit has been synced to the disk. A work that raises
+        is undone alone and its error is the future's; where the disk or the commit fails, all of
+        the group fail with StoreFailed (StoreFull: the disk is full). In memory it is done at once.
+        """
+        item = _Work(work)
+        if self._closed:
+            item.resolve(StoreFailed(f"{self.name}: the store is closed"))
+        elif self._only is None:
+            self._works.put(item)
+        else:
+            with self._turn:
+                if self._only.in_transaction():
+                    raise RuntimeError("a work runs inside one transaction and opens no other")
+                self._commit([item])
+        return item.future
+
+    async def awrite(self, work: Callable[[Connection], T]) -> T:
+        """Do the same as ``write`` from an event loop."""
+        return await asyncio.wrap_future(self.write(work))
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` on one unchanging view of what has been committed. Raises StoreFailed."""
+        try:
+            if self._only is None:
+                with self._engine.connect() as connection:
+                    return work(connection)
+            with self._turn:
+                if self._only.in_transaction():
+                    return work(self._only)
+                with self._only.begin():
+                    return work(self._only)
+        except DBAPIError as error:
+            raise classify(error, self.name) or error from None
+
+    async def aread(self, work: Callable[[Connection], T]) -> T:
+        """Do the same as ``read`` from an event loop, without stopping it."""
+        if self._only is not None:
+            return self.read(work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work)
+
+    def hold(self) -> None:
+        """Claim the journal for this process until ``close``; one engine may append to it.
+
+        Raises StoreFailed where another process holds it. Other processes still read and write
+        everything else.
+        """
+        if self._held is None and self._only is None:
+            self._held = _hold(self._engine, self.name, self.path)
+
+    def close(self) -> None:
+        """Finish what is queued, then let go of the database."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._only is None:
+            self._works.put(None)
+            self._writer.join()
+            self._readers.shutdown()
+        else:
+            self._only.close()
+        if self._held is not None:
+            self._held.close()
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        """Take what waits, commit it together, again and again, until told to stop."""
+        more = True
+        while more:
+            group: list[_Work[Any]] = []
+            item = self._works.get()
+            while item is not None:
+                if item.future.set_running_or_notify_cancel():
+                    group.append(item)
+                if len(group) >= _GROUP or self._works.empty():
+                    break
+                item = self._works.get()
+            more = item is not None
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[_Work[Any]]) -> None:
+        """Run a group in one transaction; resolve its futures once that is on the disk."""
+        failure = self.failure
+        if failure is None:
+            only = self._only
+            try:
+                with self._engine.connect() if only is None else nullcontext(only) as connection:
+                    _transact(connection, group, self.name)
+            except DBAPIError as error:
+                failure = classify(error, self.name, committing=True)
+            except StoreFailed as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001  a dead writer would leave all callers waiting
+                failure = StoreFailed(f"{self.name}: the write failed ({error!r})")
+            if failure is not None and failure.lasting:
+                self.failure = failure
+        for item in group:
+            item.resolve(failure)
+
+
+class _Work(Generic[T]):
+    """One write that waits for its group: what to run, and the future of what came of it."""
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self.future: Future[T] = Future()
+        self._work = work
+        self._error: Exception | None = None
+
+    def run(self, connection: Connection, where: str) -> None:
+        """Run it; undo it alone where it raises. Raises StoreFailed where all must fail."""
+        connection.exec_driver_sql("SAVEPOINT work")
+        try:
+            self._result = self._work(connection)
+        except Exception as error:  # noqa: BLE001  its caller is told; the group goes on
+            failure = classify(error, where) if isinstance(error, DBAPIError) else None
+            if failure is not None:
+                # SQLite may have undone the whole transaction by itself.
+                raise failure from None
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+            self._error = error
+        connection.exec_driver_sql("RELEASE SAVEPOINT work")
+
+    def resolve(self, failure: StoreFailed | None) -> None:
+        """Tell the caller: the group's failure, its own error, or its result."""
+        error = failure or self._error
+        if error is None:
+            self.future.set_result(self._result)
+        else:
+            self.future.set_exception(error)
+
+
+def _transact(connection: Connection, group: list[_Work[Any]], where: str) -> None:
+    with connection.execution_options(writes=True).begin():
+        for item in group:
+            item.run(connection, where)
+
+
+def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path | None]:
+    """Make the SQLAlchemy engine of a target; give its name for messages and its file, if any."""
+    if isinstance(target, str) and target.startswith("postgresql"):
+        url = sa.make_url(target).set(drivername="postgresql+psycopg")
+        try:
+            engine = sa.create_engine(url, pool_pre_ping=True, max_overflow=-1)
+        except ModuleNotFoundError:
+            raise StoreFailed(
+                "PostgreSQL needs its driver: pip install 'proximity-engine[postgres]'"
+            ) from None
+        return engine, url.render_as_string(hide_password=True), None
+    if str(target) == ":memory:":
+        engine = sa.create_engine(
+            "sqlite://",
+            poolclass=StaticPool,
+            connect_args={"isolation_level": None, "check_same_thread": False},
+        )
+        _speak_sqlite(engine)
+        return engine, ":memory:", None
+    path = Path(target)
+    if not path.exists() and not create:
+        raise StoreFailed(f"{path}: there is no engine database here; start the server once")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # It holds where people were: nobody else's to read, nor are the files SQLite puts beside.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreFailed(f"{path}: cannot be opened ({error.strerror})") from None
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"isolation_level": None, "timeout": _BUSY_S},
+        pool_size=_READERS + 2,  # and the writer, and an event loop's own short reads
+        max_overflow=-1,
+    )
+    _speak_sqlite(engine)
+    return engine, str(path), path
+
+
+def _speak_sqlite(engine: Engine) -> None:
+    """Set up every connection for durable commits, and let SQLAlchemy's ``begin`` begin."""
+
+    def connected(raw: Any, _record: object) -> None:
+        # FULL: a commit is not done before the log is synced. NORMAL loses the last ones to a
+        # power cut.
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"journal_size_limit = {_LOG_BYTES}",
+        ):
+            raw.execute(f"PRAGMA {pragma}")
+
+    def begun(connection: Connection) -> None:
+        # A writer takes the lock at once: one that began as a reader could not wait for its turn.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    sa.event.listen(engine, "connect", connected)
+    sa.event.listen(engine, "begin", begun)
+
+
+def _prepare(engine: Engine, name: str) -> None:
+    """Make the tables where there are none; migrate them where they are older."""
+    with engine.connect() as connection:
+        if _revision(connection) == schema.REVISION:
+            return
+    with engine.connect() as connection, connection.execution_options(writes=True).begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OWN_LOCK + 1)))
+        found = _revision(connection)  # again: another process may have been quicker
+        if found == schema.REVISION:
+            return
+        if found is None:
+            schema.metadata.create_all(connection)
+            schema.version.create(connection)
+            connection.execute(schema.version.insert(), {"version_num": schema.REVISION})
+            return
+        from proximity.store import migrations
+
+        migrations.upgrade(connection, found, name)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table(schema.version.name):
+        return None
+    return connection.scalar(sa.select(schema.version.c.version_num))
+
+
+def _hold(engine: Engine, name: str, path: Path | None) -> Any:
+    """Take the lock that one process may have; give what is to be closed to let it go."""
+    taken = f"{name}: another server works on it; stop that one, or use another data folder"
+    if path is None:
+        connection = engine.connect()
+        if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_OWN_LOCK))):
+            connection.close()
+            raise StoreFailed(taken)
+        connection.detach()  # closing it then ends the session, and with that the lock
+        return connection
+    import fcntl
+
+    held = path.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise StoreFailed(taken) from None
+    return held

@@ -1,0 +1,112 @@
+"""What every channel promises, asked of each one in the table against a real receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proximity.channels import CHANNELS, Channel, Reply
+from proximity.channels.console import Console
+from proximity.channels.webhook import open_webhook
+from tests.proximity.channels.receivers import receiver
+from tests.proximity.given import NOON, offer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+# What a place, a person or a marketer may be called, by accident or not.
+STRANGE = ["", "a\nb", "\x1b[31m", "\u202e", "قهوة", "☕" * 500, '"},{"', "\u2028", "\x00"]
+
+
+@asynccontextmanager
+async def console(_: Path) -> AsyncIterator[tuple[Channel, Callable[[], list[str]]]]:
+    stream = io.StringIO()
+    yield (
+        Console(stream),
+        lambda: [json.loads(one)["key"] for one in stream.getvalue().splitlines()],
+    )
+
+
+@asynccontextmanager
+async def webhook(folder: Path) -> AsyncIterator[tuple[Channel, Callable[[], list[str]]]]:
+    (folder / "secret").write_text(SECRET)
+    async with receiver() as one:
+        config = {"url": one.url(), "secret_file": "secret", "allow": ["127.0.0.1"]}
+        channel = open_webhook(config, folder)
+        yield channel, lambda: [json.loads(body)["id"] for _, _, body in one.requests]
+        await channel.close()
+
+
+OPENERS = {"console": console, "webhook": webhook}
+every_channel = pytest.mark.parametrize("name", sorted(CHANNELS))
+
+
+def test_every_channel_is_asked() -> None:
+    assert set(OPENERS) == set(CHANNELS)
+
+
+@every_channel
+async def test_it_has_the_name_that_campaigns_call_it_by(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, _):
+        assert channel.name == name
+
+
+@every_channel
+async def test_an_offer_taken_is_accepted_and_carries_its_key(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, received):
+        reply = await channel.send(offer(channel=name, key="k-7"))
+        assert reply.outcome == "accepted"
+        assert received() == ["k-7"]
+
+
+@every_channel
+async def test_an_offer_sent_again_has_the_same_key(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, received):
+        for _ in range(2):
+            await channel.send(offer(channel=name))
+        assert received() == ["k1", "k1"]
+
+
+@every_channel
+async def test_replies_are_plain_values_that_the_ledger_can_keep(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, _):
+        reply = await channel.send(offer(channel=name))
+        assert isinstance(reply, Reply)
+        assert json.loads(json.dumps(reply.reply)) == reply.reply
+
+
+@every_channel
+@pytest.mark.parametrize("text", STRANGE)
+async def test_strange_text_is_handed_over_whole(name: str, text: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, received):
+        strange = offer(channel=name, text=text, link=None, place=text or "p", campaign=text or "c")
+        assert (await channel.send(strange)).outcome == "accepted"
+        assert received() == ["k1"]
+
+
+@every_channel
+async def test_many_at_once_all_arrive(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, received):
+        keys = [f"k{n:02}" for n in range(40)]
+        replies = await asyncio.gather(
+            *(channel.send(offer(channel=name, key=key, created_at=NOON)) for key in keys)
+        )
+        assert {reply.outcome for reply in replies} == {"accepted"}
+        assert sorted(received()) == keys
+
+
+@every_channel
+async def test_it_can_be_closed_twice(name: str, tmp_path: Path) -> None:
+    async with OPENERS[name](tmp_path) as (channel, _):
+        await channel.send(offer(channel=name))
+        await channel.close()
+        await channel.close()
