@@ -1,8 +1,8 @@
 """Which fences hold this point, exactly, and which are near?
 
-An R-tree keeps the fences' boxes and answers candidates; the exact test of each candidate is
-native for circles and GEOS's for areas. This file knows fences and points; nothing of time,
-subjects or why somebody asks.
+An R-tree keeps the fences' boxes and is the truth about candidates; over it ``cells`` remember what
+needs no geometry. The exact test of each candidate is native for circles and GEOS's for areas.
+This file knows fences and points; nothing of time, subjects or why somebody asks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from rtree.index import Index, Property
 
 from geofences import geodesy
-from geofences.shape import Shape
+from geofences.cells import Cells, Ground
+from geofences.shape import EDGE, INSIDE, OUT, Shape, reach_m
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -35,6 +36,8 @@ NODE_SIZE = 16
 KEPT_WEIGHT = 500_000
 # Even a small shape costs some kilobytes of objects: counted as this many vertices.
 SHAPE_WEIGHT = 16
+# What an exact test of an outline costs against a circle's, for deciding how fine cells become.
+OUTLINE_EFFORT = 8
 # Edits remembered for ``changes``: who asks less often than every so many edits starts afresh.
 KEPT_CHANGES = 65_536
 
@@ -81,6 +84,10 @@ class FenceIndex:
             self._tree = Index(packed, properties=properties)
         else:
             self._tree = Index(properties=properties)
+        self._cells = Cells(
+            Ground(self.__len__, self._meeting, self._classify, self._order, self._effort)
+        )
+        self._told: dict[int, tuple[str, ...] | None] = {}
 
     # -- what is in it ---------------------------------------------------------------------
 
@@ -122,9 +129,10 @@ class FenceIndex:
             self._untree(slot)
             self._fences[slot] = fence
             self._pack_circle(slot, fence)
-        for box in self._boxes(slot):
+        boxes = self._boxes(slot)
+        for box in boxes:
             self._tree.insert(slot, box)
-        self._changed(fence.id)
+        self._changed(fence.id, boxes)
 
     def remove(self, fence_id: str) -> None:
         """Take a fence out; the next call sees it. Raises KeyError where there is none."""
@@ -133,9 +141,11 @@ class FenceIndex:
         del self._slots[fence_id]
         self._fences[slot] = None
         self._free.append(slot)
-        self._changed(fence_id)
+        self._changed(fence_id, [])
 
-    def _changed(self, fence_id: str) -> None:
+    def _changed(self, fence_id: str, boxes: list[Box]) -> None:
+        self._cells.drop(boxes)
+        self._told.clear()
         self.version += 1
         self._log.append((self.version, fence_id))
 
@@ -153,8 +163,10 @@ class FenceIndex:
 
     def _untree(self, slot: int) -> None:
         # The boxes follow from the fence alone, so they need not be remembered.
-        for box in self._boxes(slot):
+        boxes = self._boxes(slot)
+        for box in boxes:
             self._tree.delete(slot, box)
+        self._cells.drop(boxes)
         shape = self._shapes.pop(slot, None)
         if shape is not None:
             self._weight -= shape.weight + SHAPE_WEIGHT
@@ -196,12 +208,19 @@ class FenceIndex:
 
     def locate(self, lon: float, lat: float) -> list[str]:
         """Return the sorted ids of the fences that hold the point; exact."""
-        slots = self._at(lon, lat)
-        if not slots:
-            return []
         fences = self._fences
+        if -180.0 < lon < 180.0 and -90.0 < lat < 90.0:
+            slots, edges = self._cells.at(lon, lat)
+            return [
+                fences[slot].id  # type: ignore[union-attr]  # a listed slot is in use
+                for slot, edge in zip(slots, edges, strict=True)
+                if not edge or self._holds(slot, lon, lat)
+            ]
+        _check(lon, lat)
         return sorted(
-            fence.id for slot in slots if (fence := fences[slot]) and self._holds(slot, lon, lat)
+            fence.id
+            for slot in self._in_boxes(_special_boxes(lat))
+            if (fence := fences[slot]) and self._holds(slot, lon, lat)
         )
 
     def locate_many(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> tuple[Ints, Ints]:
@@ -211,15 +230,64 @@ class FenceIndex:
         and ``lats`` are degrees, arrays of one length; ValueError where they are not.
         """
         x, y = _points(lons, lats)
-        points, slots = self._candidates(x, y)
-        kept = self._hold(points, slots, x, y)
-        points, slots = points[kept], slots[kept]
-        found, place = np.unique(slots, return_inverse=True)
-        ids = [self._id(slot) for slot in found.tolist()]
-        rank = np.empty(len(ids), np.int64)
-        rank[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-        order = np.lexsort((rank[place], points))
-        return points[order], slots[order]
+        special = np.flatnonzero((np.abs(x) == 180.0) | (np.abs(y) == 90.0))
+        if len(special):
+            return self._locate_with(special, x, y)
+        points, slots, edges = self._cells.pairs(x, y)
+        asked = np.flatnonzero(edges)
+        if not len(asked):
+            return points, slots
+        kept = ~edges
+        kept[asked] = self._hold(points[asked], slots[asked], x, y)
+        return points[kept], slots[kept]
+
+    def holding(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> list[tuple[str, ...]]:
+        """Return, for each point, the sorted ids of the fences that hold it; exact.
+
+        Points that the same fences hold wholly around them share one tuple, so that ``is`` often
+        tells that nothing has changed.
+        """
+        x, y = _points(lons, lats)
+        found: list[tuple[str, ...]] = [()] * len(x)
+        special = (np.abs(x) == 180.0) | (np.abs(y) == 90.0)
+        if special.any():
+            tested = list(range(len(x)))
+        else:
+            tested = []
+            told = self._told
+            for place, number in enumerate(self._cells.numbers(x, y).tolist()):
+                if number:
+                    ids = told[number] if number in told else self._tell(number)
+                    if ids is None:
+                        tested.append(place)
+                    else:
+                        found[place] = ids
+        if tested:
+            points, slots = self.locate_many(x[tested], y[tested])
+            starts = np.searchsorted(points, np.arange(len(tested) + 1)).tolist()
+            ids_of = [self._id(slot) for slot in slots.tolist()]
+            for nth, place in enumerate(tested):
+                found[place] = tuple(ids_of[starts[nth] : starts[nth + 1]])
+        return found
+
+    def _tell(self, number: int) -> tuple[str, ...] | None:
+        """Return the ids of a cell's list; None where some need a test."""
+        slots, edges = self._cells.lists[number]
+        ids = None if any(edges) else tuple(self._id(slot) for slot in slots)
+        self._told[number] = ids
+        return ids
+
+    def _locate_with(self, special: Ints, x: Floats, y: Floats) -> tuple[Ints, Ints]:
+        """Locate points of which some lie on the seam or at a pole, which have several names."""
+        plain = np.setdiff1d(np.arange(len(x)), special)
+        points, slots = self.locate_many(x[plain], y[plain])
+        pairs = list(zip(plain[points].tolist(), slots.tolist(), strict=True))
+        for point in special.tolist():
+            ids = self.locate(float(x[point]), float(y[point]))
+            pairs += [(point, self._slots[fence_id]) for fence_id in ids]
+        pairs.sort(key=lambda pair: pair[0])  # stable: ids stay in order
+        both = np.array(pairs, np.int64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
 
     def within(self, lon: float, lat: float, metres: float) -> list[tuple[str, float]]:
         """Return (id, signed edge distance in metres) of all fences at most ``metres`` away.
@@ -230,8 +298,11 @@ class FenceIndex:
         _check(lon, lat)
         if not metres < 1e9:
             raise ValueError("metres must be a number below 1e9")
-        boxes = geodesy.boxes_within(lon, lat, max(metres, 0.0))
-        slots = self._in_boxes(boxes)
+        slots: Sequence[int] | set[int]
+        if metres <= 0.0 and abs(lon) != 180.0 and abs(lat) != 90.0:
+            slots = self._cells.at(lon, lat).slots
+        else:
+            slots = self._in_boxes(geodesy.boxes_within(lon, lat, max(metres, 0.0)))
         found = []
         if slots:
             centre = geodesy.earth_centred(lon, lat)
@@ -289,13 +360,6 @@ class FenceIndex:
         assert fence is not None
         return fence.id
 
-    def _at(self, lon: float, lat: float) -> list[int] | set[int]:
-        """Return the slots whose boxes hold the point."""
-        _check(lon, lat)
-        if abs(lon) == 180.0 or abs(lat) == 90.0:
-            return self._in_boxes(_special_boxes(lat))
-        return list(self._tree.intersection((lon, lat, lon, lat)))
-
     def _in_boxes(self, boxes: list[Box]) -> list[int] | set[int]:
         """Return the slots whose boxes meet any of these, each once."""
         if len(boxes) == 1:
@@ -303,27 +367,36 @@ class FenceIndex:
             return found if len(found) < 2 else set(found)
         return {slot for box in boxes for slot in self._tree.intersection(box)}
 
-    def _candidates(self, x: Floats, y: Floats) -> tuple[Ints, Ints]:
-        """Return pairs of point and slot whose box holds it, each once."""
-        if not len(x) or not self._slots:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        corners = np.column_stack((x, y))
-        slots, counts = self._tree.intersection_v(corners, corners)  # type: ignore[no-untyped-call] # untyped there
-        slots = slots.astype(np.int64)
-        points = np.repeat(np.arange(len(x)), counts.astype(np.int64))
-        special = np.flatnonzero((np.abs(x) == 180.0) | (np.abs(y) == 90.0))
-        if len(special):
-            kept = ~np.isin(points, special)
-            extra = [
-                (point, slot)
-                for point in special.tolist()
-                for slot in self._in_boxes(_special_boxes(float(y[point])))
-            ]
-            more = np.array(extra, np.int64).reshape(-1, 2)
-            points = np.concatenate((points[kept], more[:, 0]))
-            slots = np.concatenate((slots[kept], more[:, 1]))
-        # A fence with a box on each side of the seam is found at most once a point otherwise.
-        return points, slots
+    # -- what the cells ask ----------------------------------------------------------------
+
+    def _meeting(self, box: Box) -> list[int]:
+        return list(self._tree.intersection(box))
+
+    def _order(self, slots: list[int]) -> list[int]:
+        return sorted(slots, key=self._id)
+
+    def _effort(self, slots: tuple[int, ...]) -> int:
+        circles = self._circles
+        return sum(
+            1 if circles[slot * COLUMNS + RADIUS] >= 0.0 else OUTLINE_EFFORT for slot in slots
+        )
+
+    def _classify(self, slots: Ints, boxes: Floats) -> npt.NDArray[np.int8]:
+        said = np.full(len(slots), OUT, np.int8)
+        table = np.frombuffer(self._circles).reshape(-1, COLUMNS)
+        round_ones = table[slots, RADIUS] >= 0.0
+        asked = np.flatnonzero(round_ones)
+        if len(asked):
+            rows, theirs = table[slots[asked]], boxes[:, asked]
+            middle = (theirs[0] + theirs[2]) / 2, (theirs[1] + theirs[3]) / 2
+            apart = geodesy.many_earth_centred(*middle) - rows[:, :3].T
+            chord = np.sqrt(np.einsum("ij,ij->j", apart, apart))
+            reach = reach_m(theirs)
+            said[asked] = np.where(chord - reach > np.sqrt(rows[:, FAR_2]), OUT, EDGE)
+            said[asked[chord + reach <= np.sqrt(rows[:, SURE_2])]] = INSIDE
+        for slot, some in _by_slot(slots, np.flatnonzero(~round_ones)):
+            said[some] = self._shape(slot).classify(boxes[:, some])
+        return said
 
     # -- exact tests -----------------------------------------------------------------------
 
@@ -381,12 +454,16 @@ class FenceIndex:
                 )
                 inside[open_] = metres <= near[:, RADIUS]
             kept[asked] = inside
-        asked = np.flatnonzero(~round_ones)
-        asked = asked[np.argsort(slots[asked], kind="stable")]
-        found, starts = np.unique(slots[asked], return_index=True)
-        for slot, some in zip(found.tolist(), np.split(asked, starts[1:]), strict=False):
+        for slot, some in _by_slot(slots, np.flatnonzero(~round_ones)):
             kept[some] = self._shape(slot).holds_many(x[points[some]], y[points[some]])
         return kept
+
+
+def _by_slot(slots: Ints, asked: Ints) -> Iterator[tuple[int, Ints]]:
+    """Group the places ``asked`` of an array of slots by slot."""
+    asked = asked[np.argsort(slots[asked], kind="stable")]
+    found, starts = np.unique(slots[asked], return_index=True)
+    return zip(found.tolist(), np.split(asked, starts[1:]), strict=False)
 
 
 def _special_boxes(lat: float) -> list[Box]:

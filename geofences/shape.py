@@ -30,10 +30,35 @@ if TYPE_CHECKING:
 ON_EDGE_M = 1e-6
 # Depth inside a fence that covers the earth: half a meridian of WGS 84, for want of an edge.
 HALF_MERIDIAN_M = 20_003_931.46
+# What a shape is to a box of degrees: apart from it, perhaps crossed by its edge, or all of it.
+OUT, EDGE, INSIDE = 0, 1, 2
 # A way into and out of a rounded fence that is shorter than this is not looked for.
 SHORTEST_CROSSING_M = 0.05
 # A segment is searched in at most this many steps; 4000 km of it then in steps of a kilometre.
 MAX_STEPS = 4000
+
+
+def reach_m(boxes: Floats) -> Floats:
+    """Return how far the points of each box are from its middle at most, in metres.
+
+    ``boxes`` has rows west, south, east, north in degrees. Half the diagonal of the longest
+    degrees on WGS 84 (111,694 m north at a pole, 111,320 m east at the equator), and a hundredth
+    for the curve of a parallel.
+    """
+    west, south, east, north = boxes
+    across = np.where(south * north <= 0.0, 0.0, np.minimum(np.abs(south), np.abs(north)))
+    eastward = (east - west) * 111_320.0 * np.cos(np.radians(across))
+    return np.asarray(0.505 * np.hypot(eastward, (north - south) * 111_694.0))
+
+
+def _by_distance(distance: Callable[[float, float], float], boxes: Floats) -> npt.NDArray[np.int8]:
+    """Classify boxes by the distance of their middles from the edge: it changes as one walks."""
+    middles = zip(
+        ((boxes[0] + boxes[2]) / 2).tolist(), ((boxes[1] + boxes[3]) / 2).tolist(), strict=True
+    )
+    reach = reach_m(boxes)
+    metres = np.fromiter((distance(lon, lat) for lon, lat in middles), np.float64, len(reach))
+    return np.where(metres > reach, OUT, np.where(metres < -reach, INSIDE, EDGE)).astype(np.int8)
 
 
 class Disc:
@@ -54,6 +79,10 @@ class Disc:
     def holds(self, lon: float, lat: float) -> bool:
         """Tell whether the point lies in the disc or on its edge."""
         return self.distance(lon, lat) <= 0.0
+
+    def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
+        """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
+        return _by_distance(self.distance, boxes)
 
     def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
         """Tell the same of many points."""
@@ -91,6 +120,10 @@ class Corridor:
     def holds(self, lon: float, lat: float) -> bool:
         """Tell whether the point lies in the corridor or on its edge."""
         return self.distance(lon, lat) <= 0.0
+
+    def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
+        """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
+        return _by_distance(self.distance, boxes)
 
     def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
         """Tell the same of many points."""
@@ -144,6 +177,27 @@ class Region:
                         return True
                     break
         return False
+
+    def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
+        """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
+        said = np.full(boxes.shape[1], OUT, np.int8)
+        if any(area.cuts for area in self._areas):
+            said[:] = EDGE  # round the world with holes: tested point by point
+            return said
+        for area, (west, _, east, _) in zip(self._areas, self._bounds, strict=True):
+            for turn in outline.TURNS:
+                asked = np.flatnonzero(
+                    (west <= boxes[2] + turn) & (boxes[0] + turn <= east) & (said != INSIDE)
+                )
+                if not len(asked):
+                    continue
+                west_, south, east_, north = boxes[:, asked]
+                drawn = shapely.box(west_ + turn, south, east_ + turn, north)
+                meets = shapely.intersects(area.face, drawn)
+                asked, drawn = asked[meets], drawn[meets]
+                said[asked] = EDGE
+                said[asked[shapely.contains_properly(area.face, drawn)]] = INSIDE
+        return said
 
     def holds_many(self, lons: Floats, lats: Floats) -> npt.NDArray[np.bool_]:
         """Tell the same of many points."""
@@ -312,6 +366,17 @@ class Shape:
             left = np.flatnonzero(~inside)
             inside[left] = part.holds_many(lons[left], lats[left])
         return inside
+
+    def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
+        """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE.
+
+        EDGE where neither is sure; INSIDE where one of the parts holds the whole box.
+        """
+        said = self._parts[0].classify(boxes)
+        for part in self._parts[1:]:
+            left = np.flatnonzero(said != INSIDE)
+            said[left] = np.maximum(said[left], part.classify(boxes[:, left]))
+        return said
 
     def distance(self, lon: float, lat: float) -> float:
         """Return the signed distance from the edge in metres: negative inside, 0 on the edge.

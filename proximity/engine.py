@@ -170,13 +170,20 @@ class Engine:
         return msgspec.msgpack.encode(state)
 
     @classmethod
-    def restore(cls, state: bytes, index: FenceIndex, site: Site | None = None) -> Engine:
+    def restore(
+        cls,
+        state: bytes,
+        index: FenceIndex,
+        site: Site | None = None,
+        *,
+        late_s: float | None = None,
+    ) -> Engine:
         """Rebuild an engine from a snapshot; whoever is in a place that is no more leaves it.
 
-        Raises ProximityError where the bytes are no snapshot of this format.
+        ``late_s`` is the snapshot's unless another is given. Raises ProximityError where the bytes are no snapshot of this format.
         """
         try:
-            _, name, late_s, now, sweep_at, counts, intake, subjects = msgspec.msgpack.decode(
+            _, name, kept_late_s, now, sweep_at, counts, intake, subjects = msgspec.msgpack.decode(
                 state,
                 type=tuple[
                     Literal[1],
@@ -193,9 +200,11 @@ class Engine:
             raise ProximityError(
                 f"the engine snapshot cannot be read ({error}): start from the journal"
             ) from None
+        late_s = kept_late_s if late_s is None else late_s
         engine = cls(index, site, name, late_s, admitted=intake is None)
         if intake is not None:
             engine._intake = Intake.unpack(intake)
+            engine._intake.late_s = late_s
         engine.now = now
         engine._sweep_at = math.inf if sweep_at is None else sweep_at
         engine.counts.update(dict(counts))

@@ -56,7 +56,7 @@ class Fold:
         if snapshot is None:
             self.engine = Engine(self.index, self.site, decide, late_s, admitted=True)
         else:
-            self.engine = Engine.restore(snapshot.state, self.index, self.site)
+            self.engine = Engine.restore(snapshot.state, self.index, self.site, late_s=late_s)
             self.position, self.now = snapshot.position, snapshot.now
 
     def apply(self, row: Row, records: Sequence[Record] | None = None) -> list[Transition]:

@@ -137,7 +137,10 @@ def test_consent_is_granted_withdrawn_and_listed(data: Path) -> None:
     ):
         result = run("consent", words[0], "--data", data, *words[1:])
         assert (result.exit_code, result.output) == (0, "")
-    rows = [json.loads(line) for line in run("consent", "list", "--data", data, "--json").stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in run("consent", "list", "--data", data, "--json").stdout.splitlines()
+    ]
     assert [(row["person"], row["withdrawal"]) for row in rows] == [
         ("ada", False), ("ada", True), ("bob", False),
     ]  # fmt: skip
@@ -151,7 +154,10 @@ def test_people_are_imported_shown_and_removed(data: Path, tmp_path: Path) -> No
     file = tmp_path / "people.jsonl"
     file.write_text('{"person":"ada","subjects":["s"]}\n{"person":"bob"}\n')
     assert run("person", "import", "--data", data, file).exit_code == 0
-    listed = [json.loads(line)["person"] for line in run("person", "list", "--data", data).stdout.splitlines()]
+    listed = [
+        json.loads(line)["person"]
+        for line in run("person", "list", "--data", data).stdout.splitlines()
+    ]
     assert listed == ["ada", "bob"]
     shown = run("person", "show", "--data", data, "ada")
     assert json.loads(shown.stdout)["subjects"] == ["s"]
@@ -168,7 +174,10 @@ def test_people_are_imported_shown_and_removed(data: Path, tmp_path: Path) -> No
 def test_campaign_check_names_every_problem(tmp_path: Path) -> None:
     file = tmp_path / "campaigns.toml"
     file.write_text(CAMPAIGNS)
-    assert (run("campaign", "check", file).exit_code, run("campaign", "check", file).output) == (0, "")
+    assert (run("campaign", "check", file).exit_code, run("campaign", "check", file).output) == (
+        0,
+        "",
+    )
     file.write_text('[[campaign]]\nid = "a"\n[[campaign]]\nid = "b"\non = "sneeze"\n')
     bad = run("campaign", "check", file)
     assert bad.exit_code == 1
@@ -186,10 +195,15 @@ async def test_the_same_commands_ask_a_running_server(tmp_path: Path) -> None:
 
         assert (await ask("person", "import", *where, file)).exit_code == 0
         listed = await ask("person", "list", *where)
-        assert [json.loads(line)["person"] for line in listed.stdout.splitlines()] == ["ada/x", "bob"]
+        assert [json.loads(line)["person"] for line in listed.stdout.splitlines()] == [
+            "ada/x",
+            "bob",
+        ]
         shown = await ask("person", "show", *where, "ada/x")
         assert json.loads(shown.stdout)["subjects"] == ["s"]
-        assert (await ask("consent", "grant", *where, "--person", "bob", "--purpose", "x")).exit_code == 0
+        assert (
+            await ask("consent", "grant", *where, "--person", "bob", "--purpose", "x")
+        ).exit_code == 0
         assert (await ask("consent", "withdraw", *where, "--person", "bob")).exit_code == 0
         rows = (await ask("consent", "list", *where, "--json")).stdout.splitlines()
         assert [json.loads(row)["withdrawal"] for row in rows] == [False, True]
@@ -201,5 +215,17 @@ async def test_the_same_commands_ask_a_running_server(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert "unknown or revoked" in refused.stderr
         assert "px_wrong" not in refused.stderr
-        bad = await ask("consent", "grant", *where, "--person", "p", "--purpose", "x", "--from", "9", "--until", "8")
+        bad = await ask(
+            "consent",
+            "grant",
+            *where,
+            "--person",
+            "p",
+            "--purpose",
+            "x",
+            "--from",
+            "9",
+            "--until",
+            "8",
+        )
         assert bad.exit_code == 2

@@ -522,6 +522,14 @@ def test_a_broken_snapshot_is_refused() -> None:
         Engine.restore(b"\x93\x01\x02", INDEX)
 
 
+def test_a_restored_engine_may_keep_records_for_another_time() -> None:
+    run = engine(late_s=3600.0)
+    run.on_fixes([fix(9000, *OUTSIDE)])
+    again = Engine.restore(run.snapshot(), INDEX, SITE, late_s=60.0)
+    assert again.on_fixes([fix(8900, *INSIDE)]) == []
+    assert again.counts["late"] == 1
+
+
 def test_an_erased_subject_leaves_and_is_forgotten() -> None:
     run = engine()
     run.on_fixes([fix(1000, *INSIDE), fix(1001, *INSIDE, accuracy_m=55.0, subject="s1")])

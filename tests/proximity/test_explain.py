@@ -48,7 +48,9 @@ def facts(place: str) -> PlaceFacts:
     return PlaceFacts(id=place, tags=("cafe",))
 
 
-def moved(kind: str = "enter", at: float = 1000.0, visit: str = "v", place: str = "shop", **more: object) -> Transition:
+def moved(
+    kind: str = "enter", at: float = 1000.0, visit: str = "v", place: str = "shop", **more: object
+) -> Transition:
     return Transition(
         kind=kind, subject="s", place=place, visit=visit, at=at, decided_at=at + 10,
         because={"distance_m": -12.5, "rule": "side"}, **more,
@@ -103,7 +105,14 @@ def test_a_sent_offer_is_told_with_every_gate(store: Store) -> None:
     assert [len(visit.transitions), len(visit.decisions), len(visit.deliveries)] == [1, 1, 1]
     assert "coffee was sent, console: accepted" in found.says
     text = render(found)
-    for word in ("s (ada)", "visit v", "enter", "distance_m=-12.5", "ok  caps", "console: accepted"):
+    for word in (
+        "s (ada)",
+        "visit v",
+        "enter",
+        "distance_m=-12.5",
+        "ok  caps",
+        "console: accepted",
+    ):
         assert word in text
 
 
@@ -118,7 +127,9 @@ def test_a_suppression_names_the_gate_that_failed(store: Store) -> None:
 
 
 def test_a_deferral_says_until_when(store: Store) -> None:
-    found = told(store, moved(), decided(decision=Verdict.DEFER, reason="quiet_hours", until=2000.0))
+    found = told(
+        store, moved(), decided(decision=Verdict.DEFER, reason="quiet_hours", until=2000.0)
+    )
     assert "coffee was deferred (quiet_hours)" in found.says
     assert "until 1970-01-01T00:33:20.000Z" in render(found)
 

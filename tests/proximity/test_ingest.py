@@ -211,6 +211,24 @@ class TestAccept:
         await rig.settled()
         assert (await rig.ingest.accept([fix(START + 1, *INSIDE)])).accepted == 1
 
+    async def test_a_batch_judged_halfway_may_come_again(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rig = await start(consent="required")
+        asked: list[str] = []
+
+        def may_process(subject: str, _: float) -> bool:
+            asked.append(subject)
+            if len(asked) == 2:
+                raise StoreFailed("injected")
+            return True
+
+        monkeypatch.setattr(rig.people, "may_process", may_process)
+        batch = [fix(START, *INSIDE), fix(START + 1, *INSIDE)]
+        with pytest.raises(StoreFailed, match="injected"):
+            await rig.ingest.accept(batch)
+        assert await rig.ingest.accept(batch) == Receipt(accepted=2)
+
     async def test_a_caller_that_goes_away_takes_nothing_along(self, start: Start) -> None:
         rig = await start()
         gate, _ = occupy(rig.store)
@@ -455,7 +473,7 @@ class TestTidying:
         rig.clock.now += 61.0
         await rig.ingest._tidy(rig.clock.now)
         assert len(rig.journal()) == 3  # fences, records, forget: late ones may still repeat them
-        assert len(rig.store.read(journal.snapshots)) == 1
+        assert rig.store.read(journal.snapshots)[0].position == 3
         rig.clock.now += 3600.0
         await rig.ingest._tidy(rig.clock.now)
         assert rig.journal() == []

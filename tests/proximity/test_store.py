@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from proximity.store import Store, StoreBroken, StoreFailed, StoreFull, journal, migrations, schema
+from proximity.store import store as module
 
 
 @pytest.fixture
@@ -173,6 +174,45 @@ class TestFailingDisk:
             store.write(put("lost")).result()
         store.write(put("kept")).result()
         assert keys(store) == ["kept"]
+        store.close()
+
+    def test_a_lock_that_is_never_let_go(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_BUSY_S", 0.05)
+        store = Store.open(path)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFailed, match="another process is writing"):
+            store.write(put("refused")).result()
+        other.execute("ROLLBACK")
+        other.close()
+        store.write(put("kept")).result()
+        assert keys(store) == ["kept"]
+        store.close()
+
+    def test_what_may_not_be_written(self, path: Path) -> None:
+        store = Store.open(path)
+        store.write(lambda c: c.exec_driver_sql("PRAGMA query_only = 1").close()).result()
+        with pytest.raises(StoreFailed, match="permissions"):
+            store.write(put("refused")).result()
+        assert store.failure is None
+        store.close()
+
+    def test_a_commit_whose_outcome_is_unknown_is_the_last(self, path: Path) -> None:
+        store = Store.open(path)
+
+        def fail(_: object) -> None:
+            raise sa.exc.OperationalError("COMMIT", None, Exception("who knows"))
+
+        sa.event.listen(store._engine, "commit", fail, once=True)
+        with pytest.raises(StoreBroken, match="who knows"):
+            store.write(put("lost")).result()
+        assert store.failure is not None
+        store.close()
+
+    def test_a_read_that_is_wrong_is_the_readers_own_fault(self, path: Path) -> None:
+        store = Store.open(path)
+        with pytest.raises(sa.exc.OperationalError, match="no such table"):
+            store.read(lambda c: c.exec_driver_sql("SELECT * FROM nowhere"))
         store.close()
 
     def test_another_writer_is_waited_for(self, path: Path) -> None:

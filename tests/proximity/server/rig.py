@@ -125,9 +125,7 @@ class Rig:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def consent(self, person: str, purpose: str = "marketing") -> None:
-        answer = await self.ask(
-            "POST", "/v1/consents", body={"person": person, "purpose": purpose}
-        )
+        answer = await self.ask("POST", "/v1/consents", body={"person": person, "purpose": purpose})
         assert answer.status == 201, answer.body
 
     async def until(self, path: str, count: int) -> list[Any]:

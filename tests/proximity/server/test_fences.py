@@ -109,7 +109,12 @@ async def test_post_is_all_or_nothing_and_names_every_problem(rig: Rig) -> None:
         "features": [
             circle(id="good"),
             {**BOWTIE, "id": "bowtie"},
-            {"type": "Feature", "id": "bare", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}},
+            {
+                "type": "Feature",
+                "id": "bare",
+                "properties": {},
+                "geometry": {"type": "Point", "coordinates": [0, 0]},
+            },
         ],
     }
     answer = await rig.ask("POST", "/v1/fences", body=batch)
@@ -133,8 +138,12 @@ async def test_the_collection_has_an_etag_of_its_own(rig: Rig) -> None:
     etag = got.headers["ETag"]
     assert (await rig.ask("GET", "/v1/fences", headers={"If-None-Match": etag})).status == 304
     body = circle(id="a")
-    assert (await rig.ask("POST", "/v1/fences", body=body, headers={"If-Match": etag})).status == 200
-    assert (await rig.ask("POST", "/v1/fences", body=body, headers={"If-Match": etag})).status == 412
+    assert (
+        await rig.ask("POST", "/v1/fences", body=body, headers={"If-Match": etag})
+    ).status == 200
+    assert (
+        await rig.ask("POST", "/v1/fences", body=body, headers={"If-Match": etag})
+    ).status == 412
     assert (await rig.ask("GET", "/v1/fences", headers={"If-None-Match": etag})).status == 200
 
 
@@ -168,7 +177,11 @@ async def test_an_edit_is_seen_by_the_next_fix_and_ends_a_visit(rig: Rig) -> Non
     assert enter["kind"] == "enter"
     await rig.ask("DELETE", "/v1/fences/new")
     _, gone = await rig.until("/v1/transitions?place=new", 2)
-    assert (gone["kind"], gone["reason"], gone["visit"]) == ("exit", "fence-removed", enter["visit"])
+    assert (gone["kind"], gone["reason"], gone["visit"]) == (
+        "exit",
+        "fence-removed",
+        enter["visit"],
+    )
 
 
 async def test_analysts_read_and_do_not_write(rig: Rig) -> None:

@@ -13,7 +13,12 @@ from tests.proximity.server.rig import Rig
 
 def transition(n: int, subject: str = "s", place: str = "p") -> Transition:
     return Transition(
-        kind="enter", subject=subject, place=place, visit=f"v{n}", at=1000.0 + n, decided_at=1001.0 + n
+        kind="enter",
+        subject=subject,
+        place=place,
+        visit=f"v{n}",
+        at=1000.0 + n,
+        decided_at=1001.0 + n,
     )
 
 
@@ -87,7 +92,9 @@ async def test_explain_over_http(rig: Rig) -> None:
     assert (await rig.ask("GET", "/v1/explain")).status == 400
     assert (await rig.ask("GET", "/v1/explain?subject=s&at=noon")).status == 400
     assert (await rig.ask("GET", f"/v1/explain?subject=s&at={time.time()}")).status == 200
-    assert (await rig.ask("GET", "/v1/explain?subject=s&at=2026-01-01T00:00:00+01:00")).status == 200
+    assert (
+        await rig.ask("GET", "/v1/explain?subject=s&at=2026-01-01T00:00:00+01:00")
+    ).status == 200
 
 
 def test_the_shapes_in_the_description_are_those_that_are_written() -> None:
@@ -107,7 +114,16 @@ def test_the_shapes_in_the_description_are_those_that_are_written() -> None:
         written = value.to_record()
         strict = msgspec.defstruct(
             "Strict",
-            [(f.encode_name, f.type) if f.required else (f.encode_name, f.type, f.default if f.default is not msgspec.NODEFAULT else None) for f in msgspec.structs.fields(shape)],
+            [
+                (f.encode_name, f.type)
+                if f.required
+                else (
+                    f.encode_name,
+                    f.type,
+                    f.default if f.default is not msgspec.NODEFAULT else None,
+                )
+                for f in msgspec.structs.fields(shape)
+            ],
             forbid_unknown_fields=True,
             kw_only=True,
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -43,6 +44,16 @@ async def test_a_change_counts_for_the_next_record(rig: Rig) -> None:
     assert (await rig.ask("POST", "/v1/fixes", body=fix())).json["accepted"] == 1
     await rig.ask("DELETE", "/v1/consents?person=ada")
     assert (await rig.ask("POST", "/v1/fixes", body=fix())).json["unconsented"] == 1
+
+
+async def test_who_is_forgotten_leaves_every_place(rig: Rig) -> None:
+    await rig.ask("PUT", "/v1/people/ada", body=ADA)
+    for back in (2, 1):
+        await rig.ask("POST", "/v1/fixes", body=fix(at=time.time() - back))
+    await rig.until("/v1/transitions", 1)
+    assert (await rig.ask("DELETE", "/v1/people/ada")).status == 204
+    _, gone = await rig.until("/v1/transitions", 2)
+    assert (gone["kind"], gone["reason"]) == ("exit", "erased")
 
 
 async def test_many_are_written_or_none_and_read_in_pages(rig: Rig) -> None:
@@ -105,7 +116,9 @@ async def test_bad_consents_are_refused_as_a_whole(rig: Rig) -> None:
     ]
     answer = await rig.ask("POST", "/v1/consents", body=grants)
     assert answer.status == 422
-    assert [problem[:6] for problem in answer.json["problems"]] == [f"line {n}" for n in (2, 3, 4, 5)]
+    assert [problem[:6] for problem in answer.json["problems"]] == [
+        f"line {n}" for n in (2, 3, 4, 5)
+    ]
     backwards = {"person": "ada", "purpose": "x", "from": 2, "until": 1}
     assert (await rig.ask("POST", "/v1/consents", body=backwards)).status == 422
     assert (await rig.ask("DELETE", "/v1/consents")).status == 400

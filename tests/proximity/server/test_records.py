@@ -4,16 +4,22 @@ import asyncio
 import gzip
 import json
 import time
+from typing import Any
 
 import pytest
 
 from proximity.ingest import Overloaded
-from proximity.server import reading
+from proximity.server import reading, records
 from proximity.server.auth import Role
 from proximity.store import StoreBroken, StoreFailed, StoreFull
 from tests.proximity.server.rig import Rig, fix
 
-BEACON = {"format": "ibeacon", "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "major": 1, "minor": 7}
+BEACON = {
+    "format": "ibeacon",
+    "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e",
+    "major": 1,
+    "minor": 7,
+}
 EMPTY = {"accepted": 0, "duplicate": 0, "unconsented": 0, "rejected": []}
 
 
@@ -69,10 +75,42 @@ async def test_each_record_of_a_batch_is_answered_for(rig: Rig) -> None:
         assert f'proximity_records_total{{feed="fixes",outcome="{outcome}"}} 1.0' in text
 
 
+async def test_a_large_batch_is_taken_in_slices_and_answered_as_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.consent("a")
+    monkeypatch.setattr(records, "SLICE", 100)
+    monkeypatch.setattr(records, "PAUSE_S", 0.0)
+    taken = rig.parts.ingest.accept
+    calls = 0
+
+    async def accept(*batch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Overloaded("full, for a moment")
+        return await taken(*batch)
+
+    monkeypatch.setattr(rig.parts.ingest, "accept", accept)
+    start = time.time() - 30
+    batch = [fix("a" if n % 2 else "nobody", at=start + n / 20) for n in range(450)]
+    batch[249]["at"] = time.time() + 3600
+    answer = await rig.ask("POST", "/v1/fixes", body=batch)
+    assert (answer.json["accepted"], answer.json["unconsented"]) == (224, 225)
+    assert [one["line"] for one in answer.json["rejected"]] == [250]
+    assert calls == 6
+
+
 async def test_sightings_of_a_gateway_and_events_of_a_device(rig: Rig) -> None:
     await rig.consent("member-42")
     await rig.consent("phone-1")
-    sighting = {"type": "sighting", "beacon": BEACON, "gateway": "gw-1", "at": time.time(), "rssi_dbm": -60}
+    sighting = {
+        "type": "sighting",
+        "beacon": BEACON,
+        "gateway": "gw-1",
+        "at": time.time(),
+        "rssi_dbm": -60,
+    }
     answer = await rig.ask("POST", "/v1/sightings", role=Role.GATEWAY, body=sighting)
     assert answer.json == {**EMPTY, "accepted": 1}
     stranger = {**sighting, "gateway": "gw-2"}
@@ -92,7 +130,10 @@ async def test_phones_get_the_reply_they_expect(rig: Rig) -> None:
             {
                 "type": "Feature",
                 "geometry": {"type": "Point", "coordinates": [2.35, 48.85]},
-                "properties": {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), "horizontal_accuracy": 8},
+                "properties": {
+                    "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+                    "horizontal_accuracy": 8,
+                },
             }
         ]
     }
@@ -104,7 +145,9 @@ async def test_phones_get_the_reply_they_expect(rig: Rig) -> None:
         for content in (body, "poison"):
             answer = await rig.ask("POST", path, role=Role.DEVICE, body=content)
             assert (answer.status, answer.json) == (200, expected), path
-    answer = await rig.ask("GET", f"/osmand?id=x&lat=48.85&lon=2.35&timestamp={now}", role=Role.DEVICE)
+    answer = await rig.ask(
+        "GET", f"/osmand?id=x&lat=48.85&lon=2.35&timestamp={now}", role=Role.DEVICE
+    )
     assert answer.status == 200
     text = (await rig.ask("GET", "/metrics")).body.decode()
     assert 'proximity_records_total{feed="owntracks",outcome="accepted"} 1.0' in text
@@ -144,7 +187,12 @@ async def test_a_body_that_dribbles_is_cut_off(rig: Rig, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("raised", "status"),
-    [(Overloaded("x"), 503), (StoreFailed("x"), 503), (StoreBroken("x"), 503), (StoreFull("x"), 507)],
+    [
+        (Overloaded("x"), 503),
+        (StoreFailed("x"), 503),
+        (StoreBroken("x"), 503),
+        (StoreFull("x"), 507),
+    ],
     ids=lambda value: type(value).__name__,
 )
 async def test_a_failing_store_asks_to_come_again(
@@ -154,7 +202,10 @@ async def test_a_failing_store_asks_to_come_again(
         raise raised
 
     monkeypatch.setattr(rig.parts.ingest, "accept", accept)
-    for path, body in (("/v1/fixes", fix()), ("/owntracks", {"_type": "location", "lat": 1, "lon": 1, "tst": int(time.time())})):
+    for path, body in (
+        ("/v1/fixes", fix()),
+        ("/owntracks", {"_type": "location", "lat": 1, "lon": 1, "tst": int(time.time())}),
+    ):
         answer = await rig.ask("POST", path, role=Role.DEVICE, body=body)
         assert answer.status == status
         assert int(answer.headers["Retry-After"]) > 0
@@ -170,7 +221,9 @@ async def test_a_fault_is_a_500_that_quotes_nothing(
     answer = await rig.ask("POST", "/v1/fixes", body=fix())
     assert answer.status == 500
     out = capfd.readouterr()
-    logged = "\n".join(line for line in (out.out + out.err).splitlines() if "debug" not in line.lower())
+    logged = "\n".join(
+        line for line in (out.out + out.err).splitlines() if "debug" not in line.lower()
+    )
     for secret in ("48.85", rig.token(Role.ADMIN)):
         assert secret not in answer.body.decode()
     assert "KeyError" in logged
@@ -178,9 +231,22 @@ async def test_a_fault_is_a_500_that_quotes_nothing(
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"NaN", b"null", b"[]", b"1e999", b'"x"']
+    "raw",
+    [
+        b"",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+        b"NaN",
+        b"null",
+        b"[]",
+        b"1e999",
+        b'"x"',
+    ],
 )
-@pytest.mark.parametrize("path", ["/v1/fixes", "/v1/sightings", "/v1/events", "/owntracks", "/transistor"])
+@pytest.mark.parametrize(
+    "path", ["/v1/fixes", "/v1/sightings", "/v1/events", "/owntracks", "/transistor"]
+)
 async def test_no_body_is_a_fault_of_the_server(rig: Rig, path: str, raw: bytes) -> None:
     answer = await rig.ask("POST", path, raw=raw)
     assert answer.status < 500

@@ -106,7 +106,13 @@ async def test_a_slow_reader_is_cut_off_and_nothing_is_kept_for_it(
     monkeypatch.setattr(stream, "SLOW_S", 0.2)
     big = {"note": "x" * 100_000}
     made = [transition(n) for n in range(200)]
-    await fill(rig, *(one.__replace__(because=big) if hasattr(one, "__replace__") else _with(one, big) for one in made))
+    await fill(
+        rig,
+        *(
+            one.__replace__(because=big) if hasattr(one, "__replace__") else _with(one, big)
+            for one in made
+        ),
+    )
     host, port = rig.url.removeprefix("http://").split(":")
     token = rig.token(Role.ANALYST)
     reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
@@ -147,3 +153,7 @@ async def test_streams_end_when_the_server_does(rig: Rig) -> None:
         rig.parts.tail.grew()
         assert await reader.event() == {}
         assert (await rig.ask("GET", "/readyz", role=None)).status == 503
+
+
+async def test_a_head_would_never_end_so_there_is_none(rig: Rig) -> None:
+    assert (await rig.ask("HEAD", "/v1/stream")).status == 405

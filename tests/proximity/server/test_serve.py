@@ -1,0 +1,121 @@
+"""What holds a connection, and what lets go of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proximity.model import ProximityError
+from proximity.server import serve
+from proximity.server.serve import Clock
+from proximity.server.settings import check_host, data_file
+from proximity.store import Store, StoreBroken
+from tests.proximity.server.rig import running
+
+
+async def test_headers_that_dribble_are_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "HEADERS_S", 0.2)
+    async with running(tmp_path) as rig:
+        where = rig.url.removeprefix("http://").split(":")
+        for sent in (
+            b"",
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-",
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /h",
+        ):
+            reader, writer = await asyncio.open_connection(*where)
+            writer.write(sent)
+            async with asyncio.timeout(5):
+                received = await reader.read()
+            assert received.count(b"200 OK") == sent.count(b"\r\n\r\n")
+            writer.close()
+
+
+async def test_connections_beyond_the_cap_are_told_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_most_connections", lambda: 1)
+    async with running(tmp_path) as rig:
+        where = rig.url.removeprefix("http://").split(":")
+        _held, writer = await asyncio.open_connection(*where)
+        await asyncio.sleep(0.05)
+        reader, second = await asyncio.open_connection(*where)
+        assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        second.close()
+        assert "proximity_connections_refused_total 1.0" in rig.parts.metrics.text().decode()
+
+
+async def test_a_lost_disk_stops_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proximity.server import rounds
+
+    monkeypatch.setattr(rounds, "WATCH_S", 0.01)
+    async with running(tmp_path) as rig:
+        stop = asyncio.Event()
+        rig.parts.store.failure = StoreBroken("the disk failed")
+        async with asyncio.timeout(5):
+            await rounds.watch_always(rig.parts, stop)
+        assert stop.is_set()
+        assert (await rig.ask("GET", "/readyz", role=None)).status == 503
+        rig.parts.store.failure = None
+
+
+async def test_a_failing_round_does_not_end_the_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proximity.server import rounds
+
+    monkeypatch.setattr(rounds, "AGAIN_S", 0.01)
+    tried = 0
+
+    async with running(tmp_path) as rig:
+
+        async def adecide_due(_now: float) -> list[object]:
+            nonlocal tried
+            tried += 1
+            if tried == 1:
+                raise KeyError("once")
+            rig.parts.closing.set()
+            return []
+
+        class Failing:
+            pass
+
+        dispatcher = Failing()
+        dispatcher.adecide_due = adecide_due  # type: ignore[attr-defined]
+        async with asyncio.timeout(5):
+            await rounds.decide_always(rig.parts, dispatcher, asyncio.Event())  # type: ignore[arg-type]
+    assert tried == 2
+
+
+def test_the_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    times = iter([100.0, 90.0, 101.0])
+    monkeypatch.setattr("time.time", lambda: next(times))
+    assert [clock(), clock(), clock()] == [100.0, 100.0, 101.0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
+def test_loopback_needs_no_admin(host: str) -> None:
+    store = Store.open(":memory:")
+    check_host(host, store)
+    store.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "no such host"])
+def test_any_other_host_does(host: str) -> None:
+    store = Store.open(":memory:")
+    with pytest.raises(ProximityError, match="--host"):
+        check_host(host, store)
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProximityError, match="--data"):
+        data_file(tmp_path / "file" / "data")
