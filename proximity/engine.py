@@ -180,7 +180,8 @@ class Engine:
     ) -> Engine:
         """Rebuild an engine from a snapshot; whoever is in a place that is no more leaves it.
 
-        ``late_s`` is the snapshot's unless another is given. Raises ProximityError where the bytes are no snapshot of this format.
+        ``late_s`` is the snapshot's unless another is given. Raises ProximityError where the bytes
+        are no snapshot of this format.
         """
         try:
             _, name, kept_late_s, now, sweep_at, counts, intake, subjects = msgspec.msgpack.decode(

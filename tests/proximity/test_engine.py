@@ -13,7 +13,6 @@ from proximity.model import Fix
 from tests.street import (
     UUID,
     box,
-    circle,
     feature,
     fences,
     fix,
