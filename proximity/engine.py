@@ -22,9 +22,11 @@ from proximity.layout import Layout
 from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
 from proximity.presence import State
 from proximity.registry import Site
-from proximity.standing import DECIDE, Moment, Standing, end
+from proximity.standing import DECIDE, Held, Moment, Standing, end
 
 SNAPSHOT_FORMAT = 1
+# Fewer fixes than this are quicker one by one than as arrays (measured: about ten).
+LEAST_BATCH = 10
 
 
 class Engine:
@@ -112,8 +114,17 @@ class Engine:
         gateway that the site does not know), ``unmeasured``.
         """
         out = self._follow_fences()
-        for record in records:
-            self._take(record, out)
+        batch = records if isinstance(records, (list, tuple)) else list(records)
+        fixes = [record for record in batch if type(record) is Fix]
+        if len(fixes) < LEAST_BATCH:
+            for record in batch:
+                self._take(record, None, out)
+            return out
+        # All points at once are an order of magnitude quicker than one by one.
+        lons, lats = [fix.lon for fix in fixes], [fix.lat for fix in fixes]
+        held = iter(self.index.holding(lons, lats))
+        for record in batch:
+            self._take(record, next(held) if type(record) is Fix else None, out)
         return out
 
     def next_due(self) -> float | None:
@@ -164,7 +175,7 @@ class Engine:
             self.now,
             self._sweep_at if self._sweep_at < math.inf else None,
             sorted(self.counts.items()),
-            None if self._intake is None else self._intake.pack(),
+            self._intake is None,
             sorted(self._subjects.items()),
         ]
         return msgspec.msgpack.encode(state)
@@ -184,40 +195,43 @@ class Engine:
         are no snapshot of this format.
         """
         try:
-            _, name, kept_late_s, now, sweep_at, counts, intake, subjects = msgspec.msgpack.decode(
-                state,
-                type=tuple[
-                    Literal[1],
-                    Literal["robust", "point"],
-                    float,
-                    float,
-                    float | None,
-                    list[tuple[str, int]],
-                    list[Any] | None,
-                    list[tuple[str, Subject]],
-                ],
+            _, name, kept_late_s, now, sweep_at, counts, admitted, subjects = (
+                msgspec.msgpack.decode(
+                    state,
+                    type=tuple[
+                        Literal[1],
+                        Literal["robust", "point"],
+                        float,
+                        float,
+                        float | None,
+                        list[tuple[str, int]],
+                        bool,
+                        list[tuple[str, Subject]],
+                    ],
+                )
             )
         except msgspec.MsgspecError as error:
             raise ProximityError(
                 f"the engine snapshot cannot be read ({error}): start from the journal"
             ) from None
         late_s = kept_late_s if late_s is None else late_s
-        engine = cls(index, site, name, late_s, admitted=intake is None)
-        if intake is not None:
-            engine._intake = Intake.unpack(intake)
-            engine._intake.late_s = late_s
+        engine = cls(index, site, name, late_s, admitted=admitted)
         engine.now = now
         engine._sweep_at = math.inf if sweep_at is None else sweep_at
         engine.counts.update(dict(counts))
         engine._subjects = dict(subjects)
         engine._recheck = True
         for subject, known in subjects:
+            if engine._intake is not None:
+                # What may be repeated is what is remembered anyway.
+                for record in known.history:
+                    engine._intake.admit(record, subject)
             engine._occupy(subject, set(), known)
             engine._schedule(subject, known)
         return engine
 
-    def _take(self, record: Record, out: list[Transition]) -> None:
-        if isinstance(record, Fix):
+    def _take(self, record: Record, held: Held | None, out: list[Transition]) -> None:
+        if type(record) is Fix:
             subject = record.subject
         elif isinstance(record, Sighting):
             whose = self._layout.site.who(record)
@@ -235,7 +249,9 @@ class Engine:
             if refusal is not None:
                 self.counts[refusal] += 1
                 return
-        self._move_to(record.at if record.received_at is None else record.received_at)
+        now = record.at if record.received_at is None else record.received_at
+        if now > self.now:
+            self._move_to(now)
         if self._timers and self._timers[0][0] <= self.now:
             self._fire(self.now, out)
         if isinstance(record, Event):
@@ -243,9 +259,15 @@ class Engine:
         known = self._subjects.get(subject)
         if known is None:
             known = self._subjects[subject] = Subject(Standing())
+        if (
+            held is not None
+            and type(record) is Fix
+            and known.stays(record, held, self.now, self._decide, self._late_s)
+        ):
+            return
         before = set(known.standing.presences)
         moment = Moment(self._layout, subject, self.now)
-        changes = known.take(record, moment, self._decide, self._late_s)
+        changes = known.take(record, moment, self._decide, self._late_s, held)
         if changes is None:
             self.counts["late"] += 1
             return

@@ -15,7 +15,7 @@ import msgspec
 
 from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
-from proximity.standing import Decide, Moment, Standing, apply, fire, first_due
+from proximity.standing import Decide, Held, Moment, Standing, apply, fire, first_due
 
 # A standing is kept after this many records: a late record costs at most this many evaluations
 # beyond those it is late by, and a kept standing costs about as much memory as ten records.
@@ -63,10 +63,30 @@ class Subject(msgspec.Struct, array_like=True):
     log: dict[str, Visit] = {}
     born: int = 0
 
+    def stays(self, fix: Fix, held: Held, now: float, decide: Decide, late_s: float) -> bool:
+        """Take a fix that changes nothing, quickly; False where it may change something."""
+        standing = self.standing
+        if fix.at <= standing.clock or not decide.stays(standing, fix, held):
+            return False
+        self.received = now
+        self._keep(late_s)
+        self.newest = standing.clock = fix.at
+        standing.last = fix
+        self.history.append(fix)
+        return True
+
     def take(
-        self, record: Fix | Sighting, moment: Moment, decide: Decide, late_s: float
+        self,
+        record: Fix | Sighting,
+        moment: Moment,
+        decide: Decide,
+        late_s: float,
+        held: Held | None = None,
     ) -> list[Transition] | None:
-        """Take a record, in order or not; None where it lies before all that is remembered."""
+        """Take a record, in order or not; None where it lies before all that is remembered.
+
+        ``held`` are the fences that hold a fix, where they are known already.
+        """
         late = record.at < self.newest
         clock = self.standing.clock
         if record.at > clock or (record.at == clock and self._comes_last(record)):
@@ -76,7 +96,7 @@ class Subject(msgspec.Struct, array_like=True):
             self.history.append(record)
             # In a backlog timers come due between records that arrive at one instant.
             out = self._ring_until(record.at, moment, decide) if self.standing.presences else []
-            found = apply(self.standing, record, moment, decide)
+            found = apply(self.standing, record, moment, decide, held)
             self.note(found)
             return out + found if out else found
         return self._judge_again(record, moment, decide, late=late)

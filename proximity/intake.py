@@ -7,10 +7,7 @@ time is what the records say.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Literal
-
-import msgspec
 
 from proximity.model import Fix, Record, Sighting
 
@@ -18,44 +15,43 @@ Refusal = Literal["duplicate", "future", "late"]
 
 # Contract 1: an `at` more than this after its `received_at` is the clock's fault, not travel.
 FUTURE_S = 60.0
-
-_encode = msgspec.msgpack.Encoder().encode
+# Fingerprints remembered at most, some 70 bytes each: an hour at 500 records a second. Above that
+# repeats are told from new records for a shorter time; the engine's visits do not change by that.
+MOST_MARKS = 2_000_000
 
 
 def sender(record: Record) -> str:
     """Name who sent a record: the gateway of a sighting that has one, else the subject."""
-    if isinstance(record, Sighting) and record.gateway is not None:
-        return record.gateway
-    return record.subject or ""
+    return (record.gateway if isinstance(record, Sighting) else None) or record.subject or ""
 
 
 def fingerprint(record: Record) -> int:
     """Hash what makes a record the same as another: sender and id, else every field.
 
-    64 bits of BLAKE2b, the same on every machine. ``received_at`` and the sender's own counters
-    take no part: a record that is sent again keeps its content, not its time of arrival.
+    64 bits, the same within one process only. ``received_at`` and the sender's own counters take
+    no part: a record that is sent again keeps its content, not its time of arrival.
     """
-    content: tuple[object, ...]
     if record.id is not None:
-        content = (sender(record), record.id)
-    elif isinstance(record, Fix):
-        content = (
+        return hash((sender(record), record.id))
+    if isinstance(record, Fix):
+        return hash((
             record.subject, record.at, record.lon, record.lat, record.accuracy_m,
             record.altitude_m, record.floor, record.speed_mps, record.course_deg, record.motion,
             record.mock,
-        )  # fmt: skip
-    elif isinstance(record, Sighting):
-        content = (sender(record), record.subject, record.at, record.rssi_dbm, record.beacon)
-    else:
-        content = (record.subject, record.at, record.name, sorted(record.properties.items()))
-    return int.from_bytes(blake2b(_encode(content), digest_size=8).digest(), "big")
+        ))  # fmt: skip
+    if isinstance(record, Sighting):
+        heard = record.beacon
+        return hash((record.gateway, record.subject, record.at, record.rssi_dbm, heard))
+    properties = tuple(sorted(record.properties.items()))
+    return hash((record.subject, record.at, record.name, properties))
 
 
 class Intake:
     """Admits each record once: remembers what came for ``late_s`` seconds of the records' time.
 
     ``now`` is the greatest ``received_at``, else ``at``, of all records so far (Unix seconds).
-    Memory: two generations of 64-bit fingerprints, and the newest time of each subject.
+    Memory: two generations of 64-bit fingerprints, at most MOST_MARKS of them, and the newest time
+    of each subject.
     """
 
     __slots__ = ("_newer", "_newest", "_older", "_turned", "late_s", "now")
@@ -74,27 +70,33 @@ class Intake:
         ``subject`` names whom a gateway's sighting speaks for, so that lateness is measured
         against that subject's newest record.
         """
-        if record.received_at is not None and record.at > record.received_at + FUTURE_S:
+        at, received_at = record.at, record.received_at
+        if received_at is not None and at > received_at + FUTURE_S:
             return "future"
-        whom = subject or record.subject or sender(record)
-        newest = self._newest.get(whom, record.at)
-        if record.at < newest - self.late_s:
+        whom = subject or sender(record)
+        newest = self._newest.get(whom)
+        if newest is not None and at < newest - self.late_s:
             return "late"
         mark = fingerprint(record)
         if mark in self._newer or mark in self._older:
             return "duplicate"
-        arrived = record.at if record.received_at is None else record.received_at
+        arrived = at if received_at is None else received_at
         if arrived > self.now:
             self.now = arrived
-            # Two generations keep a fingerprint for at least late_s and at most twice that.
             if arrived >= self._turned + self.late_s:
-                self._older = self._newer if arrived < self._turned + 2 * self.late_s else set()
-                self._newer = set()
-                self._turned = arrived
+                self._turn(forget=arrived >= self._turned + 2.0 * self.late_s)
         self._newer.add(mark)
-        if record.at >= newest:
-            self._newest[whom] = record.at
+        if len(self._newer) >= MOST_MARKS // 2:
+            self._turn(forget=False)
+        if newest is None or at > newest:
+            self._newest[whom] = at
         return None
+
+    def _turn(self, *, forget: bool) -> None:
+        """Begin a generation: a fingerprint is kept for at least late_s, at most twice that."""
+        self._older = set() if forget else self._newer
+        self._newer = set()
+        self._turned = self.now
 
     def forget(self, record: Record) -> None:
         """Undo the admission of a record that could not be kept, so that it may come again."""
@@ -105,21 +107,3 @@ class Intake:
     def forget_subject(self, subject: str) -> None:
         """Drop what is known of one subject (its fingerprints name nobody and run out)."""
         self._newest.pop(subject, None)
-
-    def pack(self) -> list[object]:
-        """Give the whole state as plain values, for a snapshot."""
-        return [
-            self.late_s, self.now, self._turned, sorted(self._newer), sorted(self._older),
-            sorted(self._newest.items()),
-        ]  # fmt: skip
-
-    @classmethod
-    def unpack(cls, state: list[object]) -> Intake:
-        """Rebuild an intake from what ``pack`` gave."""
-        late_s, now, turned, newer, older, newest = msgspec.convert(
-            state, tuple[float, float, float, set[int], set[int], list[tuple[str, float]]]
-        )
-        intake = cls(late_s)
-        intake.now, intake._turned = now, turned
-        intake._newer, intake._older, intake._newest = newer, older, dict(newest)
-        return intake

@@ -37,27 +37,21 @@ PASS_GAP_S = 120.0
 PASS_SPEED_MPS = 70.0
 METRES_PER_DEGREE = 111_320.0
 
+Held = tuple[str, ...]
+"""The sorted ids of the fences that hold a point."""
+
 _RANK = {"exit": 0, "enter": 1, "dwell": 2, "pass": 3}
-
-
-class Last(NamedTuple):
-    """The newest fix: Unix seconds, degrees, metres."""
-
-    at: float
-    lon: float
-    lat: float
-    accuracy_m: float | None
-    still: bool
 
 
 class Standing(msgspec.Struct, array_like=True):
     """Where one subject stands: plain values, so that it can be copied and packed.
 
-    ``clock`` is the event time (Unix seconds) up to which records and timers have had effect.
+    ``last`` is the newest fix; ``clock`` is the event time (Unix seconds) up to which records and
+    timers have had effect.
     """
 
     presences: dict[str, Presence] = {}
-    last: Last | None = None
+    last: Fix | None = None
     ranging: Ranging | None = None
     window: Window = ()
     fenced: tuple[str, ...] = ()
@@ -222,16 +216,14 @@ def _see_all(
     return out, set(children)
 
 
-def robust_fix(standing: Standing, fix: Fix, moment: Moment) -> list[Transition]:
+def robust_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
     """Judge a fix against the fences that hold it and those that the subject is in."""
     last = standing.last
     still = is_still(fix)
-    standing.last = Last(fix.at, fix.lon, fix.lat, fix.accuracy_m, still)
     layout, index = moment.layout, moment.layout.index
     seen: dict[str, Observation] = {}
-    holding = index.within(fix.lon, fix.lat, 0.0)
-    if holding or standing.presences:
-        distances = dict(holding)
+    if held or standing.presences:
+        distances = {place: index.distance(place, fix.lon, fix.lat) for place in held}
         shut = _shut(fix, distances, layout)
         for place in standing.presences:
             if place not in distances and place in index:
@@ -297,7 +289,7 @@ def _childless(standing: Standing, fix: Fix, place: str, layout: Layout) -> Obse
 
 
 def _passes(
-    standing: Standing, last: Last, fix: Fix, before: set[str], moment: Moment
+    standing: Standing, last: Fix, fix: Fix, before: set[str], moment: Moment
 ) -> list[Transition]:
     """Find the places that the way between two fixes crossed although neither lay in them."""
     gap_s = fix.at - last.at
@@ -351,9 +343,9 @@ def robust_sighting(
     return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 
 
-def point_fix(standing: Standing, fix: Fix, moment: Moment) -> list[Transition]:
+def point_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
     """Take a fix as the truth: inside exactly the fences that hold its coordinates."""
-    standing.fenced = tuple(moment.layout.index.locate(fix.lon, fix.lat))
+    standing.fenced = held
     because = {"rule": "point", "accuracy_m": fix.accuracy_m}
     return _settle(standing, fix.at, because, moment, still=is_still(fix))
 
@@ -378,40 +370,68 @@ def _settle(
     out: list[Transition] = []
     for place in sorted(standing.presences.keys() - inside):
         presence = standing.presences.pop(place)
-        presence.because = because
-        out.append(_say("exit", moment, place, presence, at, moment.now, reason="left"))
-    for place in sorted(inside):
-        presence = standing.presences.get(place) or Presence(
-            State.INSIDE, visit_id(moment.subject, place, at), at
-        )
         presence.inside_at, presence.still, presence.because = at, still, because
-        if place not in standing.presences:
-            standing.presences[place] = presence
-            out.append(_say("enter", moment, place, presence, at, moment.now))
+        out.append(_say("exit", moment, place, presence, at, moment.now, reason="left"))
+    for place in sorted(inside - standing.presences.keys()):
+        presence = standing.presences[place] = Presence(
+            State.INSIDE, visit_id(moment.subject, place, at), at, inside_at=at, still=still
+        )
+        presence.because = because
+        out.append(_say("enter", moment, place, presence, at, moment.now))
     return out
 
 
-class Decide(NamedTuple):
-    """A way to decide: what a fix does, what a sighting does, and whether timers run."""
+def robust_stays(standing: Standing, fix: Fix, held: Held) -> bool:
+    """Whether a fix far from every place changes nothing."""
+    if held or standing.presences:
+        return False
+    last = standing.last
+    if last is not None and fix.at - last.at <= PASS_GAP_S:
+        accuracy_m = max(fix.accuracy_m or 0.0, last.accuracy_m or 0.0)
+        # No longer than the accuracy, by degrees of latitude, which are the longest.
+        reach = accuracy_m / METRES_PER_DEGREE
+        if abs(fix.lon - last.lon) + abs(fix.lat - last.lat) > reach:
+            return False
+    return True
 
-    fix: Callable[[Standing, Fix, Moment], list[Transition]]
+
+def point_stays(standing: Standing, fix: Fix, held: Held) -> bool:  # noqa: ARG001 - a table's row
+    """Whether the same fences hold a fix as the one before."""
+    return held is standing.fenced or held == standing.fenced
+
+
+class Decide(NamedTuple):
+    """A way to decide: what a record does, when a fix does nothing, whether timers run."""
+
+    fix: Callable[[Standing, Fix, Held, Moment], list[Transition]]
     sighting: Callable[[Standing, Sighting, str, Moment], list[Transition]]
+    stays: Callable[[Standing, Fix, Held], bool]
     timers: bool
 
 
 DECIDE: dict[str, Decide] = {
-    "robust": Decide(robust_fix, robust_sighting, timers=True),
-    "point": Decide(point_fix, point_sighting, timers=False),
+    "robust": Decide(robust_fix, robust_sighting, robust_stays, timers=True),
+    "point": Decide(point_fix, point_sighting, point_stays, timers=False),
 }
 
 
 def apply(
-    standing: Standing, record: Fix | Sighting, moment: Moment, decide: Decide
+    standing: Standing,
+    record: Fix | Sighting,
+    moment: Moment,
+    decide: Decide,
+    held: Held | None = None,
 ) -> list[Transition]:
-    """Take one record: exits, enters, dwells, passes, then by place (contract 1)."""
+    """Take one record: exits, enters, dwells, passes, then by place (contract 1).
+
+    ``held`` are the fences that hold a fix, where they are known already.
+    """
     standing.clock = max(standing.clock, record.at)
     if isinstance(record, Fix):
-        out = decide.fix(standing, record, moment)
+        if held is None:
+            held = tuple(moment.layout.index.locate(record.lon, record.lat))
+        out = decide.fix(standing, record, held, moment)
+        standing.last = record
     else:
         whose = moment.layout.site.who(record)
         out = [] if whose is None else decide.sighting(standing, record, whose[1], moment)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from beacon_gateway.model import Beacon, Sighting
+from proximity import intake as module
 from proximity.intake import Intake, fingerprint, sender
 from proximity.model import Event, Fix, Record
 
@@ -95,12 +96,10 @@ def test_a_subject_can_be_forgotten() -> None:
     assert intake.admit(fix(10.0)) is None
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_the_state_packs_and_unpacks(count: int) -> None:
-    intake = Intake(late_s=30.0)
-    for at in range(count):
-        intake.admit(fix(1000.0 + 20 * at))
-    again = Intake.unpack(intake.pack())
-    assert again.pack() == intake.pack()
-    if count:
-        assert again.admit(fix(1040.0)) == "duplicate"
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_MARKS", 20)
+    intake = Intake()
+    for at in range(1000):
+        assert intake.admit(fix(float(at))) is None
+    assert len(intake._newer) + len(intake._older) <= 20
+    assert intake.admit(fix(999.0)) == "duplicate"

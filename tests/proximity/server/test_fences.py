@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -45,6 +46,11 @@ async def test_a_geometry_alone_is_a_fence_too(rig: Rig) -> None:
     square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
     answer = await rig.ask("PUT", "/v1/fences/square", body=square)
     assert (answer.status, answer.json["id"], answer.json["geometry"]) == (201, "square", square)
+    marked = b"\xef\xbb\xbf" + json.dumps(square).encode()
+    assert (await rig.ask("PUT", "/v1/fences/square", raw=marked)).status == 200
+    both = {"type": "FeatureCollection", "features": [{**answer.json, "id": "b"}]}
+    marked = b"\xef\xbb\xbf" + json.dumps(both).encode()
+    assert (await rig.ask("POST", "/v1/fences", raw=marked)).status == 200
 
 
 @pytest.mark.parametrize("name", ["store-7/shoes", "100%", "a b", "ä?#", "{x}", '"q"'])

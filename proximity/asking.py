@@ -1,0 +1,272 @@
+"""Where does a command get its answer: from a data folder, or from a running server?
+
+Both are one face, so that each command is written once. A server is asked over HTTP with a token;
+a folder is read directly, which works beside a running server as well. Knows no command.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from proximity.explain import Explanation, explain
+from proximity.model import Person, ProximityError, format_time
+from proximity.people import People
+from proximity.server.consents import Grant, consent_rows
+from proximity.server.people import known_ids, person_record
+from proximity.server.settings import data_file
+from proximity.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+# A command waits for a person's patience, not for a machine's.
+TIMEOUT_S = 30.0
+PAGE = 500
+# An answer is a page; what is larger is no answer of ours.
+MOST_BYTES = 64 * 2**20
+
+
+class Source(Protocol):
+    """What the commands ask of a data folder or a server."""
+
+    def explain(
+        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
+    ) -> Explanation:
+        """Explain what a subject did or did not get."""
+
+    def grant(self, grant: dict[str, Any]) -> None:
+        """Record a consent."""
+
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
+        """Record a withdrawal from now on."""
+
+    def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
+        """Give the consent ledger, oldest first."""
+
+    def put_people(self, people: Sequence[Person]) -> None:
+        """Add or replace people, all or none."""
+
+    def people(self) -> Iterator[dict[str, Any]]:
+        """Give everyone who is known, by id."""
+
+    def person(self, person: str) -> dict[str, Any] | None:
+        """Give one person; None where nothing is known of them."""
+
+    def remove_person(self, person: str) -> bool:
+        """Forget a person; tells whether there was anything."""
+
+
+@contextmanager
+def open_source(data: Path | None, server: str | None, token: str | None) -> Iterator[Source]:
+    """Open whichever was named. Raises ProximityError where neither, or both, were."""
+    if (data is None) == (server is None):
+        raise ProximityError("give either --data DIR, or --server URL with --token T")
+    if server is not None:
+        if not token:
+            raise ProximityError("--server needs --token T (or PROXIMITY_TOKEN)")
+        yield _Server(server, token)
+        return
+    assert data is not None
+    if not (data / "engine.db").exists():
+        raise ProximityError(f"{data}: there is no engine here: give the --data of `serve`")
+    store = Store.open(data_file(data))
+    try:
+        yield _Folder(store)
+    finally:
+        store.close()
+
+
+class _Folder:
+    """A data folder, read and written directly."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._people = People(store)
+
+    def explain(
+        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
+    ) -> Explanation:
+        from proximity.campaignfile import load_campaigns
+
+        rules = None if campaigns is None else load_campaigns(campaigns)
+        return self._store.read(
+            lambda conn: explain(conn, subject=subject, place=place, at=at, campaigns=rules)
+        )
+
+    def grant(self, grant: dict[str, Any]) -> None:
+        try:
+            said = msgspec.convert(grant, Grant)
+        except msgspec.ValidationError as error:
+            raise ProximityError(f"the consent cannot be recorded: {error}") from None
+        self._store.write(
+            lambda conn: self._people.grant(conn, said.person, said, said.source)
+        ).result()
+
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
+        now = time.time()
+        self._store.write(
+            lambda conn: self._people.withdraw(
+                conn, person, purpose, channel, at=now, source="command"
+            )
+        ).result()
+
+    def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
+        after = 0
+        while True:
+            rows, cursor = self._store.read(
+                lambda conn, after=after: consent_rows(conn, after, PAGE, person)  # type: ignore[misc]
+            )
+            yield from (msgspec.to_builtins(row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            after = cursor
+
+    def put_people(self, people: Sequence[Person]) -> None:
+        def write(conn: Connection) -> None:
+            for one in people:
+                self._people.put(conn, one, source="command")
+
+        self._store.write(write).result()
+
+    def people(self) -> Iterator[dict[str, Any]]:
+        after = ""
+        while names := self._store.read(
+            lambda conn, after=after: known_ids(conn, after, PAGE)  # type: ignore[misc]
+        ):
+            for name in names:
+                found = self.person(name)
+                if found is not None:
+                    yield found
+            after = names[-1]
+
+    def person(self, person: str) -> dict[str, Any] | None:
+        found = self._people.get(person)
+        record: dict[str, Any] | None = (
+            None if found is None else msgspec.to_builtins(person_record(found))
+        )
+        return record
+
+    def remove_person(self, person: str) -> bool:
+        return self._store.write(lambda conn: self._people.remove(conn, person)).result()
+
+
+class _Server:
+    """A running server, asked over HTTP."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ProximityError(f"--server {url}: this is no http:// or https:// URL")
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def explain(
+        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
+    ) -> Explanation:
+        if campaigns is not None:
+            raise ProximityError("--campaigns goes with --data: the server knows its campaigns")
+        when = None if at is None else format_time(at)
+        body = self._ask("GET", "/v1/explain", {"subject": subject, "place": place, "at": when})
+        return msgspec.json.decode(body or b"{}", type=Explanation)
+
+    def grant(self, grant: dict[str, Any]) -> None:
+        self._ask("POST", "/v1/consents", body=grant)
+
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
+        query = {"person": person, "purpose": purpose, "channel": channel}
+        self._ask("DELETE", "/v1/consents", query)
+
+    def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
+        yield from self._pages("/v1/consents", {"person": person})
+
+    def put_people(self, people: Sequence[Person]) -> None:
+        for start in range(0, len(people), PAGE):
+            self._ask("POST", "/v1/people", body=people[start : start + PAGE])
+
+    def people(self) -> Iterator[dict[str, Any]]:
+        yield from self._pages("/v1/people", {})
+
+    def person(self, person: str) -> dict[str, Any] | None:
+        body = self._ask("GET", f"/v1/people/{_quoted(person)}", missing=True)
+        return None if body is None else msgspec.json.decode(body, type=dict[str, Any])
+
+    def remove_person(self, person: str) -> bool:
+        return self._ask("DELETE", f"/v1/people/{_quoted(person)}", missing=True) is not None
+
+    def _pages(self, path: str, query: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+        after: str | None = None
+        while True:
+            body = self._ask("GET", path, {**query, "limit": str(PAGE), "after": after})
+            page = msgspec.json.decode(body or b"{}", type=_Page)
+            yield from page.items
+            if len(page.items) < PAGE:
+                return
+            after = page.cursor
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str | None] | None = None,
+        body: object = None,
+        *,
+        missing: bool = False,
+    ) -> bytes | None:
+        """Send one request; the body of its answer, None for a 404 where ``missing`` is an answer.
+
+        Raises ProximityError with what the server said.
+        """
+        given = {name: text for name, text in (query or {}).items() if text is not None}
+        url = self._url + path + (f"?{urllib.parse.urlencode(given)}" if given else "")
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            url,
+            method=method,
+            data=None if body is None else msgspec.json.encode(body),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                content: bytes = answer.read(MOST_BYTES)
+                return content
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404 and missing:
+                    return None
+                raise ProximityError(*_said(error.code, error.read(MOST_BYTES))) from None
+        except (urllib.error.URLError, OSError, ValueError, ssl.SSLError) as error:
+            reason = getattr(error, "reason", error)
+            raise ProximityError(
+                f"{self._url}: no answer ({reason}): is the server running?"
+            ) from None
+
+
+class _Page(msgspec.Struct):
+    items: list[dict[str, Any]]
+    cursor: str
+
+
+def _said(status: int, body: bytes) -> tuple[str, ...]:
+    """Give what a problem+json answer says, a line each."""
+    try:
+        problem = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return (f"the server answered {status}",)
+    listed = problem.get("problems")
+    if isinstance(listed, list) and listed:
+        return tuple(str(one) for one in listed)
+    return (str(problem.get("detail", f"the server answered {status}")),)
+
+
+def _quoted(name: str) -> str:
+    return urllib.parse.quote(name, safe="")

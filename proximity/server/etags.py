@@ -1,0 +1,59 @@
+"""Is what the client knows what is in force? ETags, If-Match and If-None-Match (RFC 9110)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from proximity.server.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp import web
+
+_TAG = re.compile(r'\s*(W/)?("[^"]*")\s*(?:,|$)')
+NAMES = ("If-Match", "If-None-Match")
+
+
+def etag_of(*texts: str | bytes) -> str:
+    """Give the ETag of a representation, or of several in order, quotes included."""
+    made = hashlib.blake2b(digest_size=12)
+    for text in texts:
+        made.update(text.encode() if isinstance(text, str) else text)
+        made.update(b"\0")
+    return f'"{made.hexdigest()}"'
+
+
+def unchanged(request: web.Request, etag: str) -> bool:
+    """Whether the client already holds ``etag``, so that a read may answer 304."""
+    header = request.headers.get("If-None-Match")
+    return header is not None and _matches(header, etag, weakly=True)
+
+
+def check_write(request: web.Request, etag: str | None) -> None:
+    """Refuse a write whose condition does not hold; ``etag`` None: there is nothing yet.
+
+    Raises Problem 412.
+    """
+    wanted, unwanted = request.headers.get("If-Match"), request.headers.get("If-None-Match")
+    if wanted is not None and not _matches(wanted, etag, weakly=False):
+        raise Problem(
+            412, "It has changed since, or is not there: read it again, then decide (If-Match)."
+        )
+    if unwanted is not None and _matches(unwanted, etag, weakly=True):
+        raise Problem(412, "It is there already (If-None-Match).")
+
+
+def _matches(header: str, etag: str | None, *, weakly: bool) -> bool:
+    if etag is None:
+        return False
+    if header.strip() == "*":
+        return True
+    return etag in _tags(header, weakly=weakly)
+
+
+def _tags(header: str, *, weakly: bool) -> Iterable[str]:
+    """List a header's tags; a weak one counts only where comparing weakly is enough."""
+    return [tag for weak, tag in _TAG.findall(header) if weakly or not weak]

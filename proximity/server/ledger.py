@@ -1,0 +1,120 @@
+"""How is what happened read back? Transitions, decisions and deliveries in pages, and explanations.
+
+Reads the ledger; knows nothing of how its rows came about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proximity.explain import Explanation, explain
+from proximity.server.auth import Caller, Role
+from proximity.server.problems import answer, json_answer
+from proximity.server.reading import AFTER, AT, LIMIT, PLACE, SUBJECT, id_param
+from proximity.server.records_of import DecisionRecord, DeliveryRecord, TransitionRecord
+from proximity.server.routes import READERS, Content, Endpoint, Route
+from proximity.store import ledger
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from proximity.server.parts import Parts
+    from proximity.store.ledger import Kind
+
+# Transitions say where somebody was; a marketer's questions need the decisions alone.
+WATCHERS = frozenset({Role.ANALYST, Role.ADMIN})
+
+
+class TransitionPage(msgspec.Struct, frozen=True):
+    """A page of transitions, oldest first; ``cursor`` is the next request's ``after``."""
+
+    items: tuple[TransitionRecord, ...]
+    cursor: str
+
+
+class DecisionPage(msgspec.Struct, frozen=True):
+    """A page of decisions, oldest first; ``cursor`` is the next request's ``after``."""
+
+    items: tuple[DecisionRecord, ...]
+    cursor: str
+
+
+class DeliveryPage(msgspec.Struct, frozen=True):
+    """A page of deliveries, oldest first; ``cursor`` is the next request's ``after``."""
+
+    items: tuple[DeliveryRecord, ...]
+    cursor: str
+
+
+def _page_of(kind: Kind) -> Endpoint:
+    """Make the endpoint that pages through one kind of the ledger's rows."""
+
+    async def page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+        after, limit = AFTER.of(request), LIMIT.of(request)
+        subject, place = SUBJECT.of(request), PLACE.of(request)
+        rows, cursor = await parts.store.aread(
+            lambda conn: ledger.page(conn, kind, after, limit, subject=subject, place=place)
+        )
+        # The rows are JSON already: joining them is all there is to do.
+        items = ",".join(row.record for row in rows)
+        return json_answer(f'{{"items":[{items}],"cursor":"{cursor}"}}')
+
+    return page
+
+
+async def _explain(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    subject, place, at = EXPLAINED.of(request), AT_PLACE.of(request), AT.of(request)
+    campaigns, facts = parts.campaigns(), parts.places.facts
+    found = await parts.store.aread(
+        lambda conn: explain(
+            conn, subject=subject, place=place, at=at, campaigns=campaigns, facts=facts
+        )
+    )
+    return answer(found)
+
+
+EXPLAINED = id_param("subject", "whom it is about", required=True)
+AT_PLACE = id_param("place", "only the visit to this place")
+
+_PARAMS = (AFTER, LIMIT, SUBJECT, PLACE)
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/transitions",
+        endpoint=_page_of("transition"),
+        roles=WATCHERS,
+        summary="Page through what changed of who is where.",
+        params=_PARAMS,
+        answers={200: Content(meaning="A page, oldest first.", schema=TransitionPage)},
+    ),
+    Route(
+        method="GET",
+        path="/v1/decisions",
+        endpoint=_page_of("decision"),
+        roles=READERS,
+        summary="Page through what was decided, with every gate's evidence.",
+        params=_PARAMS,
+        answers={200: Content(meaning="A page, oldest first.", schema=DecisionPage)},
+    ),
+    Route(
+        method="GET",
+        path="/v1/deliveries",
+        endpoint=_page_of("delivery"),
+        roles=READERS,
+        summary="Page through what each channel was handed, and what came back.",
+        params=_PARAMS,
+        answers={200: Content(meaning="A page, oldest first.", schema=DeliveryPage)},
+    ),
+    Route(
+        method="GET",
+        path="/v1/explain",
+        endpoint=_explain,
+        roles=READERS,
+        summary="Why a person did or did not get an offer.",
+        params=(EXPLAINED, AT_PLACE, AT),
+        answers={200: Content(meaning="What is known, and why.", schema=Explanation)},
+    ),
+)

@@ -1,0 +1,40 @@
+"""What does an endpoint work with? The opened parts of one running server, by name.
+
+Values and references only; opening and closing them is ``serve``'s work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proximity.campaigns import Campaigns
+    from proximity.ingest import Ingest
+    from proximity.people import People
+    from proximity.places import Places
+    from proximity.server.auth import Tokens
+    from proximity.server.metrics import Metrics
+    from proximity.server.tail import Tail
+    from proximity.store import Store
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """One running server: where it keeps things, what it runs, and what time it is."""
+
+    store: Store
+    ingest: Ingest
+    people: People
+    places: Places
+    campaigns: Callable[[], Campaigns]
+    tokens: Tokens
+    metrics: Metrics
+    tail: Tail
+    clock: Callable[[], float]
+    fences_edit: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from comparing an ETag to writing the fence: two editors cannot both win."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server drains: streams end, nothing new is taken."""

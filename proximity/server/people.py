@@ -1,0 +1,292 @@
+"""How are people read and edited over HTTP? In the form of contract 3, with ETags.
+
+Knows records of people; what a consent means is ``proximity.people``'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from aiohttp import web
+
+from proximity.model import Person, ProximityError, format_time
+from proximity.server.auth import Caller, Role
+from proximity.server.etags import NAMES, check_write, etag_of, unchanged
+from proximity.server.problems import HEADERS, Problem, answer, json_answer
+from proximity.server.reading import (
+    AFTER_ID,
+    LIMIT,
+    SMALL_LIMIT,
+    parse_json,
+    parse_lines,
+    read_body,
+    read_id,
+)
+from proximity.server.routes import JSON, NDJSON, Content, Route
+from proximity.store import schema
+from proximity.windows import load_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from proximity.server.parts import Parts
+
+T = TypeVar("T")
+
+# An app's backend enrols its users; nobody else needs to know who they are.
+KEEPERS = frozenset({Role.FEED, Role.ADMIN})
+
+
+class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"}):
+    """A yes as it stands: ended where it was withdrawn. Times are RFC 3339, null: no bound."""
+
+    purpose: str
+    channel: str | None
+    since: str | None
+    until: str | None
+
+
+class PersonRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A person as contract 3 writes one."""
+
+    person: str
+    subjects: tuple[str, ...]
+    consents: tuple[ConsentRecord, ...]
+    timezone: str | None
+    languages: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+class PeoplePage(msgspec.Struct, frozen=True):
+    """A page of people by id; ``cursor`` is the next request's ``after``."""
+
+    items: tuple[PersonRecord, ...]
+    cursor: str
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """How many records were written."""
+
+    recorded: int
+
+
+def person_record(person: Person) -> PersonRecord:
+    """Write a person as contract 3 does, times as RFC 3339 text."""
+    return PersonRecord(
+        person=person.person,
+        subjects=person.subjects,
+        consents=tuple(
+            ConsentRecord(
+                purpose=one.purpose,
+                channel=one.channel,
+                since=None if one.since is None else format_time(one.since),
+                until=None if one.until is None else format_time(one.until),
+            )
+            for one in person.consents
+        ),
+        timezone=person.timezone,
+        languages=person.languages,
+        attributes=person.attributes,
+    )
+
+
+async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    after, limit = AFTER_ID.of(request), LIMIT.of(request)
+
+    def read(conn: Connection) -> list[PersonRecord]:
+        return [
+            person_record(parts.people.read(conn, name)) for name in known_ids(conn, after, limit)
+        ]
+
+    items = tuple(await parts.store.aread(read))
+    return answer(PeoplePage(items, items[-1].person if items else after))
+
+
+def known_ids(
+    connection: Connection, after: str = "", limit: int = 1, *, only: str | None = None
+) -> Sequence[str]:
+    """List ids of people who have a profile, a subject or a consent, sorted; ``only`` one id."""
+    tables = (schema.people, schema.subjects, schema.consents)
+    every = sa.union(
+        *(
+            sa.select(t.c.person).where(t.c.person > after if only is None else t.c.person == only)
+            for t in tables
+        )
+    ).subquery()
+    return connection.scalars(sa.select(every.c.person).order_by(every.c.person).limit(limit)).all()
+
+
+async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    name = read_id(request)
+    body = await parts.store.aread(lambda conn: _text(parts, conn, name))
+    if body is None:
+        raise Problem(404, "There is no person with this id.")
+    etag = etag_of(body)
+    if unchanged(request, etag):
+        return web.Response(status=304, headers={**HEADERS, "ETag": etag})
+    return json_answer(body, headers={"ETag": etag})
+
+
+async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    name = read_id(request)
+    fields = parse_json(await read_body(request, SMALL_LIMIT), dict[str, Any])
+    if fields.setdefault("person", name) != name:
+        raise Problem(422, "The record's own id is not the id in the path: leave one of them out.")
+    try:
+        person = msgspec.convert(fields, Person)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
+    _check([person])
+
+    def write(conn: Connection) -> tuple[bool, bytes]:
+        before = _text(parts, conn, name)
+        check_write(request, etag_of(before) if before is not None else None)
+        parts.people.put(conn, person, source="http")
+        after = _text(parts, conn, name)
+        assert after is not None, "what was written can be read in the same transaction"
+        return before is None, after
+
+    new, body = await written(parts, write)
+    return json_answer(body, 201 if new else 200, {"ETag": etag_of(body)})
+
+
+async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    people = parse_lines(await read_body(request, SMALL_LIMIT), Person, "people")
+    _check(people)
+
+    def write(conn: Connection) -> None:
+        for person in people:
+            parts.people.put(conn, person, source="http")
+
+    await written(parts, write)
+    return answer(Recorded(len(people)))
+
+
+async def _delete_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    name = read_id(request)
+
+    def write(conn: Connection) -> Person | None:
+        before = _text(parts, conn, name)
+        if before is not None or "If-Match" in request.headers:
+            check_write(request, etag_of(before) if before is not None else None)
+        person = parts.people.read(conn, name)
+        return person if parts.people.remove(conn, name) else None
+
+    person = await written(parts, write)
+    if person is None:
+        raise Problem(404, "There is no person with this id.")
+    # Nothing of theirs is taken any more; what the engine still knows of them goes as well.
+    await parts.ingest.forget([name, *person.subjects])
+    return web.Response(status=204, headers=HEADERS)
+
+
+async def written(parts: Parts, write: Callable[[Connection], T]) -> T:
+    """Write to the people's tables, then let what is remembered of them follow.
+
+    Raises Problem 422 where the write is refused as it stands.
+    """
+    try:
+        result = await parts.store.awrite(write)
+    except ProximityError as error:
+        raise Problem(
+            422, f"Nothing was changed: {error.problems[0]}", problems=error.problems
+        ) from None
+    parts.people.reload()
+    return result
+
+
+def _check(people: Sequence[Person]) -> None:
+    """Refuse what the shape alone does not show. Raises Problem 422 that names all of it."""
+    problems = [
+        f'person {one.person!r}: unknown timezone {one.timezone!r:.60}; "Europe/Paris" is one'
+        for one in people
+        if one.timezone is not None and load_zone(one.timezone) is None
+    ]
+    twice = {one.person for one in people}
+    if len(twice) < len(people):
+        problems.append("a person is there twice: keep one record of each")
+    if problems:
+        raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
+
+
+def _text(parts: Parts, connection: Connection, name: str) -> bytes | None:
+    """Write a person as JSON; None where nothing is known of them."""
+    if not known_ids(connection, only=name):
+        return None
+    return msgspec.json.encode(person_record(parts.people.read(connection, name)))
+
+
+_BODY = Content(meaning="A person as in contract 3.", schema={"type": "object"}, media=(JSON,))
+_ONE = Content(meaning="The person.", schema=PersonRecord, headers=("ETag",))
+_GONE = Content(meaning="There is no person with this id.")
+_STALE = Content(meaning="The condition (If-Match, If-None-Match) does not hold.")
+_BAD = Content(meaning="It is no good record; `problems` says every reason. Nothing was changed.")
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/people",
+        endpoint=_read_page,
+        roles=KEEPERS,
+        summary="Page through the people who are known.",
+        params=(AFTER_ID, LIMIT),
+        answers={200: Content(meaning="A page, by id.", schema=PeoplePage)},
+    ),
+    Route(
+        method="POST",
+        path="/v1/people",
+        endpoint=_post_all,
+        roles=KEEPERS,
+        summary="Add or replace people by id: all of them, or none.",
+        body=Content(
+            meaning="People, one JSON object a line, or a JSON array of them.",
+            schema={"type": ["object", "array"]},
+            media=(JSON, NDJSON),
+        ),
+        answers={
+            200: Content(meaning="They are written.", schema=Recorded),
+            422: _BAD,
+        },
+    ),
+    Route(
+        method="GET",
+        path="/v1/people/{id}",
+        endpoint=_read_one,
+        roles=KEEPERS,
+        summary="One person, with subjects and consents.",
+        headers=("If-None-Match",),
+        answers={
+            200: _ONE,
+            304: Content(meaning="It is as you know it (If-None-Match)."),
+            404: _GONE,
+        },
+    ),
+    Route(
+        method="PUT",
+        path="/v1/people/{id}",
+        endpoint=_put_one,
+        roles=KEEPERS,
+        summary="Add or replace one person.",
+        headers=NAMES,
+        body=_BODY,
+        answers={
+            200: _ONE,
+            201: Content(meaning="They are new.", schema=PersonRecord, headers=("ETag",)),
+            412: _STALE,
+            422: _BAD,
+        },
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/people/{id}",
+        endpoint=_delete_one,
+        roles=KEEPERS,
+        summary="Forget a person: profile, subjects, consents, and where they are.",
+        headers=("If-Match",),
+        answers={204: Content(meaning="They are forgotten."), 404: _GONE, 412: _STALE},
+    ),
+)

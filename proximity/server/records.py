@@ -1,0 +1,173 @@
+"""How do records come in over HTTP? The native feed and the phones, through one table of formats.
+
+Knows bodies and receipts; what a format means stands in ``feeds``, what happens to a record in
+``ingest``. A 2xx leaves here only after the journal's commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from proximity.feeds import FORMATS, Decoded, Format, Incoming, Rejected
+from proximity.ingest import Overloaded
+from proximity.server.auth import Caller, Role
+from proximity.server.problems import HEADERS
+from proximity.server.reading import RECORDS_LIMIT, off_loop, read_body
+from proximity.server.routes import JSON, NDJSON, Content, Endpoint, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proximity.admission import Receipt
+    from proximity.server.parts import Parts
+
+SENDERS = frozenset({Role.DEVICE, Role.FEED, Role.ADMIN})
+HEARERS = SENDERS | {Role.GATEWAY}
+
+NATIVE = frozenset({"fixes", "sightings", "events"})
+"""The formats that are ours: named records in, counts out."""
+
+# Query parameters that are the sender's credentials and no part of the message.
+CREDENTIALS = frozenset({"token", "api_key"})
+# Records judged and packed in one go: some 10 ms, which everybody else waits for.
+SLICE = 1000
+# A batch whose later slices meet a full journal waits this long for room, looking this often.
+PATIENCE_S = 10.0
+PAUSE_S = 0.05
+OUTCOMES = ("accepted", "duplicate", "unconsented", "late")
+
+
+class ReceiptBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a batch; ``rejected`` names the lines, counted from 1."""
+
+    accepted: int
+    duplicate: int
+    unconsented: int
+    late: int = 0
+    rejected: tuple[Rejected, ...] = msgspec.field(default=())
+
+
+def _take(name: str, wire: Format) -> Endpoint:
+    """Make the endpoint of one format."""
+
+    async def take(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
+        body = await read_body(request, RECORDS_LIMIT) if request.body_exists else b""
+        message = Incoming(
+            method=request.method,
+            body=body,
+            content_type=request.content_type,
+            query=_query(request),
+            headers=request.headers,
+            speaks_for=caller.speaks_for,
+            now=parts.clock(),
+        )
+        decoded = await off_loop(len(body), lambda: wire.decode(message))
+        receipt = None
+        if decoded.records:
+            receipt = await _accept(decoded, parts)
+        _count(name, decoded, receipt, parts)
+        said = wire.answer(decoded, receipt)
+        return web.Response(
+            status=said.status,
+            body=said.body,
+            headers={**HEADERS, "Content-Type": said.content_type},
+        )
+
+    return take
+
+
+async def _accept(decoded: Decoded, parts: Parts) -> Receipt:
+    """Hand records to the journal, a large batch in slices, so that others are served meanwhile.
+
+    Where a later slice finds the journal full it waits for room; a batch that fails half-way is
+    sent again as a whole, and what was taken of it counts as duplicate then.
+    """
+    records, lines = decoded.records, decoded.lines
+    whole = await parts.ingest.accept(records[:SLICE], lines[:SLICE])
+    for start in range(SLICE, len(records), SLICE):
+        end = start + SLICE
+        deadline = parts.clock() + PATIENCE_S
+        while True:
+            try:
+                part = await parts.ingest.accept(records[start:end], lines[start:end])
+                break
+            except Overloaded:
+                if parts.clock() > deadline or parts.closing.is_set():
+                    raise
+                await asyncio.sleep(PAUSE_S)
+        counts = {name: getattr(whole, name) + getattr(part, name) for name in OUTCOMES}
+        whole = msgspec.structs.replace(whole, **counts, rejected=whole.rejected + part.rejected)
+    return whole
+
+
+def _query(request: web.Request) -> tuple[tuple[str, str], ...]:
+    if not request.query_string:
+        return ()
+    return tuple((key, text) for key, text in request.query.items() if key not in CREDENTIALS)
+
+
+def _count(name: str, decoded: Decoded, receipt: Receipt | None, parts: Parts) -> None:
+    """Count every record of a message under exactly one outcome."""
+    records = parts.metrics.records
+    rejected = len(decoded.rejected)
+    if receipt is not None:
+        rejected += len(receipt.rejected)
+        for outcome in OUTCOMES:
+            count = getattr(receipt, outcome)
+            if count:
+                records.labels(name, outcome).inc(count)
+    if rejected:
+        records.labels(name, "rejected").inc(rejected)
+    if decoded.ignored:
+        records.labels(name, "ignored").inc(decoded.ignored)
+
+
+_RECORD: dict[str, Any] = {"$ref": "#/components/schemas/Record"}
+NATIVE_BODY = Content(
+    meaning="Records, one JSON object a line, or a JSON array of them.",
+    schema={"anyOf": [{"type": "array", "items": _RECORD}, _RECORD]},
+    media=(JSON, NDJSON),
+)
+PHONE_BODY = Content(
+    meaning="What the client sends as it comes from the app store.",
+    schema={},
+    media=(JSON, "application/x-www-form-urlencoded", "text/plain"),
+)
+
+PHONE_REPLY = Content(
+    meaning="The reply that client expects, poison included.", schema={}, media=(JSON, "text/plain")
+)
+PHONE_REFUSAL = Content(
+    meaning="The refusal that client expects, where it knows one.",
+    schema={},
+    media=("text/plain", "application/problem+json"),
+)
+
+
+def _routes() -> Iterator[Route]:
+    for name, wire in FORMATS.items():
+        native = name in NATIVE
+        for path in wire.paths:
+            for method in wire.methods:
+                yield Route(
+                    method=method,
+                    path=path,
+                    endpoint=_take(name, wire),
+                    roles=HEARERS if name == "sightings" else SENDERS,
+                    summary=f"Take {name}." if native else f"Take what a {name} client sends.",
+                    answers=(
+                        {202: Content(meaning="What became of each record.", schema=ReceiptBody)}
+                        if native
+                        else {200: PHONE_REPLY, 400: PHONE_REFUSAL, 404: PHONE_REFUSAL}
+                    ),
+                    body=None if method == "GET" else NATIVE_BODY if native else PHONE_BODY,
+                    token_in_query=not native,
+                    loose=not native,
+                )
+
+
+ROUTES = tuple(_routes())

@@ -1,0 +1,110 @@
+"""What goes on while the server runs? Rounds of deciding and of sending, and a watch on the rest.
+
+Each loop does one bounded round, waits for its reason to go on, and survives whatever one round
+meets: a trigger or an offer stays where it is, on disk, until its round succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proximity import outbox, queue
+from proximity.server.faults import log_fault
+from proximity.store import StoreFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from proximity.dispatch import Dispatcher
+    from proximity.server.parts import Parts
+
+log = structlog.get_logger("proximity.server")
+
+# Tokens and people changed by another process count within five seconds; one row is read a turn.
+WATCH_S = 1.0
+# The machine's clock may be set, and another process may add what is due: look this often anyway.
+LONGEST_S = 5.0
+# After a failed round; the reason (a full disk, a fault) rarely goes sooner.
+AGAIN_S = 1.0
+
+
+async def decide_always(parts: Parts, dispatcher: Dispatcher, decided: asyncio.Event) -> None:
+    """Decide every trigger once it is due; ``decided`` wakes the sender."""
+    added = parts.ingest.triggers_added
+
+    async def round_() -> float | None:
+        added.clear()
+        found = await dispatcher.adecide_due(parts.clock())
+        for decision in found:
+            parts.metrics.decisions.labels(str(decision.decision), decision.reason or "none").inc()
+        if found:
+            parts.tail.grew()
+            decided.set()
+            return parts.clock()
+        return await parts.store.aread(queue.next_due)
+
+    await _always(parts, added, round_, "deciding")
+
+
+async def send_always(parts: Parts, dispatcher: Dispatcher, decided: asyncio.Event) -> None:
+    """Send every offer once it is due, and again where a channel asked for it."""
+
+    async def round_() -> float | None:
+        decided.clear()
+        sent = await dispatcher.send_due(parts.clock())
+        for delivery in sent:
+            parts.metrics.deliveries.labels(delivery.channel, delivery.outcome).inc()
+        if sent:
+            parts.tail.grew()
+            return parts.clock()
+        return await parts.store.aread(outbox.next_due)
+
+    await _always(parts, decided, round_, "sending")
+
+
+async def _always(
+    parts: Parts,
+    reason: asyncio.Event,
+    round_: Callable[[], Awaitable[float | None]],
+    name: str,
+) -> None:
+    """Do rounds until the server closes; each says when the next is due (None: not yet known)."""
+    while not parts.closing.is_set():
+        try:
+            due = await round_()
+        except StoreFailed as error:
+            log.warning("a round waits for the disk", round=name, reason=str(error))
+            due = parts.clock() + AGAIN_S
+        except Exception as error:  # noqa: BLE001 - one bad round must not end all others
+            log_fault("a round failed", error, round=name)
+            due = parts.clock() + AGAIN_S
+            await asyncio.sleep(AGAIN_S)
+        wait = LONGEST_S if due is None else min(due - parts.clock(), LONGEST_S)
+        if wait > 0 and not parts.closing.is_set():
+            try:
+                async with asyncio.timeout(wait):
+                    await reason.wait()
+            except TimeoutError:
+                pass
+
+
+async def watch_always(parts: Parts, stop: asyncio.Event) -> None:
+    """Follow what other processes change, and stop the server where its disk is lost."""
+    while not parts.closing.is_set():
+        try:
+            await parts.tokens.arefresh()
+            parts.people.reload()
+        except StoreFailed as error:
+            log.warning("tokens and people could not be read", reason=str(error))
+        if parts.store.failure is not None and parts.store.failure.lasting:
+            log.error("the disk failed: stopping, start again once it is well")
+            stop.set()
+            return
+        try:
+            async with asyncio.timeout(WATCH_S):
+                await parts.closing.wait()
+        except TimeoutError:
+            pass

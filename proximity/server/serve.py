@@ -1,0 +1,279 @@
+"""How does a server come up, and go down? Opens the parts, recovers, binds, drains.
+
+The order is the promise: every file is judged and everything acknowledged is recovered before the
+port is bound, and the port is closed before anything else is. A start after a power cut takes the
+same way as one after a clean stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from proximity.dispatch import Dispatcher
+from proximity.ingest import Ingest
+from proximity.model import ProximityError
+from proximity.people import People
+from proximity.places import Places
+from proximity.server.app import create_app
+from proximity.server.auth import Tokens
+from proximity.server.metrics import Metrics
+from proximity.server.parts import Parts
+from proximity.server.rounds import decide_always, send_always, watch_always
+from proximity.server.settings import check_host, data_file, open_tls, read_files
+from proximity.server.tail import Tail
+from proximity.store import Store
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from proximity.server.settings import Files, Settings
+
+log = structlog.get_logger("proximity.server")
+
+# A request's headers must be complete within this, and an idle connection is closed after it:
+# both hold a file descriptor and nothing else. Bodies have a deadline of their own.
+HEADERS_S = 15.0
+# In-flight requests get half of the ten seconds that a drain may last; aiohttp waits for them
+# twice, once for the answer and once for the connection.
+DRAIN_S = 4.5
+# Descriptors kept for the database, its log and the channels' connections.
+SPARE_FILES = 128
+MOST_CONNECTIONS = 4096
+
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+class Clock:
+    """The wall clock, never going back: a step of the machine's clock stops time instead.
+
+    From its start on it runs ``speed`` times as fast, for rehearsals with traces sent faster than
+    they were made.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self._speed = speed
+        self._start = time.time()
+        self._latest = 0.0
+
+    def __call__(self) -> float:
+        """Tell Unix seconds."""
+        now = self._start + (time.time() - self._start) * self._speed
+        self._latest = max(self._latest, now)
+        return self._latest
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    Raises ProximityError or GeofenceError, before anything is bound, where what it was given
+    cannot be used.
+    """
+    files = read_files(settings)
+    tls = open_tls(settings)
+    store = Store.open(data_file(settings.data))
+    try:
+        check_host(settings.host, store)
+        return asyncio.run(_run(settings, files, store, tls))
+    finally:
+        store.close()
+
+
+async def _run(settings: Settings, files: Files, store: Store, tls: ssl.SSLContext | None) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with (
+        opened(settings, files, store) as (parts, dispatcher),
+        working(parts, dispatcher, stop),
+        bound(settings, parts, tls) as url,
+    ):
+        sys.stdout.write(f"listening on {url}\n")
+        sys.stdout.flush()
+        log.info("listening", url=url)
+        await stop.wait()
+        log.info("stopping")
+        parts.closing.set()
+        parts.tail.grew()
+    return 1 if store.failure is not None else 0
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: Settings, files: Files, store: Store
+) -> AsyncIterator[tuple[Parts, Dispatcher]]:
+    """Recover, and leave a snapshot at the end."""
+    clock = Clock(settings.clock_speed)
+    people = People(store, clock)
+    people.reload()
+    places = Places(None, None)
+    tokens = Tokens(store)
+    tokens.refresh()
+    ingest = Ingest(
+        store,
+        people=people,
+        campaigns=lambda: files.campaigns,
+        places=places,
+        clock=clock,
+        site_file=settings.site,
+        fences=files.fences,
+        consent=settings.consent,
+        late_s=settings.late_s,
+        decide=settings.decide,
+    )
+    dispatcher = Dispatcher(
+        store,
+        campaigns=lambda: files.campaigns,
+        people=people,
+        places=places,
+        channels=files.channels,
+        owner=f"{socket.gethostname()}/{os.getpid()}/{time.monotonic_ns()}",
+        consent=settings.consent,
+    )
+    tail = Tail()
+    parts = Parts(
+        store=store,
+        ingest=ingest,
+        people=people,
+        places=places,
+        campaigns=lambda: files.campaigns,
+        tokens=tokens,
+        metrics=Metrics(),
+        tail=tail,
+        clock=clock,
+    )
+    parts.metrics.watch(
+        {
+            "journal_rows_waiting": ("Rows not yet judged by the engine.", lambda: ingest.depth),
+            "subjects": ("Subjects the engine remembers.", lambda: ingest.engine.subjects),
+            "fences": ("Fences in force.", lambda: len(ingest.fences)),
+            "streams": ("Live streams open.", lambda: tail.readers),
+            "ready": ("1 while writes are accepted.", lambda: int(ingest.ready)),
+        },
+        lambda: ingest.engine.counts + ingest.counts,
+    )
+    ingest.on_committed.append(lambda _rows: tail.grew())
+    started = time.perf_counter()
+    await ingest.start()
+    log.info(
+        "recovered",
+        seconds=round(time.perf_counter() - started, 3),
+        fences=len(ingest.fences),
+        subjects=ingest.engine.subjects,
+    )
+    try:
+        yield parts, dispatcher
+    finally:
+        await ingest.stop()
+        for channel in files.channels.values():
+            await channel.close()
+
+
+@contextlib.asynccontextmanager
+async def bound(settings: Settings, parts: Parts, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
+    """Bind and give the URL; at the end stop listening, then let requests in flight finish."""
+    app = create_app(parts)
+    if settings.clock_speed != 1.0:
+
+        async def date(_request: web.Request, response: web.StreamResponse) -> None:
+            # Whoever sends a trace that fast asks what time it is here.
+            response.headers["Date"] = formatdate(parts.clock(), usegmt=True)
+
+        app.on_response_prepare.append(date)
+    runner = web.AppRunner(
+        app,
+        access_log=None,  # its lines would hold query tokens, and positions sent in queries
+        keepalive_timeout=HEADERS_S,
+        lingering_time=2.0,
+        shutdown_timeout=DRAIN_S,
+        handle_signals=False,
+    )
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+    most = _most_connections()
+
+    def connect() -> asyncio.Protocol:
+        if len(server.connections) < most:
+            return server()
+        parts.metrics.connections_refused.inc()
+        return _Busy()
+
+    loop = asyncio.get_running_loop()
+    try:
+        listener = await loop.create_server(
+            connect,
+            settings.host or None,
+            settings.port,
+            ssl=tls,
+            ssl_handshake_timeout=HEADERS_S if tls is not None else None,
+            backlog=512,
+            start_serving=False,
+        )
+    except (OSError, OverflowError) as error:
+        await runner.cleanup()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ProximityError(
+            f"{settings.host} port {settings.port} cannot be bound ({reason}): "
+            "give another --port, or 0 for a free one"
+        ) from None
+    port = listener.sockets[0].getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    await listener.start_serving()
+    try:
+        yield f"{'http' if tls is None else 'https'}://{host}:{port}"
+    finally:
+        listener.close()
+        await runner.cleanup()
+
+
+class _Busy(asyncio.Protocol):
+    """Turns one connection away: there are as many as the process can hold."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(BUSY)
+        transport.close()
+
+
+def _most_connections() -> int:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if soft < 0 else max(16, min(MOST_CONNECTIONS, soft - SPARE_FILES))
+
+
+@contextlib.asynccontextmanager
+async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Keep deciding, sending and watching; at the end each finishes the round it is in."""
+    wake_sender = asyncio.Event()
+    tasks = [
+        asyncio.create_task(decide_always(parts, dispatcher, wake_sender), name="decide"),
+        asyncio.create_task(send_always(parts, dispatcher, wake_sender), name="send"),
+        asyncio.create_task(watch_always(parts, stop), name="watch"),
+    ]
+    try:
+        yield
+    finally:
+        parts.closing.set()
+        parts.ingest.triggers_added.set()
+        wake_sender.set()
+        _done, late = await asyncio.wait(tasks, timeout=DRAIN_S)
+        for task in late:
+            # What it was sending stays leased, and is sent again by whoever starts next.
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

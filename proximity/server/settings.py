@@ -1,0 +1,139 @@
+"""What was the server told, and can it be used? Options, files, certificate, host: before binding.
+
+Every problem of every file is found before anything starts. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from geofences import Fence, GeofenceError, load
+from proximity.campaignfile import load_campaigns
+from proximity.campaigns import Campaigns
+from proximity.channels import open_channels
+from proximity.model import ProximityError
+from proximity.server.auth import admin_exists
+from proximity.sitefile import fences_beside, load_site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from proximity.channels import Channel
+    from proximity.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What ``proximity serve`` was told; times in seconds."""
+
+    data: Path
+    site: Path | None = None
+    campaigns: Path | None = None
+    consent: Literal["required", "assumed"] = "required"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    late_s: float = 3600.0
+    decide: Literal["robust", "point"] = "robust"
+    clock_speed: float = 1.0
+
+
+def data_file(folder: Path) -> Path:
+    """Name the database of a data folder, making the folder, for its owner's eyes alone.
+
+    Raises ProximityError where it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProximityError(
+            f"{folder}: no data folder can be made here ({error.strerror}): give another --data"
+        ) from None
+    return folder / "engine.db"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the files named on the command line say."""
+
+    fences: Sequence[Fence]
+    campaigns: Campaigns
+    channels: Mapping[str, Channel]
+
+
+def read_files(settings: Settings) -> Files:
+    """Read every file; raises ProximityError with the problems of all of them."""
+    problems: list[str] = []
+    fences: Sequence[Fence] = ()
+    campaigns = Campaigns()
+    channels: Mapping[str, Channel] = {}
+    if settings.site is not None:
+        try:
+            site = load_site(settings.site)
+            beside = fences_beside(settings.site, site)
+            if beside is not None:
+                fences = load(beside)
+            problems += site.check({fence.id for fence in fences})
+        except (ProximityError, GeofenceError) as error:
+            problems += [str(problem) for problem in error.problems]
+        except OSError as error:
+            problems.append(f"{error.filename}: cannot be read ({error.strerror})")
+    if settings.campaigns is not None:
+        try:
+            campaigns = load_campaigns(settings.campaigns)
+            channels = open_channels(campaigns, settings.campaigns.parent)
+        except ProximityError as error:
+            problems += error.problems
+    if problems:
+        raise ProximityError(*problems)
+    return Files(fences, campaigns, channels)
+
+
+def open_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Load the certificate; raises ProximityError where it cannot be used."""
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise ProximityError("TLS needs both --tls-cert and --tls-key: give the other as well")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or "unreadable"
+        raise ProximityError(
+            f"{settings.tls_cert}, {settings.tls_key}: no PEM certificate with its unencrypted "
+            f"key ({reason}): give the chain and the key that belongs to it"
+        ) from None
+    return context
+
+
+def check_host(host: str, store: Store) -> None:
+    """Refuse to be reached from elsewhere while nobody could be told apart."""
+    if _is_loopback(host) or store.read(admin_exists):
+        return
+    raise ProximityError(
+        f"--host {host} can be reached from other machines, and no admin token exists yet: "
+        "make one first with `proximity token create --role admin --data …`"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether every address of ``host`` is this machine's own; a name that has none is not."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ProximityError(
+            f"--host {host}: this name has no address: give an IP address"
+        ) from None
+    return bool(host) and all(
+        ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found
+    )

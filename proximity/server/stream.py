@@ -1,0 +1,127 @@
+"""How is what happens told live? Server-sent events, straight from the ledger.
+
+A stream is a cursor: it reads what came after it, writes it, and waits for news. Nothing is
+buffered for a slow reader; one that does not take a frame in time is cut off, and resumes with
+``Last-Event-ID`` where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from aiohttp import web
+
+from proximity.server.ledger import WATCHERS
+from proximity.server.problems import HEADERS, Problem
+from proximity.server.reading import AFTER, PLACE, SUBJECT
+from proximity.server.routes import Content, Route
+from proximity.store import ledger, schema
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from proximity.server.auth import Caller
+    from proximity.server.parts import Parts
+
+# Proxies close what is silent for a minute or less; a comment every 15 s keeps them from it.
+HEARTBEAT_S = 15.0
+# A reader that takes nothing for this long is gone, or too slow for its own good.
+SLOW_S = 10.0
+# How long a stream waits before it asks again whether its token still counts (5 s are promised).
+RECHECK_S = 2.0
+# Rows read at once: about 200 kB, the most that is held for one reader.
+ROWS = 200
+
+
+async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
+    subject, place = SUBJECT.of(request), PLACE.of(request)
+    with parts.tail.reader():
+        after = await _start(request, parts)
+        response = web.StreamResponse(
+            headers={
+                **HEADERS,
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await response.prepare(request)
+        loop = asyncio.get_running_loop()
+        await _write(response, b": the ledger, live\nretry: 2000\n\n")
+        beat = loop.time() + HEARTBEAT_S
+        try:
+            while not parts.closing.is_set() and parts.tokens.in_force(caller):
+                news = parts.tail.next()
+                rows, cursor = await parts.store.aread(
+                    lambda conn, after=after: ledger.page(  # type: ignore[misc]
+                        conn, None, after, ROWS, subject=subject, place=place
+                    )
+                )
+                after = cursor
+                if rows:
+                    frames = (f"id: {r.seq}\nevent: {r.kind}\ndata: {r.record}\n\n" for r in rows)
+                    await _write(response, "".join(frames).encode())
+                    continue
+                if loop.time() >= beat:
+                    await _write(response, b": still here\n\n")
+                    beat = loop.time() + HEARTBEAT_S
+                await _wait(news, min(RECHECK_S, beat - loop.time()))
+        except TimeoutError:
+            parts.metrics.streams_cut.inc()
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            pass  # the reader went away; it resumes from the last id it has seen
+        return response
+
+
+async def _start(request: web.Request, parts: Parts) -> int:
+    """Tell where to begin: after the id the reader saw last, else with what happens next."""
+    last = request.headers.get("Last-Event-ID")
+    if last is not None:
+        try:
+            return int(AFTER.read(last))
+        except ValueError as error:
+            raise Problem(400, f"Last-Event-ID: {error}") from None
+    if AFTER.name in request.query:
+        return int(AFTER.of(request))
+    return await parts.store.aread(_newest)
+
+
+def _newest(connection: Connection) -> int:
+    return connection.scalar(sa.select(sa.func.max(schema.ledger.c.seq))) or 0
+
+
+async def _write(response: web.StreamResponse, frames: bytes) -> None:
+    async with asyncio.timeout(SLOW_S):
+        await response.write(frames)
+
+
+async def _wait(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await news.wait()
+    except TimeoutError:
+        pass
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/stream",
+        endpoint=_stream,
+        roles=WATCHERS,
+        summary="Follow transitions, decisions and deliveries live (server-sent events).",
+        params=(AFTER, SUBJECT, PLACE),
+        headers=("Last-Event-ID",),
+        live=True,
+        answers={
+            200: Content(
+                meaning="Frames of one JSON line in `data:`; `event:` is the kind, `id:` resumes.",
+                schema={"type": "string"},
+                media=("text/event-stream",),
+            )
+        },
+    ),
+)

@@ -1,0 +1,1 @@
+"""What would have happened? The driver of the engine; its face is its command, ``simulator``."""

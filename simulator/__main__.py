@@ -1,0 +1,196 @@
+"""The ``simulator`` command: its options, and what a problem looks like to a person.
+
+Words go to standard error, answers to standard output. Exit status: 0 done, 1 the answer is "no",
+2 bad usage or input that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proximity.installation import missing_extra, refuse_collision
+from proximity.model import ProximityError, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_UNTIL_S = 366 * 86400.0
+"""A year: further on nothing is left to happen, and a slip of the pen would only wait."""
+
+PATH = click.Path(path_type=Path, allow_dash=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Replay traces through the real engine: what would have happened?"""
+
+
+@cli.command()
+@click.argument("traces", nargs=-1, required=True, type=PATH, metavar="TRACE...")
+@click.option("--site", type=PATH, metavar="FILE", help="What is where: site.toml.")
+@click.option("--fences", type=PATH, metavar="FILE", help="GeoJSON fences; over those of the site.")
+@click.option(
+    "--campaigns", type=PATH, metavar="FILE", help="campaigns.toml; else nothing is decided."
+)
+@click.option(
+    "--people", type=PATH, metavar="FILE", help="JSONL of people and what they agreed to."
+)
+@click.option(
+    "--decide",
+    type=click.Choice(["robust", "point"]),
+    default="robust",
+    show_default=True,
+    help="How a fix becomes presence; point is the yardstick.",
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave bad fences and unreadable lines out, and say so."
+)
+@click.option(
+    "--out", type=PATH, metavar="DIR", help="Where transitions, decisions and deliveries go."
+)
+@click.option(
+    "--expect", type=PATH, metavar="FILE", help="JSONL of partial records that must be there."
+)
+@click.option(
+    "--junit", type=PATH, metavar="FILE", help="Write the expectations' outcome as JUnit XML."
+)
+@click.option(
+    "--until", metavar="TIME|+S", help="Let the clock run on to here after the last record."
+)
+@click.option(
+    "--late",
+    "late_s",
+    type=click.FloatRange(0.0),
+    default=3600.0,
+    show_default=True,
+    metavar="S",
+    help="How far behind a subject's newest a record still counts.",
+)
+@click.option(
+    "--server", metavar="URL", help="Send the records to this server instead, as from now."
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.01, 1e6),
+    metavar="X",
+    help="With --server: so many times as fast.",
+)
+@click.option(
+    "--token-file",
+    type=PATH,
+    metavar="FILE",
+    help="With --server: the token (role feed); else PROXIMITY_TOKEN.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
+def replay(server: str | None, speed: float | None, token_file: Path | None, **told: Any) -> int:
+    """Run the real engine over TRACEs in their own time, and tell what happened and why not.
+
+    A TRACE is JSONL, GPX, CSV, or what phones log; - is standard input. The same input gives the
+    same output to the byte. Exit status 1 where an expectation is not met, 2 for bad input.
+    """
+    if server is not None:
+        return _send(server, speed or 1.0, token_file, told)
+    for name, value in (("speed", speed), ("token-file", token_file)):
+        if value is not None:
+            raise click.UsageError(f"--{name} goes with --server")
+    from simulator.offline import Options, run
+
+    told["until"] = None if told["until"] is None else _until(told["until"])
+    return run(Options(**told))
+
+
+def _send(server: str, speed: float, token_file: Path | None, told: dict[str, Any]) -> int:
+    """Post the traces to a running server, and say how many records it took."""
+    import asyncio
+    from collections import Counter
+    from contextlib import ExitStack
+
+    from simulator import live
+    from simulator.progress import Progress
+    from simulator.sources import read_small, records_of
+
+    context = click.get_current_context()
+    for name in sorted(set(told) - {"traces", "skip_bad", "as_json"}):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            flag = "late" if name == "late_s" else name
+            raise click.UsageError(f"--{flag} does not go with --server: the server has its own")
+    if token_file is not None:
+        token = read_small(token_file).decode("utf-8", "replace").strip()
+    else:
+        token = os.environ.get("PROXIMITY_TOKEN", "")
+    if not token.isprintable() or not token:
+        raise click.UsageError("--server needs a token: --token-file FILE or PROXIMITY_TOKEN")
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress())
+        skip_bad: bool = told["skip_bad"]
+        records = records_of(told["traces"], stack, progress.reads, Counter(), skip_bad=skip_bad)
+        counts = asyncio.run(live.send(progress.over(records), server, token, speed))
+    if told["as_json"]:
+        import msgspec
+
+        click.echo(msgspec.json.encode(counts))
+    else:
+        click.echo(
+            ", ".join(f"{name} {number:,}" for name, number in counts.items()) or "no records"
+        )
+    return 0
+
+
+def _until(text: str) -> Callable[[float], float]:
+    """Read ``--until``: ``+S`` seconds after the last record, or a time."""
+    try:
+        if text.startswith("+"):
+            seconds = float(text)
+            if not 0.0 <= seconds <= MAX_UNTIL_S:
+                raise ValueError(f"{text} is not 0 to {MAX_UNTIL_S:g} seconds")
+            return lambda last: last + seconds
+        try:
+            at = parse_time(float(text))
+        except ValueError:
+            at = parse_time(text)
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}: give a time, or +SECONDS") from None
+    return lambda _last: at
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command with ``words``, else those of the process; give the exit status."""
+    refuse_collision()
+    try:
+        status: int = cli.main(words, prog_name="simulator", standalone_mode=False)
+    except click.UsageError as error:
+        command = "simulator" if error.ctx is None else error.ctx.command_path
+        return _refuse(f"{error.format_message()} ({command} --help tells more)")
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except ProximityError as error:
+        return _refuse(*error.problems)
+    except ModuleNotFoundError as error:
+        sentence = missing_extra(error)
+        if sentence is None:
+            raise
+        return _refuse(sentence)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - a person reads this, so no traceback
+        return _refuse(f"this is a fault of the program: {type(error).__name__}: {error}")
+    return status or 0
+
+
+def _refuse(*problems: str) -> int:
+    for problem in problems:
+        sys.stderr.write(f"simulator: {' '.join(problem.split())}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
