@@ -99,7 +99,7 @@ class Cells:
         self._slots = np.zeros(64, np.int64)
         self._edges = np.zeros(64, np.bool_)
         self._filled = 0
-        self._memo: dict[int, dict[int, Listed]] = {}
+        self._memo: dict[int, dict[int, tuple[Listed, int]]] = {}
         self._memos = 0
         self._list((), ())
 
@@ -109,6 +109,21 @@ class Cells:
         """Return what the cell of a point says."""
         column = int((lon + 180.0) * FINEST_PER_DEGREE)
         row = int((lat + 90.0) * FINEST_PER_DEGREE)
+        return self._leaf(column, row)[0]
+
+    def no_edge_between(self, lon0: float, lat0: float, lon1: float, lat1: float) -> bool:
+        """Tell whether two points lie in one cell that no edge crosses; else nobody knows."""
+        column = int((lon0 + 180.0) * FINEST_PER_DEGREE)
+        row = int((lat0 + 90.0) * FINEST_PER_DEGREE)
+        listed, shift = self._leaf(column, row)
+        return (
+            column >> shift == int((lon1 + 180.0) * FINEST_PER_DEGREE) >> shift
+            and row >> shift == int((lat1 + 90.0) * FINEST_PER_DEGREE) >> shift
+            and True not in listed.edges
+        )
+
+    def _leaf(self, column: int, row: int) -> tuple[Listed, int]:
+        """Return what the cell over one of the finest says, and how many bits it is coarser."""
         block = (row >> MEMO_BITS) << 32 | column >> MEMO_BITS
         memo = self._memo.get(block)
         if memo is None:
@@ -119,7 +134,8 @@ class Cells:
             if self._memos >= MOST_MEMOS:
                 self._memo, self._memos = {block: memo}, 0
                 memo.clear()
-            found = memo[key] = self.lists[self._walk(column, row)]
+            number, shift = self._walk(column, row)
+            found = memo[key] = self.lists[number], shift
             self._memos += 1
         return found
 
@@ -266,8 +282,8 @@ class Cells:
             for level, places, nodes in stops:
                 self._fill(level, columns[places], rows[places], nodes)
 
-    def _walk(self, column: int, row: int) -> int:
-        """Return the number of the list of one cell, filling as needed."""
+    def _walk(self, column: int, row: int) -> tuple[int, int]:
+        """Return the number of the list of one cell and its coarseness, filling as needed."""
         while True:
             shift = FINEST_BITS
             value = int(self._root[(row >> shift) * ROOT_COLUMNS + (column >> shift)])
@@ -279,7 +295,7 @@ class Cells:
                 child = (row >> shift & SPLIT - 1) * SPLIT + (column >> shift & SPLIT - 1)
                 value = int(self._nodes[node, child])
             if value != UNFILLED:
-                return value
+                return value, shift
             self._fill(
                 level,
                 np.array([column], np.int32), np.array([row], np.int32), np.array([node], np.int32),

@@ -19,7 +19,7 @@ from geofences.cells import Cells, Ground
 from geofences.shape import EDGE, INSIDE, OUT, Shape, reach_m
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -327,14 +327,24 @@ class FenceIndex:
         centre = self._circles[at + LON], self._circles[at + LAT]
         return geodesy.metres_between(*centre, lon, lat) - radius
 
+    def no_edge_between(self, lon0: float, lat0: float, lon1: float, lat1: float) -> bool:
+        """Tell quickly whether surely no fence's edge lies on the straight way between two points.
+
+        False where that is not known at once: ``crossings`` has the answer.
+        """
+        if max(abs(lon0), abs(lon1)) >= 180.0 or max(abs(lat0), abs(lat1)) >= 90.0:
+            return False
+        return self._cells.no_edge_between(lon0, lat0, lon1, lat1)
+
     def crossings(
-        self, lon0: float, lat0: float, lon1: float, lat1: float
+        self, lon0: float, lat0: float, lon1: float, lat1: float, but: Collection[str] = ()
     ) -> list[tuple[str, float, float]]:
         """Return (id, first, last) of each fence that a straight segment runs through.
 
         The segment is straight in longitude and latitude and runs the short way round ±180°.
         ``first`` and ``last`` are the fractions of it, 0..1, at which it first enters and last
-        leaves. Sorted by id; a fence that it merely touches in a point does not count.
+        leaves. Sorted by id; a fence that it merely touches in a point does not count, nor do
+        those of ``but``.
         """
         _check(lon0, lat0)
         _check(lon1, lat1)
@@ -348,9 +358,11 @@ class FenceIndex:
             boxes += [(180.0, south, 180.0, north), (-180.0, south, -180.0, north)]
         found = []
         for slot in self._in_boxes(boxes):
-            span = self._shape(slot).span(lon0, lat0, lon1, lat1)
-            if span:
-                found.append((self._id(slot), *span))
+            fence_id = self._id(slot)
+            if fence_id not in but:
+                span = self._shape(slot).span(lon0, lat0, lon1, lat1)
+                if span:
+                    found.append((fence_id, *span))
         return sorted(found)
 
     # -- candidates from the R-tree --------------------------------------------------------

@@ -228,9 +228,18 @@ class Region:
     def span(self, segment: Floats) -> Span | None:
         """Return where on the segment it first enters and last leaves, as fractions."""
         found: list[float] = []
-        for area in self._areas:
+        (lon0, lat0), (lon1, lat1) = segment.tolist()
+        low, high, left, right = min(lat0, lat1), max(lat0, lat1), min(lon0, lon1), max(lon0, lon1)
+        for area, (west, south, east, north) in zip(self._areas, self._bounds, strict=True):
+            if high < south or north < low:
+                continue
             for turn in outline.TURNS:
+                if right + turn < west or east < left + turn:
+                    continue
                 line = shapely.LineString(segment + np.array([turn, 0.0]))
+                # Prepared, so quicker by far than the common part, which mostly is none.
+                if not shapely.intersects(area.face, line):
+                    continue
                 common = shapely.intersection(line, area.face)
                 if common.is_empty or not common.length:
                     continue

@@ -259,14 +259,14 @@ class Engine:
         known = self._subjects.get(subject)
         if known is None:
             known = self._subjects[subject] = Subject(Standing())
+        moment = Moment(self._layout, subject, self.now)
         if (
             held is not None
             and type(record) is Fix
-            and known.stays(record, held, self.now, self._decide, self._late_s)
+            and known.stays(record, held, moment, self._decide, self._late_s)
         ):
             return
         before = set(known.standing.presences)
-        moment = Moment(self._layout, subject, self.now)
         changes = known.take(record, moment, self._decide, self._late_s, held)
         if changes is None:
             self.counts["late"] += 1

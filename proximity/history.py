@@ -63,12 +63,12 @@ class Subject(msgspec.Struct, array_like=True):
     log: dict[str, Visit] = {}
     born: int = 0
 
-    def stays(self, fix: Fix, held: Held, now: float, decide: Decide, late_s: float) -> bool:
+    def stays(self, fix: Fix, held: Held, moment: Moment, decide: Decide, late_s: float) -> bool:
         """Take a fix that changes nothing, quickly; False where it may change something."""
         standing = self.standing
-        if fix.at <= standing.clock or not decide.stays(standing, fix, held):
+        if fix.at <= standing.clock or not decide.stays(standing, fix, held, moment.layout.index):
             return False
-        self.received = now
+        self.received = moment.now
         self._keep(late_s)
         self.newest = standing.clock = fix.at
         standing.last = fix

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from geofences import FenceIndex
 from proximity.layout import Layout
 from proximity.model import Fix, Observation, Sighting, Transition, digest
 from proximity.presence import (
@@ -134,7 +135,8 @@ def _say(
     reason: str | None = None,
     dwell_s: float | None = None,
 ) -> Transition:
-    because = presence.because | {"evidence_at": presence.inside_at, "still": presence.still}
+    evidence_at = at if reason == "left" else presence.inside_at
+    because = presence.because | {"evidence_at": evidence_at, "still": presence.still}
     return Transition(
         kind=kind,
         subject=moment.subject,
@@ -254,7 +256,7 @@ def robust_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list
             observation = _childless(standing, fix, place, layout)
             out += _see(standing, observation, moment, still=still)[0]
     if last is not None and not still:
-        out += _passes(standing, last, fix, before, moment)
+        out += _passes(last, fix, {*before, *standing.presences, *held}, moment)
     return out
 
 
@@ -288,10 +290,11 @@ def _childless(standing: Standing, fix: Fix, place: str, layout: Layout) -> Obse
     return Observation(fix.subject, place, fix.at, "fix", "outside", 1.0, because)
 
 
-def _passes(
-    standing: Standing, last: Fix, fix: Fix, before: set[str], moment: Moment
-) -> list[Transition]:
-    """Find the places that the way between two fixes crossed although neither lay in them."""
+def _passes(last: Fix, fix: Fix, but: set[str], moment: Moment) -> list[Transition]:
+    """Find the places that the way between two fixes crossed although neither lay in them.
+
+    ``but`` are those that the subject is or was in.
+    """
     gap_s = fix.at - last.at
     if not 0.0 < gap_s <= PASS_GAP_S:
         return []
@@ -302,16 +305,15 @@ def _passes(
     if length_m == 0.0 or length_m > PASS_SPEED_MPS * gap_s:
         return []
     accuracy_m = max(fix.accuracy_m or 0.0, last.accuracy_m or 0.0)
-    if length_m <= accuracy_m:
+    layout = moment.layout
+    way = last.lon, last.lat, fix.lon, fix.lat
+    if length_m <= accuracy_m or layout.index.no_edge_between(*way):
         return []
     out: list[Transition] = []
-    layout = moment.layout
-    for place, first, final in layout.index.crossings(last.lon, last.lat, fix.lon, fix.lat):
+    for place, first, final in layout.index.crossings(*way, but):
         chord_m = (final - first) * length_m
         # A chord shorter than the accuracy may not have touched the place at all.
         if first <= 0.0 or final >= 1.0 or chord_m <= accuracy_m:
-            continue
-        if place in before or place in standing.presences:
             continue
         fence, rules = layout.fence(place), layout.rules(place)
         assert fence is not None
@@ -381,21 +383,21 @@ def _settle(
     return out
 
 
-def robust_stays(standing: Standing, fix: Fix, held: Held) -> bool:
+def robust_stays(standing: Standing, fix: Fix, held: Held, index: FenceIndex) -> bool:
     """Whether a fix far from every place changes nothing."""
     if held or standing.presences:
         return False
     last = standing.last
     if last is not None and fix.at - last.at <= PASS_GAP_S:
         accuracy_m = max(fix.accuracy_m or 0.0, last.accuracy_m or 0.0)
-        # No longer than the accuracy, by degrees of latitude, which are the longest.
+        # A way no longer than the accuracy passes nothing; degrees of latitude are the longest.
         reach = accuracy_m / METRES_PER_DEGREE
         if abs(fix.lon - last.lon) + abs(fix.lat - last.lat) > reach:
-            return False
+            return index.no_edge_between(last.lon, last.lat, fix.lon, fix.lat)
     return True
 
 
-def point_stays(standing: Standing, fix: Fix, held: Held) -> bool:  # noqa: ARG001 - a table's row
+def point_stays(standing: Standing, fix: Fix, held: Held, index: FenceIndex) -> bool:  # noqa: ARG001 - rows of one table
     """Whether the same fences hold a fix as the one before."""
     return held is standing.fenced or held == standing.fenced
 
@@ -405,7 +407,7 @@ class Decide(NamedTuple):
 
     fix: Callable[[Standing, Fix, Held, Moment], list[Transition]]
     sighting: Callable[[Standing, Sighting, str, Moment], list[Transition]]
-    stays: Callable[[Standing, Fix, Held], bool]
+    stays: Callable[[Standing, Fix, Held, FenceIndex], bool]
     timers: bool
 
 

@@ -9,7 +9,7 @@ from proximity.feeds.units import fields_of, known, moment, motion, number, posi
 from proximity.model import Fix
 
 if TYPE_CHECKING:
-    from proximity.ingest import Receipt
+    from proximity.admission import Receipt
 
 
 def decode(message: Incoming) -> Decoded:

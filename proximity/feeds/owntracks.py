@@ -14,7 +14,7 @@ from proximity.feeds.units import KMH_MPS, fields_of, known, motion, number, pos
 from proximity.model import Fix, Record
 
 if TYPE_CHECKING:
-    from proximity.ingest import Receipt
+    from proximity.admission import Receipt
 
 APPLE_EPOCH = 978307200.0
 """2001-01-01 in Unix seconds, from which Overland counts in its OwnTracks mode."""

@@ -12,7 +12,7 @@ from proximity.feeds.units import fields_of, flag, known, motion, number, positi
 from proximity.model import Fix
 
 if TYPE_CHECKING:
-    from proximity.ingest import Receipt
+    from proximity.admission import Receipt
 
 
 def decode(message: Incoming) -> Decoded:
