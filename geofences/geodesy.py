@@ -100,6 +100,26 @@ def boxes_within(lon: float, lat: float, metres: float) -> list[tuple[float, flo
     return wrapped(lon - wide, south, lon + wide, north)
 
 
+def many_boxes_within(lons: Floats, lats: Floats, metres: Floats) -> Floats:
+    """Return the same box for each of many circles: a row west, south, east, north each.
+
+    NaN where ``boxes_within`` must be asked: near ±180° and the poles. Equal to the last bit for
+    the same circle, alone or among others; sums and products are, sines of whole arrays need not.
+    """
+    angle = metres / TIGHTEST_M
+    sines = np.fromiter(map(math.sin, angle.tolist()), np.float64, len(angle))
+    cosines = np.fromiter(map(math.cos, np.radians(lats).tolist()), np.float64, len(lats))
+    rise = np.degrees(angle) + SLACK_DEG
+    south, north = lats - rise, lats + rise
+    near = (south <= -90.0) | (north >= 90.0)
+    ratio = np.minimum(sines / np.where(near, 1.0, cosines), 1.0)
+    half = np.fromiter(map(math.asin, ratio.tolist()), np.float64, len(ratio))
+    wide = np.degrees(half) + SLACK_DEG
+    west, east = lons - wide, lons + wide
+    near |= (west < -180.0) | (east > 180.0) | (east - west >= 359.0)
+    return np.where(near[:, None], np.nan, np.column_stack((west, south, east, north)))
+
+
 def wrapped(
     west: float, south: float, east: float, north: float
 ) -> list[tuple[float, float, float, float]]:

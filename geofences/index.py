@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rtree.index import Index, Property
 
-from geofences import geodesy
+from geofences import geodesy, packed
 from geofences.cells import Cells, Ground
+from geofences.packed import COLUMNS, FAR_2, LAT, LON, NO_CIRCLE, RADIUS, SURE_2, Y, Z
 from geofences.shape import EDGE, INSIDE, OUT, Shape, reach_m
 
 if TYPE_CHECKING:
@@ -38,16 +40,13 @@ KEPT_WEIGHT = 500_000
 SHAPE_WEIGHT = 16
 # What an exact test of an outline costs against a circle's, for deciding how fine cells become.
 OUTLINE_EFFORT = 8
+# Fences kept ready as objects for ``get``, beside their packed form: some 800 bytes each, and
+# a fiftieth of the time.
+KEPT_FENCES = 16_384
+# Fences taken in at a time: enough that numpy's own costs vanish, few enough to take 10 MB.
+CHUNK = 4096
 # Edits remembered for ``changes``: who asks less often than every so many edits starts afresh.
 KEPT_CHANGES = 65_536
-
-# What is packed for each fence that is one circle: earth-centred centre in metres, the squared
-# chord within which a point is surely inside and beyond which it surely is not, longitude,
-# latitude, radius in metres. A radius of -1 marks what is not a circle.
-X, Y, Z, SURE_2, FAR_2, LON, LAT, RADIUS = range(8)
-COLUMNS = 8
-NO_CIRCLE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-
 
 class FenceIndex:
     """Fences by place: exact containment, nearness and crossings, with edits seen at once.
@@ -62,28 +61,15 @@ class FenceIndex:
     def __init__(self, fences: Iterable[Fence] = ()) -> None:
         self.version = 0
         self._log: deque[tuple[int, str]] = deque(maxlen=KEPT_CHANGES)
-        self._fences: list[Fence | None] = []
+        self._ids: list[str] = []
+        self._kept: list[packed.Kept | None] = []
+        self._read: dict[int, tuple[packed.Kept, Fence]] = {}
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._circles = array("d")
         self._shapes: OrderedDict[int, Shape] = OrderedDict()
         self._weight = 0
-        numbers: list[int] = []
-        boxes: list[Box] = []
-        for fence in fences:
-            if fence.id in self._slots:
-                raise ValueError(f"two fences have the id {fence.id!r}; ids must differ")
-            slot = self._take_slot(fence)
-            found = self._boxes(slot)
-            numbers += [slot] * len(found)
-            boxes += found
-        properties = Property(index_capacity=NODE_SIZE, leaf_capacity=NODE_SIZE, fill_factor=0.7)
-        if boxes:
-            corners = np.array(boxes)
-            packed = (np.array(numbers), corners[:, :2], corners[:, 2:])
-            self._tree = Index(packed, properties=properties)
-        else:
-            self._tree = Index(properties=properties)
+        self._tree = self._planted(fences)
         self._cells = Cells(
             Ground(self.__len__, self._meeting, self._classify, self._order, self._effort)
         )
@@ -94,7 +80,7 @@ class FenceIndex:
     @property
     def ids(self) -> list[str]:
         """Fence ids by ``fence_index``; an empty text where a fence was removed."""
-        return ["" if fence is None else fence.id for fence in self._fences]
+        return self._ids.copy()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -103,12 +89,12 @@ class FenceIndex:
         return fence_id in self._slots
 
     def __iter__(self) -> Iterator[Fence]:
-        return (fence for fence in self._fences if fence is not None)
+        return (packed.unpack(kept) for kept in self._kept if kept is not None)
 
     def get(self, fence_id: str) -> Fence | None:
         """Return the fence of that id, or None."""
         slot = self._slots.get(fence_id)
-        return None if slot is None else self._fences[slot]
+        return None if slot is None else self._fence(slot)
 
     def changes(self, since: int) -> tuple[str, ...] | None:
         """Return the ids put or removed after version ``since``, in order; None if forgotten."""
@@ -122,14 +108,15 @@ class FenceIndex:
 
     def put(self, fence: Fence) -> None:
         """Add a fence, or replace the one of the same id; the next call sees it."""
+        kept, row = packed.pack(fence), packed.circles([fence])
+        boxes = _listed(packed.boxes([fence], row))
         slot = self._slots.get(fence.id)
         if slot is None:
-            slot = self._take_slot(fence)
+            slot = self._take_slot(fence.id)
         else:
             self._untree(slot)
-            self._fences[slot] = fence
-            self._pack_circle(slot, fence)
-        boxes = self._boxes(slot)
+        self._kept[slot] = kept
+        self._circles[slot * COLUMNS : slot * COLUMNS + COLUMNS] = array("d", row[0].tolist())
         for box in boxes:
             self._tree.insert(slot, box)
         self._changed(fence.id, boxes)
@@ -139,7 +126,8 @@ class FenceIndex:
         slot = self._slots[fence_id]
         self._untree(slot)
         del self._slots[fence_id]
-        self._fences[slot] = None
+        self._ids[slot] = ""
+        self._kept[slot] = None
         self._free.append(slot)
         self._changed(fence_id, [])
 
@@ -149,45 +137,61 @@ class FenceIndex:
         self.version += 1
         self._log.append((self.version, fence_id))
 
-    def _take_slot(self, fence: Fence) -> int:
+    def _planted(self, fences: Iterable[Fence]) -> Index:
+        """Take in the first fences and return the R-tree of their boxes, built all at once."""
+        owners, corners = [np.empty(0, np.int64)], [np.empty((0, 4))]
+        waiting = iter(fences)
+        while some := list(islice(waiting, CHUNK)):
+            first = len(self._ids)
+            for slot, fence in enumerate(some, start=first):
+                fence_id = _copied(fence.id)
+                if self._slots.setdefault(fence_id, slot) != slot:
+                    raise ValueError(f"two fences have the id {fence_id!r}; ids must differ")
+                self._ids.append(fence_id)
+                self._kept.append(packed.pack(fence))
+            rows = packed.circles(some)
+            self._circles.frombytes(rows.tobytes())
+            numbers, boxes = packed.boxes(some, rows)
+            owners.append(numbers + first)
+            corners.append(boxes)
+        properties = Property(index_capacity=NODE_SIZE, leaf_capacity=NODE_SIZE, fill_factor=0.7)
+        if not self._ids:
+            return Index(properties=properties)
+        both = np.concatenate(corners)
+        return Index((np.concatenate(owners), both[:, :2], both[:, 2:]), properties=properties)
+
+    def _take_slot(self, fence_id: str) -> int:
         if self._free:
             slot = self._free.pop()
-            self._fences[slot] = fence
+            self._ids[slot] = fence_id
         else:
-            slot = len(self._fences)
-            self._fences.append(fence)
+            slot = len(self._ids)
+            self._ids.append(fence_id)
+            self._kept.append(None)
             self._circles.extend(NO_CIRCLE)
-        self._slots[fence.id] = slot
-        self._pack_circle(slot, fence)
+        self._slots[fence_id] = slot
         return slot
 
     def _untree(self, slot: int) -> None:
         # The boxes follow from the fence alone, so they need not be remembered.
-        boxes = self._boxes(slot)
+        fence = [self._fence(slot)]
+        boxes = _listed(packed.boxes(fence, packed.circles(fence)))
         for box in boxes:
             self._tree.delete(slot, box)
         self._cells.drop(boxes)
+        self._read.pop(slot, None)
         shape = self._shapes.pop(slot, None)
         if shape is not None:
             self._weight -= shape.weight + SHAPE_WEIGHT
 
-    def _pack_circle(self, slot: int, fence: Fence) -> None:
-        row = NO_CIRCLE
-        if fence.geometry.kind == "Point":
-            lon, lat = fence.geometry.coords[0, :2].tolist()
-            radius = fence.radius_m or 0.0
-            sure = max(geodesy.sure_chord(radius), 0.0)
-            far = radius + geodesy.SLACK_M
-            centre = geodesy.earth_centred(lon, lat)
-            row = (*centre, sure * sure, far * far, lon, lat, radius)
-        self._circles[slot * COLUMNS : slot * COLUMNS + COLUMNS] = array("d", row)
-
-    def _boxes(self, slot: int) -> list[Box]:
-        at = slot * COLUMNS
-        radius = self._circles[at + RADIUS]
-        if radius >= 0.0:
-            return geodesy.boxes_within(self._circles[at + LON], self._circles[at + LAT], radius)
-        return self._shape(slot).boxes()
+    def _fence(self, slot: int) -> Fence:
+        kept, known = self._kept[slot], self._read.get(slot)
+        assert kept is not None
+        if known is None or known[0] is not kept:
+            if len(self._read) >= KEPT_FENCES:
+                self._read.clear()
+            known = self._read[slot] = kept, packed.unpack(kept)
+        return known[1]
 
     def _shape(self, slot: int) -> Shape:
         """Return the fence's shape, from the cache or built; the least used are forgotten."""
@@ -195,9 +199,7 @@ class FenceIndex:
         if shape is not None:
             self._shapes.move_to_end(slot)
             return shape
-        fence = self._fences[slot]
-        assert fence is not None
-        shape = self._shapes[slot] = Shape(fence)
+        shape = self._shapes[slot] = Shape(self._fence(slot))
         self._weight += shape.weight + SHAPE_WEIGHT
         while self._weight > KEPT_WEIGHT and len(self._shapes) > 1:
             _, oldest = self._shapes.popitem(last=False)
@@ -208,19 +210,19 @@ class FenceIndex:
 
     def locate(self, lon: float, lat: float) -> list[str]:
         """Return the sorted ids of the fences that hold the point; exact."""
-        fences = self._fences
+        ids = self._ids
         if -180.0 < lon < 180.0 and -90.0 < lat < 90.0:
             slots, edges = self._cells.at(lon, lat)
             return [
-                fences[slot].id  # type: ignore[union-attr]  # a listed slot is in use
+                ids[slot]
                 for slot, edge in zip(slots, edges, strict=True)
                 if not edge or self._holds(slot, lon, lat)
             ]
         _check(lon, lat)
         return sorted(
-            fence.id
+            ids[slot]
             for slot in self._in_boxes(_special_boxes(lat))
-            if (fence := fences[slot]) and self._holds(slot, lon, lat)
+            if self._holds(slot, lon, lat)
         )
 
     def locate_many(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> tuple[Ints, Ints]:
@@ -368,9 +370,7 @@ class FenceIndex:
     # -- candidates from the R-tree --------------------------------------------------------
 
     def _id(self, slot: int) -> str:
-        fence = self._fences[slot]
-        assert fence is not None
-        return fence.id
+        return self._ids[slot]
 
     def _in_boxes(self, boxes: list[Box]) -> list[int] | set[int]:
         """Return the slots whose boxes meet any of these, each once."""
@@ -385,7 +385,7 @@ class FenceIndex:
         return list(self._tree.intersection(box))
 
     def _order(self, slots: list[int]) -> list[int]:
-        return sorted(slots, key=self._id)
+        return sorted(slots, key=self._ids.__getitem__)
 
     def _effort(self, slots: tuple[int, ...]) -> int:
         circles = self._circles
@@ -469,6 +469,17 @@ class FenceIndex:
         for slot, some in _by_slot(slots, np.flatnonzero(~round_ones)):
             kept[some] = self._shape(slot).holds_many(x[points[some]], y[points[some]])
         return kept
+
+
+def _copied(text: str) -> str:
+    """Return a text of our own: the caller's lies among what is freed when the fences are dropped,
+    and a few small objects that stay there would keep all of that memory from the system.
+    """  # noqa: D205 - one sentence, too long for a line
+    return f" {text}"[1:]
+
+
+def _listed(found: tuple[Ints, Floats]) -> list[Box]:
+    return [(west, south, east, north) for west, south, east, north in found[1].tolist()]
 
 
 def _by_slot(slots: Ints, asked: Ints) -> Iterator[tuple[int, Ints]]:

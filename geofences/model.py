@@ -7,7 +7,6 @@ Frozen values only. This file knows no file format, no distance and no index; it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Geometry:
         return {"type": self.kind, "coordinates": value, **self.extra}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Fence:
     """One drawn place and what its author said about it (see the reference page on fences).
 
@@ -165,7 +164,7 @@ class Fence:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    @cached_property
+    @property
     def centre(self) -> tuple[float, float]:
         """A longitude and latitude in or near the fence: good enough to find its time zone."""
         first = self.geometry.leaves()[0]

@@ -55,7 +55,7 @@ class Store:
         self.failure: StoreFailed | None = None
         self._engine = engine
         self._closed = False
-        self._held: Any = None
+        self._held: Callable[[], None] | None = None
         # In memory there is one connection; whoever calls uses it in turn, and nothing is queued.
         self._turn = threading.RLock()
         self._only: Connection | None = None
@@ -151,7 +151,7 @@ class Store:
         else:
             self._only.close()
         if self._held is not None:
-            self._held.close()
+            self._held()
         self._engine.dispose()
 
     def _run(self) -> None:
@@ -314,16 +314,22 @@ def _revision(connection: Connection) -> str | None:
     return connection.scalar(sa.select(schema.version.c.version_num))
 
 
-def _hold(engine: Engine, name: str, path: Path | None) -> Any:
-    """Take the lock that one process may have; give what is to be closed to let it go."""
+def _hold(engine: Engine, name: str, path: Path | None) -> Callable[[], None]:
+    """Take the lock that one process may have; give what is to be called to let it go."""
     taken = f"{name}: another server works on it; stop that one, or use another data folder"
     if path is None:
         connection = engine.connect()
         if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_OWN_LOCK))):
             connection.close()
             raise StoreFailed(taken)
-        connection.detach()  # closing it then ends the session, and with that the lock
-        return connection
+        connection.detach()  # should this process die, its session ends, and with that the lock
+
+        def let_go() -> None:
+            # The session's end alone would let go too, but some time after the call.
+            with connection:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_OWN_LOCK)))
+
+        return let_go
     import fcntl
 
     held = path.with_suffix(".lock").open("w")
@@ -332,4 +338,4 @@ def _hold(engine: Engine, name: str, path: Path | None) -> Any:
     except OSError:
         held.close()
         raise StoreFailed(taken) from None
-    return held
+    return held.close
