@@ -3,7 +3,7 @@
 #   make demo    the trial run: server, walker, offers and reasons in the terminal
 #   make test    every test
 #   make lint    style, types and import contracts
-#   make bench   how fast fences answer, against a plain R-tree loop (ARGS=--quick for a short run)
+#   make bench   how fast it is, against what anyone would use instead: ten minutes (ARGS=--quick: one)
 #   make setup   the development environment alone
 #   make clean   removes what these targets made
 
@@ -33,7 +33,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	@$(BIN)/python benchmarks/locate.py $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 setup: $(VENV)/.dev
 

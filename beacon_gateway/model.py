@@ -60,10 +60,11 @@ def check_id(value: str, name: str) -> None:
 class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One decoded advertisement: its format, its identity, and what it tells of itself.
 
-    Only the fields of its ``format`` are set. ``power_dbm`` is the calibrated level at 1 m in
-    dBm, also for Eddystone (whose frames carry the level at 0 m, 41 dB higher); a telemetry
-    frame has none. Hex is kept in lower case. ``battery_mv`` millivolts, ``temperature_c`` degrees Celsius, ``uptime_s``
-    seconds since the beacon started. Identity never includes the radio address.
+    Only the fields of its ``format`` are set; hex is kept in lower case. ``power_dbm`` is the
+    calibrated level at 1 m in dBm, also for Eddystone (whose frames carry the level at 0 m, 41 dB
+    higher); a telemetry frame has none. ``battery_mv`` millivolts, ``temperature_c`` degrees
+    Celsius, ``uptime_s`` seconds since the beacon started. Identity never includes the radio
+    address.
     """
 
     format: Format = msgspec.field()

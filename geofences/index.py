@@ -108,15 +108,15 @@ class FenceIndex:
 
     def put(self, fence: Fence) -> None:
         """Add a fence, or replace the one of the same id; the next call sees it."""
-        kept, row = packed.pack(fence), packed.circles([fence])
-        boxes = _listed(packed.boxes([fence], row))
+        kept, row = packed.pack(fence), packed.circles([fence])[0]
+        boxes = packed.boxes_of(fence)
         slot = self._slots.get(fence.id)
         if slot is None:
             slot = self._take_slot(fence.id)
         else:
             self._untree(slot)
         self._kept[slot] = kept
-        self._circles[slot * COLUMNS : slot * COLUMNS + COLUMNS] = array("d", row[0].tolist())
+        self._circles[slot * COLUMNS : slot * COLUMNS + COLUMNS] = array("d", row.tolist())
         for box in boxes:
             self._tree.insert(slot, box)
         self._changed(fence.id, boxes)
@@ -174,8 +174,7 @@ class FenceIndex:
 
     def _untree(self, slot: int) -> None:
         # The boxes follow from the fence alone, so they need not be remembered.
-        fence = [self._fence(slot)]
-        boxes = _listed(packed.boxes(fence, packed.circles(fence)))
+        boxes = packed.boxes_of(self._fence(slot))
         for box in boxes:
             self._tree.delete(slot, box)
         self._cells.drop(boxes)
@@ -476,10 +475,6 @@ def _copied(text: str) -> str:
     and a few small objects that stay there would keep all of that memory from the system.
     """  # noqa: D205 - one sentence, too long for a line
     return f" {text}"[1:]
-
-
-def _listed(found: tuple[Ints, Floats]) -> list[Box]:
-    return [(west, south, east, north) for west, south, east, north in found[1].tolist()]
 
 
 def _by_slot(slots: Ints, asked: Ints) -> Iterator[tuple[int, Ints]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
+    Box = tuple[float, float, float, float]
 
 # What is packed for each fence that is one circle: earth-centred centre in metres, the squared
 # chord within which a point is surely inside and beyond which it surely is not, longitude,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 X, Y, Z, SURE_2, FAR_2, LON, LAT, RADIUS = range(8)
 COLUMNS = 8
 NO_CIRCLE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+
+AREAS = frozenset({"Polygon", "MultiPolygon"})
 
 # What is packed of a fence as it is; its geometry, properties and extra members have their own way.
 SAID = (
@@ -114,12 +117,23 @@ def circles(fences: Sequence[Fence]) -> Floats:
     return rows
 
 
+def boxes_of(fence: Fence) -> list[Box]:
+    """Return the boxes of one fence, those of ``boxes`` to the last bit: west, south, east, north.
+
+    An R-tree forgets a box only where it is named exactly.
+    """
+    if fence.geometry.kind == "Point":
+        lon, lat = fence.geometry.coords[0, :2].tolist()
+        return geodesy.boxes_within(lon, lat, fence.radius_m or 0.0)
+    _, corners = boxes([fence], np.array([NO_CIRCLE]))
+    return [(west, south, east, north) for west, south, east, north in corners.tolist()]
+
+
 def boxes(fences: Sequence[Fence], rows: Floats) -> tuple[Ints, Floats]:
     """Return boxes that hold the fences, ``rows`` being their circles: (number, corners).
 
     ``number`` says whose box it is; ``corners`` has a row a box: west, south, east, north in
-    degrees. The same fence has the same boxes to the last bit, whichever fences it comes with:
-    an R-tree forgets a box only where it is named exactly.
+    degrees.
     """
     found = np.full((len(fences), 4), np.nan)
     which = np.flatnonzero(rows[:, RADIUS] >= 0.0)
@@ -139,9 +153,6 @@ def boxes(fences: Sequence[Fence], rows: Floats) -> tuple[Ints, Floats]:
         numbers = np.concatenate((numbers, [number for number, _ in others]))
         corners = np.vstack((corners, [box for _, box in others]))
     return numbers, corners
-
-
-AREAS = frozenset({"Polygon", "MultiPolygon"})
 
 
 def _bounds(outlines: list[Floats]) -> Floats:

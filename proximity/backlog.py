@@ -25,11 +25,16 @@ if TYPE_CHECKING:
     from proximity.store import Store
 
 
+# Records that came while the row before them was being written go into one row, up to so many:
+# more would make the first wait for the engine to have the last.
+MOST_TOGETHER = 1000
+
+
 class Pending(msgspec.Struct):
     """A row on its way: its records, its commit, and who waits until it is applied."""
 
     row: Row
-    records: Sequence[Record]
+    records: list[Record]
     committed: asyncio.Future[None]
     applied: asyncio.Future[None]
 
@@ -52,6 +57,8 @@ class Backlog:
         self._store = store
         self._forget = forget
         self._rows: deque[Pending] = deque()
+        self._open: Pending | None = None
+        self._writing = 0
         self._refusals = 0
 
     def __len__(self) -> int:
@@ -62,6 +69,26 @@ class Backlog:
         """The oldest row, None where there is none."""
         return self._rows[0] if self._rows else None
 
+    def gather(self, records: Sequence[Record], *, now: float, version: str) -> Pending:
+        """Add records to the row that waits for the disk to be free, or begin one.
+
+        So each sync carries all that came during the one before it, as one row.
+        """
+        open_ = self._open
+        if (
+            open_ is None
+            or open_.row.version != version
+            or len(open_.records) + len(records) > MOST_TOGETHER
+        ):
+            self._flush()
+            open_ = self._open = self._next("records", b"", now, version, [])
+            if not self._writing:
+                asyncio.get_running_loop().call_soon(self._flush)
+        open_.records.extend(records)
+        open_.row = msgspec.structs.replace(open_.row, now=now)
+        self.records += len(records)
+        return open_
+
     def append(
         self,
         kind: journal.Kind,
@@ -69,34 +96,74 @@ class Backlog:
         *,
         now: float,
         version: str,
-        records: Sequence[Record] = (),
         also: Callable[[Connection], None] | None = None,
     ) -> Pending:
         """Make the next row and have it written, together with what ``also`` writes."""
+        self._flush()
+        pending = self._next(kind, payload, now, version, [])
+        self._write(pending, also)
+        return pending
+
+    def take(self, row: Row, records: Sequence[Record]) -> None:
+        """Add a row that is on the disk already."""
+        loop = asyncio.get_running_loop()
+        pending = Pending(row, list(records), loop.create_future(), loop.create_future())
+        pending.committed.set_result(None)
+        self.records += len(records)
+        self._enter(pending)
+
+    def _next(
+        self, kind: journal.Kind, payload: bytes, now: float, version: str, records: list[Record]
+    ) -> Pending:
+        loop = asyncio.get_running_loop()
         self.position += 1
         row = Row(position=self.position, kind=kind, now=now, version=version, payload=payload)
+        pending = Pending(row, records, loop.create_future(), loop.create_future())
+        self._enter(pending)
+        return pending
+
+    def _enter(self, pending: Pending) -> None:
+        self._rows.append(pending)
+        self.idle.clear()
+        self.arrived.set()
+
+    def _flush(self) -> None:
+        """Have the row that is being gathered written."""
+        pending, self._open = self._open, None
+        if pending is not None:
+            payload = journal.encode_records(pending.records)
+            pending.row = msgspec.structs.replace(pending.row, payload=payload)
+            self._write(pending, None)
+
+    def _write(self, pending: Pending, also: Callable[[Connection], None] | None) -> None:
+        row = pending.row
 
         def work(connection: Connection) -> None:
             journal.append(connection, row)
             if also is not None:
                 also(connection)
 
-        return self.take(row, records, asyncio.create_task(self._commit(work, records)))
+        self._writing += 1
+        task = asyncio.ensure_future(self._store.awrite(work))
+        task.add_done_callback(lambda done: self._written(pending, done))
 
-    def take(
-        self, row: Row, records: Sequence[Record], committed: asyncio.Future[None] | None = None
-    ) -> Pending:
-        """Add a row that is being written, or (without ``committed``) that is on disk already."""
-        loop = asyncio.get_running_loop()
-        if committed is None:
-            committed = loop.create_future()
-            committed.set_result(None)
-        pending = Pending(row, records, committed, loop.create_future())
-        self._rows.append(pending)
-        self.records += len(records)
-        self.idle.clear()
-        self.arrived.set()
-        return pending
+    def _written(self, pending: Pending, done: asyncio.Future[None]) -> None:
+        """Tell whoever waits what became of a row, and have the next one written."""
+        self._writing -= 1
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self.refusing = None
+            pending.committed.set_result(None)
+        else:
+            if isinstance(error, StoreFailed):
+                self._refusals += 1
+                self.refusing = error
+                for record in pending.records:
+                    self._forget(record)
+            pending.committed.set_exception(error)
+            pending.committed.exception()  # perhaps nobody waits, which is no fault
+        if not self._writing:
+            self._flush()
 
     async def settled(self, own: Pending | None, *, repeats: bool) -> None:
         """Return when the caller's ``own`` row is on disk, and where it repeats others, theirs too.
@@ -136,14 +203,3 @@ class Backlog:
         if not self._rows:
             self.arrived.clear()
             self.idle.set()
-
-    async def _commit(self, work: Callable[[Connection], None], records: Sequence[Record]) -> None:
-        try:
-            await self._store.awrite(work)
-        except StoreFailed as error:
-            self._refusals += 1
-            self.refusing = error
-            for record in records:
-                self._forget(record)
-            raise
-        self.refusing = None

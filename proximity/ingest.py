@@ -196,8 +196,7 @@ class Ingest:
         taken, receipt = self._admission.judge(records, lines, self.site, now)
         pending = None
         if taken:
-            payload = journal.encode_records(taken)
-            pending = self._append("records", payload, now=now, records=taken)
+            pending = self._backlog.gather(taken, now=now, version=self._judged_by())
         await self._backlog.settled(pending, repeats=receipt.duplicate > 0)
         return receipt
 
@@ -267,10 +266,12 @@ class Ingest:
         payload: bytes,
         *,
         now: float,
-        records: Sequence[Record] = (),
         also: Callable[[Connection], None] | None = None,
     ) -> Pending:
-        """Append a row; its version names the fences, site and campaigns it is judged with."""
+        return self._backlog.append(kind, payload, now=now, version=self._judged_by(), also=also)
+
+    def _judged_by(self) -> str:
+        """Give the version of a row: it names the fences, site and campaigns it is judged with."""
         campaigns = self._campaigns().version
         if self._version is None or self._version[0] != campaigns:
             fences = self.fences if self._upcoming is None else self._upcoming
@@ -278,9 +279,7 @@ class Ingest:
             texts = () if site is None else (site.text, site.beacons)
             etags = (f"{fence_id} {one.etag}" for fence_id, one in sorted(fences.items()))
             self._version = (campaigns, digest(campaigns, *texts, *etags))
-        return self._backlog.append(
-            kind, payload, now=now, version=self._version[1], records=records, also=also
-        )
+        return self._version[1]
 
     def _gone(self) -> list[str]:
         """Name the fences that came from a file and are in none any more."""

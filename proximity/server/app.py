@@ -29,26 +29,27 @@ if TYPE_CHECKING:
 
 SAFE = frozenset({"GET", "HEAD"})
 
-# What the parts below say when a write cannot be taken; the client may send the same again.
+# What the parts below say when a write cannot be taken whole; the client sends the same again, and
+# what was taken of it counts as duplicate then.
 FAILURES: dict[type[Exception], Problem] = {
     Overloaded: Problem(
         503,
-        "More is waiting than can be worked off: nothing was taken; send it again later.",
+        "More is waiting than can be worked off; send it again later.",
         headers={"Retry-After": "2"},
     ),
     StoreFull: Problem(
         507,
-        "The disk is full: nothing was taken; make room, then send it again.",
+        "The disk is full; make room, then send it again.",
         headers={"Retry-After": "10"},
     ),
     StoreFailed: Problem(
         503,
-        "It could not be written to disk: nothing was taken; send it again later.",
+        "It could not be written to disk; send it again later.",
         headers={"Retry-After": "5"},
     ),
     StoreBroken: Problem(
         503,
-        "The disk failed: nothing was taken; the server must be started anew.",
+        "The disk failed; the server must be started anew.",
         headers={"Retry-After": "60"},
     ),
 }

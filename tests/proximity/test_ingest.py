@@ -514,9 +514,12 @@ class TestFailingDisk:
         rig = await start()
         record, more = fix(START, *INSIDE), fix(START + 1, *INSIDE)
         gate, _ = occupy(rig.store)
-        rig.fail(sqlite3.SQLITE_FULL, times=2)  # the commit that is kept waiting, and the next
+        rig.fail(sqlite3.SQLITE_FULL, times=3)  # the commit that is kept waiting, and both rows
         batches = [[record], [record], [record, more]]
-        tasks = [asyncio.create_task(rig.ingest.accept(batch)) for batch in batches]
+        tasks = [asyncio.create_task(rig.ingest.accept(batches[0]))]
+        await rig.wait_for(lambda: rig.ingest.depth == 1)
+        await asyncio.sleep(0.01)  # its row is being written; what comes now makes the next one
+        tasks += [asyncio.create_task(rig.ingest.accept(batch)) for batch in batches[1:]]
         await rig.wait_for(lambda: rig.ingest.depth == 2)
         gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
