@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # The coarsest cells are half a degree: 259,200 of them, a megabyte, for the whole earth.
 ROOT_PER_DEGREE = 2
-ROOT_ROWS, ROOT_COLUMNS = 180 * ROOT_PER_DEGREE, 360 * ROOT_PER_DEGREE
+# One more each way: a hair below 180 or 90, adding the offset rounds up into it.
+ROOT_ROWS, ROOT_COLUMNS = 180 * ROOT_PER_DEGREE + 1, 360 * ROOT_PER_DEGREE + 1
 # Each split makes 4 x 4 cells of one, whose numbers fill one line of the processor's cache (64 B).
 SPLIT_BITS = 2
 SPLIT = 1 << SPLIT_BITS

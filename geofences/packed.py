@@ -117,6 +117,16 @@ def circles(fences: Sequence[Fence]) -> Floats:
     return rows
 
 
+def circle_of(fence: Fence) -> tuple[float, ...]:
+    """Return the row of one fence, as ``circles`` does but for rounding."""
+    if fence.geometry.kind != "Point":
+        return NO_CIRCLE
+    lon, lat = fence.geometry.coords[0, :2].tolist()
+    radius = fence.radius_m or 0.0
+    sure, far = max(geodesy.sure_chord(radius), 0.0), radius + geodesy.SLACK_M
+    return (*geodesy.earth_centred(lon, lat), sure * sure, far * far, lon, lat, radius)
+
+
 def boxes_of(fence: Fence) -> list[Box]:
     """Return the boxes of one fence, those of ``boxes`` to the last bit: west, south, east, north.
 
