@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -26,7 +26,34 @@ if TYPE_CHECKING:
 MAX_LINE = 8192
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _refuse(problem: object) -> NoReturn:
+    click.echo(str(problem), err=True)
+    sys.exit(2)
+
+
+class Commands(click.Group):
+    """A group whose bad usage is one line and exit status 2, as every other problem is."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command and leave with its status."""
+        options["standalone_mode"] = False
+        try:
+            status = super().main(*args, **options)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx is not None else "beacon-gateway"
+            _refuse(
+                f"beacon-gateway: {' '.join(error.format_message().split())} See `{command} --help`."
+            )
+        except click.ClickException as error:
+            _refuse(f"beacon-gateway: {' '.join(error.format_message().split())}")
+        except click.Abort:
+            sys.exit(130)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.group(
+    cls=Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 def main() -> None:
     """Hear beacons in a store and tell the engine."""
 
@@ -48,8 +75,7 @@ def decode(file: str) -> None:
                 out.flush()
         out.flush()
     except GatewayError as error:
-        click.echo(error, err=True)
-        sys.exit(2)
+        _refuse(error)
 
 
 def _beacons(file: str) -> Iterator[Beacon | None]:

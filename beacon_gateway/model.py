@@ -122,6 +122,9 @@ class Sighting(
     mono_s: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.beacon, dict):
+            beacon = msgspec.convert(self.beacon, Beacon)
+            msgspec.structs.force_setattr(self, "beacon", beacon)
         if (self.gateway is None) == (self.subject is None):
             raise ValueError("a sighting names either its gateway or its subject")
         normalise_times(self)

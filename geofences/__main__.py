@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import sys
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -54,7 +55,42 @@ def _plainly() -> Iterator[None]:
         _refuse(f"{error.filename or 'file'}: {error.strerror}; name a file that can be used")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """A group whose bad usage is one line and exit status 2, as every other problem is."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command and leave with its status."""
+        options["standalone_mode"] = False
+        try:
+            status = super().main(*args, **options)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx is not None else "geofences"
+            _refuse(
+                f"geofences: {' '.join(error.format_message().split())} See `{command} --help`."
+            )
+        except click.ClickException as error:
+            _refuse(f"geofences: {' '.join(error.format_message().split())}")
+        except click.Abort:
+            sys.exit(130)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+class Finite(click.FloatRange):
+    """A number of a range, and a number: NaN is within every range for ``click``."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the number, or refuse the option."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+@click.group(
+    cls=Commands, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 def main() -> None:
     """Say where a point is: fences from GeoJSON, exact to the boundary point."""
 
@@ -75,6 +111,8 @@ def check(files: tuple[str, ...], *, as_json: bool) -> None:
     FILE is GeoJSON, "-" is standard input. The exit status is 1 where there is any fault; advice
     is marked so and changes nothing.
     """
+    if files.count("-") > 1:
+        raise click.UsageError("only one FILE can be standard input.")
     found: list[Problem] = []
     fences = 0
     with _plainly():
@@ -112,7 +150,7 @@ def _report(problems: Iterable[Problem]) -> None:
 @click.option(
     "--within",
     "metres",
-    type=click.FloatRange(0.0, 1e7),
+    type=Finite(0.0, 1e7),
     metavar="M",
     help="Pairs whose distance is at most M metres, instead of containment.",
 )
@@ -125,7 +163,7 @@ def locate(fences: str, points: str, metres: float | None, *, skip_bad: bool, ou
     from 0). Either may be "-". A point on a boundary is inside.
     """
     if fences == points == "-":
-        raise click.UsageError("only one of FENCES and POINTS can be standard input")
+        raise click.UsageError("only one of FENCES and POINTS can be standard input.")
     with _plainly():
         loaded = geojson.loads(_read(fences), fences, skip_bad=skip_bad)
         _report(loaded.problems)
@@ -184,7 +222,7 @@ def _pairs(
 @click.option(
     "--radius",
     "radius_m",
-    type=click.FloatRange(0.0, 1e7, min_open=True),
+    type=Finite(0.0, 1e7, min_open=True),
     metavar="M",
     help="Radius in metres of points and lines that have none.",
 )
@@ -198,7 +236,7 @@ def convert_command(source: str, target: str, radius_m: float | None, *, skip_ba
     with _plainly():
         loaded = convert.read(source, radius_m=radius_m, skip_bad=skip_bad)
         _report(loaded.problems)
-        convert.write(loaded.fences, target)
+        convert.write(loaded.fences, target, loaded.extra)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from geofences.geometry import SHAPES
 from geofences.model import GeofenceError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from geofences.geojson import Loaded
     from geofences.model import Fence
@@ -50,11 +50,12 @@ def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) ->
     every problem, OSError where the file cannot be read.
     """
     ending = _ending(path)
+    whole: dict[str, Any] = {"type": "FeatureCollection"}
     if ending == ".csv":
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            features = table.circles(file, path, radius_m)
+            whole["features"] = table.circles(file, path, radius_m)
     elif ending in DRIVERS:
-        features = _read_layers(path)
+        whole["features"] = _read_layers(path)
     else:
         source = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
         with source:
@@ -62,24 +63,33 @@ def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) ->
         if radius_m is None:
             return geojson.loads(text, path, skip_bad=skip_bad)
         # With a radius to give, faults wait until it has been given.
-        features = geojson.features(text, path)
+        whole = geojson.collection(text, path)
     if radius_m is not None:
-        for feature in features:
+        for feature in whole["features"]:
             _give_radius(feature, radius_m)
-    whole = json.dumps({"type": "FeatureCollection", "features": features})
-    return geojson.loads(whole, path, skip_bad=skip_bad)
+    return geojson.loads(json.dumps(whole), path, skip_bad=skip_bad)
 
 
-def write(fences: list[Fence], path: str) -> None:
+def write(fences: list[Fence], path: str, extra: Mapping[str, Any] | None = None) -> None:
     """Write fences in the format that the file's name tells; ``-`` is GeoJSON to standard output.
 
-    Raises GeofenceError where the format cannot hold them, OSError where it cannot be written.
+    ``extra`` are the collection's foreign members, which GeoJSON alone has a place for. Raises
+    GeofenceError where the format cannot hold the fences or nothing can be written in that
+    folder, OSError where the file cannot be written.
     """
     ending = _ending(path)
+    if path != "-" and not Path(path).parent.is_dir():
+        mend = "make the folder first, or name another"
+        raise GeofenceError(
+            Problem(path, None, "cannot be written (its folder is not there)", "", mend)
+        )
     if ending in DRIVERS:
         _write_layer(fences, path, DRIVERS[ending])
+        if not Path(path).exists():  # some of GDAL's drivers fail without a word
+            mend = "check the name, the rights and the room on the disk"
+            raise GeofenceError(Problem(path, None, "was not written", "", mend))
         return
-    text = _as_csv(fences, path) if ending == ".csv" else geojson.dumps(fences)
+    text = _as_csv(fences, path) if ending == ".csv" else geojson.dumps(fences, extra)
     if path == "-":
         sys.stdout.write(text)
     else:

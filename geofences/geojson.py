@@ -9,6 +9,7 @@ This file knows files and features. Geometry objects are read by ``geometry``, p
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geofences import advice, outline, properties
@@ -25,7 +26,7 @@ from geofences.geometry import (
 from geofences.model import Fence, GeofenceError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from geofences.model import Geometry
@@ -35,10 +36,14 @@ MAX_BYTES = 256 * 1024 * 1024
 
 
 class Loaded(NamedTuple):
-    """Fences of a text, and what there is to say about it: advice, and what was left out."""
+    """Fences of a text, and what there is to say about it: advice, and what was left out.
+
+    ``extra`` holds the foreign members of its FeatureCollection, for ``dumps`` to write again.
+    """
 
     fences: list[Fence]
     problems: tuple[Problem, ...]
+    extra: Mapping[str, Any] = MappingProxyType({})
 
 
 # Names that old files give to what RFC 7946 always means.
@@ -66,11 +71,13 @@ def loads(text: bytes | str, name: str = "fences", *, skip_bad: bool = False) ->
     faults = [problem for problem in reader.problems if not problem.advice]
     if faults and (not skip_bad or any(problem.feature is None for problem in faults)):
         raise GeofenceError(*reader.problems)
-    return Loaded(fences, tuple(reader.problems))
+    return Loaded(fences, tuple(reader.problems), reader.extra)
 
 
-def features(text: bytes | str, name: str = "fences") -> list[Any]:
-    """Return the features of GeoJSON text as they came; only the file as a whole is judged.
+def collection(text: bytes | str, name: str = "fences") -> dict[str, Any]:
+    """Return GeoJSON text as a FeatureCollection whose features are as they came.
+
+    Only the file as a whole is judged, and the features are a list of anything.
 
     Raises GeofenceError where the text is no GeoJSON.
     """
@@ -78,14 +85,15 @@ def features(text: bytes | str, name: str = "fences") -> list[Any]:
     found = reader.raw(text)
     if reader.problems:
         raise GeofenceError(*reader.problems)
-    return found
+    return {**reader.extra, "type": "FeatureCollection", "features": found}
 
 
-def dumps(fences: Iterable[Fence]) -> str:
-    """Write fences as a FeatureCollection, a feature a line."""
+def dumps(fences: Iterable[Fence], extra: Mapping[str, Any] | None = None) -> str:
+    """Write fences as a FeatureCollection, a feature a line; ``extra`` are its foreign members."""
     lines = [json.dumps(fence.to_feature(), allow_nan=False) for fence in fences]
     body = ",\n".join(lines)
-    return f'{{"type": "FeatureCollection", "features": [\n{body}\n]}}\n'
+    head = json.dumps({"type": "FeatureCollection", **(extra or {})}, allow_nan=False)
+    return f'{head[:-1]}, "features": [\n{body}\n]}}\n'
 
 
 class _Reader:
@@ -94,6 +102,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.problems: list[Problem] = []
+        self.extra: dict[str, Any] = {}
         self._feature: str | int | None = None
         self._doubled: dict[int, str] = {}
         self._budget = outline.Budget()
@@ -109,21 +118,25 @@ class _Reader:
         features = self.raw(text)
         fences: list[Fence] = []
         seen: dict[str, int] = {}
+        doubled: set[str] = set()
         for number, feature in enumerate(features):
             before = len(self.problems)
             fence = self._read_feature(feature, number)
-            if fence is not None and fence.id in seen:
-                self._say(
-                    f"has the same id as feature number {seen[fence.id]}",
-                    f"feature number {number}",
-                    'give each feature an "id" of its own',
-                )
+            if isinstance(self._feature, str):  # it has an id, whatever else is wrong with it
+                first = seen.setdefault(self._feature, number)
+                if first != number:
+                    doubled.add(self._feature)
+                    self._say(
+                        f"feature number {number} has the same id as feature number {first}",
+                        "",
+                        'give each feature an "id" of its own',
+                    )
             faults = any(not problem.advice for problem in self.problems[before:])
             if fence is not None and not faults:
                 fences.append(fence)
-            if fence is not None:
-                seen.setdefault(fence.id, number)
         self._feature = None
+        # Which of several was meant by their one id would be a guess.
+        fences = [fence for fence in fences if fence.id not in doubled]
         if not features and not self.problems:
             self._say("has no features", "", "draw at least one fence", advice=True)
         return fences
@@ -175,6 +188,9 @@ class _Reader:
             self._check_object(tree, "the file")
         if kind == "FeatureCollection":
             features = tree.get("features")
+            self.extra = {k: v for k, v in tree.items() if k not in {"type", "features"}}
+            for found in strange_numbers(self.extra):
+                self._say("has a number that is not finite", found, "write a plain number")
             if isinstance(features, list):
                 return features
             self._say("has no list of features", "", 'add "features": [...]')

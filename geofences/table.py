@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 
 def points(lines: Iterable[str], file: str) -> Iterator[Point]:
-    """Read points from CSV lines; rows without an ``id`` column are numbered from 0.
+    """Read points from CSV lines; where there is no ``id`` column they are numbered from 0.
 
     Raises GeofenceError that names the line and the mend at the first row that is none.
     """
@@ -44,8 +44,9 @@ def points(lines: Iterable[str], file: str) -> Iterator[Point]:
     columns = _columns(next(rows)[1], file)
     for number, (line, row) in enumerate(rows):
         lon, lat = _position(row, columns, file, line)
-        name = row[columns["id"]] if columns.get("id", len(row)) < len(row) else str(number)
-        yield Point(name, lon, lat)
+        yield Point(
+            _id(row, columns["id"], file, line) if "id" in columns else str(number), lon, lat
+        )
 
 
 def circles(lines: Iterable[str], file: str, radius_m: float | None) -> list[dict[str, Any]]:
@@ -154,6 +155,15 @@ def _position(row: list[str], columns: dict[str, int], file: str, line: int) -> 
             raise _error(file, f"has {key} {cell[:40]!r}", line, mend)
         found.append(number)
     return found[0], found[1]
+
+
+def _id(row: list[str], column: int, file: str, line: int) -> str:
+    """Return the id of a row, or raise GeofenceError with the line."""
+    name = row[column] if column < len(row) else ""
+    if not name.strip() or len(name) > properties.MAX_ID:
+        mend = f"write 1 to {properties.MAX_ID} characters, or leave the column out"
+        raise _error(file, f"has id {name[:40]!r}", line, mend)
+    return name
 
 
 def _error(file: str, what: str, line: int, mend: str) -> GeofenceError:

@@ -45,6 +45,7 @@ class Admission:
     """Judges records as they come in.
 
     ``consent`` ``required`` asks ``people``, ``assumed`` takes everybody's as given upstream.
+    ``leaving`` are subjects whose erasure is being written: nothing of theirs may follow it.
     ``late_s`` is how far behind the server's clock a record may be; ``unlisted`` counts sightings
     of beacons and by gateways that the site does not know.
     """
@@ -54,8 +55,14 @@ class Admission:
     ) -> None:
         self.intake = intake
         self.unlisted = 0
+        self.leaving: set[str] = set()
         self._people = people
         self._consent = consent
+
+    @property
+    def required(self) -> bool:
+        """Whether a person must have agreed before anything of theirs is kept."""
+        return self._consent == "required"
 
     def judge(
         self, records: Sequence[Record], lines: Sequence[int] | None, site: Site, now: float
@@ -93,7 +100,7 @@ class Admission:
                 return "accepted" if self._consent == "assumed" else "unconsented"
             subject = whose[0]
         assert subject is not None  # only a sighting may lack one
-        if self._consent == "required" and not self._people.may_process(subject, now):
+        if self.required and not self._agreed(subject, record.at, now):
             return "unconsented"
         if record.at < now - self.intake.late_s:
             return "late"
@@ -103,3 +110,12 @@ class Admission:
             return refusal
         taken.append(stamped)
         return "accepted"
+
+    def _agreed(self, subject: str, at: float, now: float) -> bool:
+        """Whether there is a yes now, and was one when the record was made.
+
+        A yes from noon on covers nothing that a phone wrote down in the morning.
+        """
+        if subject in self.leaving:
+            return False
+        return self._people.may_process(subject, now) and self._people.may_process(subject, at)

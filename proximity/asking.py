@@ -19,10 +19,11 @@ import msgspec
 from proximity.explain import Explanation, explain
 from proximity.model import Person, ProximityError, format_time
 from proximity.people import People
-from proximity.server.consents import Grant, consent_rows
+from proximity.server.consents import Grant, consent_rows, left_without
 from proximity.server.people import known_ids, person_record
+from proximity.server.reading import SMALL_LIMIT
 from proximity.server.settings import data_file
-from proximity.store import Store
+from proximity.store import Store, StoreFailed, journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ class Source(Protocol):
         """Give the consent ledger, oldest first."""
 
     def put_people(self, people: Sequence[Person]) -> None:
-        """Add or replace people, all or none."""
+        """Add or replace people: all or none in a folder, and in each slice sent to a server."""
 
     def people(self) -> Iterator[dict[str, Any]]:
         """Give everyone who is known, by id."""
@@ -115,11 +116,14 @@ class _Folder:
 
     def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
         now = time.time()
-        self._store.write(
-            lambda conn: self._people.withdraw(
-                conn, person, purpose, channel, at=now, source="command"
-            )
-        ).result()
+        alone = self._alone()
+
+        def write(conn: Connection) -> None:
+            self._people.withdraw(conn, person, purpose, channel, at=now, source="command")
+            if alone:
+                _erase(conn, left_without(self._people, conn, person, now), now)
+
+        self._store.write(write).result()
 
     def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
         after = 0
@@ -158,7 +162,45 @@ class _Folder:
         return record
 
     def remove_person(self, person: str) -> bool:
-        return self._store.write(lambda conn: self._people.remove(conn, person)).result()
+        if not self._alone():
+            raise ProximityError(
+                "a running server has this folder and knows where the person is: "
+                "ask it with --server URL --token T instead of --data"
+            )
+        now = time.time()
+
+        def write(conn: Connection) -> bool:
+            subjects = self._people.read(conn, person).subjects
+            found = self._people.remove(conn, person)
+            if found:
+                _erase(conn, (person, *subjects), now)
+            return found
+
+        return self._store.write(write).result()
+
+    def _alone(self) -> bool:
+        """Whether no server has the folder; none can begin on it then before this is closed."""
+        try:
+            self._store.hold()
+        except StoreFailed:
+            return False
+        return True
+
+
+def _erase(connection: Connection, subjects: Sequence[str], now: float) -> None:
+    """Have the next start forget subjects, as a running server does at once."""
+    if not subjects:
+        return
+    position, latest = journal.end(connection)
+    payload = msgspec.msgpack.encode(list(subjects))
+    row = journal.Row(
+        position=position + 1,
+        kind="forget",
+        now=max(now, latest),
+        version="",
+        payload=payload,
+    )
+    journal.append(connection, row)
 
 
 class _Server:
@@ -191,8 +233,8 @@ class _Server:
         yield from self._pages("/v1/consents", {"person": person})
 
     def put_people(self, people: Sequence[Person]) -> None:
-        for start in range(0, len(people), PAGE):
-            self._ask("POST", "/v1/people", body=people[start : start + PAGE])
+        for body in _slices(people):
+            self._ask("POST", "/v1/people", body=body)
 
     def people(self) -> Iterator[dict[str, Any]]:
         yield from self._pages("/v1/people", {})
@@ -249,6 +291,22 @@ class _Server:
             raise ProximityError(
                 f"{self._url}: no answer ({reason}): is the server running?"
             ) from None
+
+
+def _slices(people: Sequence[Person]) -> Iterator[list[msgspec.Raw]]:
+    """Give people in slices that a server takes: so many at most, and below its limit in bytes."""
+    taken: list[msgspec.Raw] = []
+    size = 0
+    for person in people:
+        text = msgspec.json.encode(person)
+        # Each brings a comma, and the first both brackets.
+        if taken and (len(taken) >= PAGE or size + len(text) + 2 > SMALL_LIMIT):
+            yield taken
+            taken, size = [], 0
+        taken.append(msgspec.Raw(text))
+        size += len(text) + 1
+    if taken:
+        yield taken
 
 
 class _Page(msgspec.Struct):

@@ -155,11 +155,13 @@ class Backlog:
             self.refusing = None
             pending.committed.set_result(None)
         else:
-            if isinstance(error, StoreFailed):
-                self._refusals += 1
-                self.refusing = error
-                for record in pending.records:
-                    self._forget(record)
+            if not isinstance(error, StoreFailed):
+                # Whatever it was, nothing is on the disk, and what failed may come again.
+                error = StoreFailed(f"the write failed ({type(error).__name__})")
+            self._refusals += 1
+            self.refusing = error
+            for record in pending.records:
+                self._forget(record)
             pending.committed.set_exception(error)
             pending.committed.exception()  # perhaps nobody waits, which is no fault
         if not self._writing:
@@ -184,7 +186,7 @@ class Backlog:
         """Wait for a row's commit; False where it failed, and then whoever waits is told."""
         try:
             await pending.committed
-        except StoreFailed as error:
+        except Exception as error:  # noqa: BLE001 - a refusal of what was to go with it, or the disk's
             if not pending.applied.done():
                 pending.applied.set_exception(error)
                 pending.applied.exception()  # perhaps nobody waits, which is no fault

@@ -128,12 +128,11 @@ def choose_language(wanted: Sequence[str], available: Collection[str]) -> str | 
     """
     by_tag = {tag.lower(): tag for tag in available}
     for wish in (*wanted, DEFAULT_LANGUAGE):
-        tag = wish.lower().replace("_", "-")
-        while tag:
-            if tag in by_tag:
-                return by_tag[tag]
-            tag = tag.rpartition("-")[0]
-        language = wish.lower().replace("_", "-").partition("-")[0]
+        tag = f"{wish.lower()}-"
+        fitting = [key for key in by_tag if tag.startswith(f"{key}-")]
+        if fitting:
+            return by_tag[max(fitting, key=len)]
+        language = tag.partition("-")[0]
         for key, found in by_tag.items():
             if key.partition("-")[0] == language:
                 return found

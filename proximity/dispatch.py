@@ -13,11 +13,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError
 
 from proximity import gates, outbox, queue
 from proximity.channels import Reply
-from proximity.model import Delivery, Verdict, digest, format_time
-from proximity.store import ledger, schema
+from proximity.model import Decision, Delivery, Verdict, digest, format_time
+from proximity.store import StoreFailed, ledger, schema
+from proximity.store.faults import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
 
     from proximity.campaigns import Campaigns
     from proximity.channels import Channel
-    from proximity.model import Decision, Offer, Person
+    from proximity.model import Offer, Person
     from proximity.people import People
     from proximity.places import Places
     from proximity.store import Store
 
 __all__ = ["Dispatcher", "delay_s"]
+
+log = structlog.get_logger(__name__)
 
 BACKOFF_S = 2.0
 """The first wait after a failed hand-over, doubled each time: a short hiccup costs little of an
@@ -40,6 +45,9 @@ BACKOFF_MOST_S = 300.0
 """Waits grow no longer than this; a day-long offer is still tried every five minutes."""
 MOST_ATTEMPTS = 12
 """Some 25 minutes of trying. What has not gone through by then has left the moment it was for."""
+MOST_CLAIMS = 5
+"""Claims of a trigger that cannot be decided before it is given up. A lease apart, they span 120 s:
+time for a passing fault to pass, and most triggers are worth nothing after it."""
 _DEFERRED = "/deferred"  # what the ledger adds to a deferral's id; the final one has it bare
 AT_ONCE = 16
 """Offers handed over side by side: enough to hide a receiver's delay, few enough that all of them
@@ -98,48 +106,99 @@ class Dispatcher:
     ) -> list[Decision]:
         """Decide claims in one transaction: decision, reservation, outbox row and settlement.
 
-        What the gates look at is read within it, once for all of the claims; each decision sees
-        what those before it reserved.
+        Each decision sees what those before it reserved; a fault undoes its own claim alone.
         """
         rules = self._campaigns()
         ids = [claim.trigger.id for claim in claims]
-        final, deferred = ledger.decided(connection, ids), _deferred(connection, ids)
         names = {claim.trigger.person for claim in claims}
-        people = {name: self._people.read(connection, name) for name in names}
         back_s = {c.trigger.campaign: _back_s(rules, c.trigger.campaign) for c in claims}
-        sends = _sends(connection, names, now - max(back_s.values()))
+        known = _Known(
+            rules=rules,
+            final=ledger.decided(connection, ids),
+            deferred=_deferred(connection, ids),
+            back_s=back_s,
+            sends=_sends(connection, names, now - max(back_s.values())),
+            people={},
+        )
         decisions = []
         for claim in claims:
-            trigger = claim.trigger
-            if trigger.id in final:
-                queue.settle(connection, claim)
-                continue
-            since = now - back_s[trigger.campaign]
-            candidate = gates.Candidate(
-                trigger=trigger,
-                campaign=rules.get(trigger.campaign, trigger.version),
-                rules=rules,
-                place=self._places.facts(trigger.place),
-                person=people[trigger.person],
-                now=now,
-                sends=tuple(send for send in sends[trigger.person] if send.at > since),
-                deferred_at=deferred.get(trigger.id),
-                assumed=self._assumed,
+            decision, fault = self._alone(
+                connection, lambda c, one=claim: self._decide_one(c, one, known, now)
             )
-            decision = gates.decide(candidate)
-            if decision.until is None:
-                mine = queue.settle(connection, claim)
-            else:
-                mine = queue.defer(connection, claim, decision.until)
-            if not mine:
-                self.counts["fenced"] += 1
-                continue
-            ledger.append(connection, [ledger.entry(decision)])
-            if decision.decision is Verdict.SEND:
-                sends[trigger.person].append(_reserve(connection, candidate))
-            self.counts[f"decision {decision.reason or decision.decision}"] += 1
-            decisions.append(decision)
+            if fault and claim.attempts >= MOST_CLAIMS:
+                decision, _ = self._alone(
+                    connection, lambda c, one=claim: self._conclude(c, one, _given_up(one, now))
+                )
+            if decision is not None:
+                self.counts[f"decision {decision.reason or decision.decision}"] += 1
+                decisions.append(decision)
         return decisions
+
+    def _alone(
+        self, connection: Connection, work: Callable[[Connection], Decision | None]
+    ) -> tuple[Decision | None, bool]:
+        """Do one claim's work, or none of it: what came of it, and whether it was at fault.
+
+        Raises what concerns the whole store: no other claim could fare better.
+        """
+        savepoint = connection.begin_nested()
+        try:
+            decision = work(connection)
+        except Exception as error:  # noqa: BLE001  one claim's fault must not stop the others
+            if isinstance(error, DBAPIError) and classify(error, self._store.name) is not None:
+                raise  # SQLite may have undone the whole transaction, savepoints and all
+            savepoint.rollback()
+            if isinstance(error, StoreFailed):
+                raise
+            self.counts["fault"] += 1
+            # Its text may quote a name or a place.
+            log.error("a trigger could not be decided", error=type(error).__name__)
+            return None, True
+        savepoint.commit()
+        return decision, False
+
+    def _decide_one(
+        self, connection: Connection, claim: queue.Claim, known: _Known, now: float
+    ) -> Decision | None:
+        """Decide one claim; None where it was decided before, or another has it by now."""
+        trigger = claim.trigger
+        if trigger.id in known.final:
+            queue.settle(connection, claim)
+            return None
+        person = known.people.get(trigger.person)
+        if person is None:
+            person = known.people[trigger.person] = self._people.read(connection, trigger.person)
+        since = now - known.back_s[trigger.campaign]
+        sends = known.sends[trigger.person]
+        candidate = gates.Candidate(
+            trigger=trigger,
+            campaign=known.rules.get(trigger.campaign, trigger.version),
+            rules=known.rules,
+            place=self._places.facts(trigger.place),
+            person=person,
+            now=now,
+            sends=tuple(send for send in sends if send.at > since),
+            deferred_at=known.deferred.get(trigger.id),
+            assumed=self._assumed,
+        )
+        decision = self._conclude(connection, claim, gates.decide(candidate))
+        if decision is not None and decision.decision is Verdict.SEND:
+            sends.append(_reserve(connection, candidate))
+        return decision
+
+    def _conclude(
+        self, connection: Connection, claim: queue.Claim, decision: Decision
+    ) -> Decision | None:
+        """Settle or put off a claim and record its decision; None where another has it by now."""
+        if decision.until is None:
+            mine = queue.settle(connection, claim)
+        else:
+            mine = queue.defer(connection, claim, decision.until)
+        if not mine:
+            self.counts["fenced"] += 1
+            return None
+        ledger.append(connection, [ledger.entry(decision)])
+        return decision
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -156,11 +215,6 @@ class Dispatcher:
         """Give when there is something to decide or send next (Unix seconds), None if nothing."""
         times = self._store.read(lambda c: (queue.next_due(c), outbox.next_due(c)))
         return min((at for at in times if at is not None), default=None)
-
-    async def close(self) -> None:
-        """Close every channel."""
-        for channel in self._channels.values():
-            await channel.close()
 
     async def _send(self, one: outbox.Lease, now: float) -> Delivery | None:
         """Look again, hand over, record; None where another sender has the offer by now."""
@@ -212,6 +266,37 @@ class Dispatcher:
             self.counts["fenced"] += 1
         self.counts[f"delivery {delivery.outcome}"] += 1
         ledger.append(connection, [ledger.entry(delivery)])
+
+
+class _Known(NamedTuple):
+    """What the claims of one transaction are judged by, read once for all of them.
+
+    ``sends`` and ``people`` grow on the way, by person.
+    """
+
+    rules: Campaigns
+    final: set[str]
+    deferred: dict[str, float]
+    back_s: dict[str, float]
+    sends: dict[str, list[gates.Send]]
+    people: dict[str, Person]
+
+
+def _given_up(claim: queue.Claim, now: float) -> Decision:
+    """Make the final decision on a trigger that could not be decided: nothing is sent."""
+    trigger = claim.trigger
+    return Decision(
+        id=trigger.id,
+        decision=Verdict.SUPPRESS,
+        reason="fault",
+        campaign=trigger.campaign,
+        version=trigger.version,
+        subject=trigger.subject,
+        person=trigger.person,
+        place=trigger.place,
+        visit=trigger.visit,
+        at=now,
+    )
 
 
 def _back_s(rules: Campaigns, campaign: str) -> float:

@@ -8,7 +8,7 @@ in milliseconds and always the same. How records are batched changes nothing.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import msgspec
 
 from geofences import FenceIndex
 from proximity.history import Subject
-from proximity.intake import Intake
+from proximity.intake import Intake, Packed
 from proximity.layout import Layout
 from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
 from proximity.presence import State
@@ -25,6 +25,8 @@ from proximity.registry import Site
 from proximity.standing import DECIDE, Held, Moment, Standing, end
 
 SNAPSHOT_FORMAT = 1
+# Edits of fences that are remembered one by one: whoever is not heard of for longer is sealed.
+KEPT_EDITS = 1000
 # Fewer fixes than this are quicker one by one than as arrays (measured: about ten).
 LEAST_BATCH = 10
 
@@ -79,6 +81,8 @@ class Engine:
         self._due: dict[str, float] = {}
         self._sweep_at = math.inf
         self._recheck = False
+        self._edits = 0
+        self._edited: deque[frozenset[str] | None] = deque(maxlen=KEPT_EDITS)
 
     @property
     def site(self) -> Site:
@@ -160,11 +164,9 @@ class Engine:
 
     def replace_site(self, site: Site) -> None:
         """Put another site in force; visits to places that it lacks end at the next call."""
-        self._layout = Layout(self.index, site)
+        self._layout = Layout(self.index, site, self._layout.since)
         self._recheck = True
-        for occupants in self._occupants.values():
-            for subject in occupants:
-                self._subjects[subject].seal()
+        self._edit(None)
 
     def snapshot(self) -> bytes:
         """Give the whole state, for ``restore``; equal states give equal bytes."""
@@ -175,7 +177,10 @@ class Engine:
             self.now,
             self._sweep_at if self._sweep_at < math.inf else None,
             sorted(self.counts.items()),
-            self._intake is None,
+            None if self._intake is None else self._intake.pack(),
+            sorted(self._layout.since.items()),
+            self._edits,
+            [None if places is None else sorted(places) for places in self._edited],
             sorted(self._subjects.items()),
         ]
         return msgspec.msgpack.encode(state)
@@ -195,42 +200,77 @@ class Engine:
         are no snapshot of this format.
         """
         try:
-            _, name, kept_late_s, now, sweep_at, counts, admitted, subjects = (
-                msgspec.msgpack.decode(
-                    state,
-                    type=tuple[
-                        Literal[1],
-                        Literal["robust", "point"],
-                        float,
-                        float,
-                        float | None,
-                        list[tuple[str, int]],
-                        bool,
-                        list[tuple[str, Subject]],
-                    ],
-                )
+            (
+                _,
+                name,
+                kept_late_s,
+                now,
+                sweep_at,
+                counts,
+                intake,
+                since,
+                edits,
+                edited,
+                subjects,
+            ) = msgspec.msgpack.decode(
+                state,
+                type=tuple[
+                    Literal[1],
+                    Literal["robust", "point"],
+                    float,
+                    float,
+                    float | None,
+                    list[tuple[str, int]],
+                    Packed | None,
+                    list[tuple[str, float]],
+                    int,
+                    list[frozenset[str] | None],
+                    list[tuple[str, Subject]],
+                ],
             )
         except msgspec.MsgspecError as error:
             raise ProximityError(
                 f"the engine snapshot cannot be read ({error}): start from the journal"
             ) from None
         late_s = kept_late_s if late_s is None else late_s
-        engine = cls(index, site, name, late_s, admitted=admitted)
+        engine = cls(index, site, name, late_s, admitted=intake is None)
+        if intake is not None:
+            engine._intake = Intake.unpack(intake, late_s)
         engine.now = now
         engine._sweep_at = math.inf if sweep_at is None else sweep_at
         engine.counts.update(dict(counts))
         engine._subjects = dict(subjects)
+        engine._layout.since.update(since)
+        engine._edits = edits
+        engine._edited.extend(edited)
         engine._recheck = True
         for subject, known in subjects:
-            if engine._intake is not None:
-                # What may be repeated is what is remembered anyway.
-                for record in known.history:
-                    engine._intake.admit(record, subject)
             engine._occupy(subject, set(), known)
             engine._schedule(subject, known)
         return engine
 
+    def _edit(self, places: frozenset[str] | None) -> None:
+        """Remember an edit of fences; None where it may concern any place."""
+        self._edits += 1
+        self._edited.append(places)
+
+    def _catch_up(self, known: Subject) -> None:
+        """Settle what a subject did before the edits since its last record, where they concern it.
+
+        What was decided by fences or a site that are no more cannot be judged again.
+        """
+        missed = self._edits - known.edits
+        known.edits = self._edits
+        recent = list(self._edited)[-missed:]
+        if missed > len(recent) or any(places is None or known.knows(places) for places in recent):
+            known.seal()
+
     def _take(self, record: Record, held: Held | None, out: list[Transition]) -> None:
+        now = record.at if record.received_at is None else record.received_at
+        if now > self.now:
+            self._move_to(now)
+        if self._timers and self._timers[0][0] <= self.now:
+            self._fire(self.now, out)
         if type(record) is Fix:
             subject = record.subject
         elif isinstance(record, Sighting):
@@ -243,22 +283,19 @@ class Engine:
                 return
             subject = whose[0]
         else:
-            subject = record.subject
+            subject = record.subject or ""
         if self._intake is not None:
             refusal = self._intake.admit(record, subject)
             if refusal is not None:
                 self.counts[refusal] += 1
                 return
-        now = record.at if record.received_at is None else record.received_at
-        if now > self.now:
-            self._move_to(now)
-        if self._timers and self._timers[0][0] <= self.now:
-            self._fire(self.now, out)
         if isinstance(record, Event):
             return
         known = self._subjects.get(subject)
         if known is None:
-            known = self._subjects[subject] = Subject(Standing())
+            known = self._subjects[subject] = Subject(Standing(), edits=self._edits)
+        elif known.edits != self._edits:
+            self._catch_up(known)
         moment = Moment(self._layout, subject, self.now)
         if (
             held is not None
@@ -290,13 +327,15 @@ class Engine:
         older than ``late_s`` cannot come any more.
         """
         old = self.now - 2.0 * self._late_s
-        gone = [
-            subject
-            for subject, known in self._subjects.items()
-            if known.newest < old and not known.standing.presences
-        ]
-        for subject in gone:
-            del self._subjects[subject]
+        for subject, known in list(self._subjects.items()):
+            presences = known.standing.presences
+            if known.newest < old and all(p.state is State.ARRIVING for p in presences.values()):
+                # An arrival that nothing has confirmed since is none.
+                before = set(presences)
+                presences.clear()
+                self._occupy(subject, before, known)
+                del self._subjects[subject]
+        self._layout.forget_since(old)
         self._sweep_at = self.now + self._late_s
 
     def _fire(self, until: float, out: list[Transition]) -> None:
@@ -341,25 +380,25 @@ class Engine:
 
     def _follow_fences(self) -> list[Transition]:
         """End visits to places that are no more, and judge by the fences now in force."""
-        changed = self._layout.changed()
-        redrawn = tuple(self._occupants) if changed is None else changed
+        changed = self._layout.changed(self.now)
+        if changed != ():
+            self._edit(None if changed is None else frozenset(changed))
         if self._recheck or changed is None:
             self._recheck = False
             changed = tuple(self._occupants)
         out: list[Transition] = []
         for place in sorted(set(changed) & self._occupants.keys()):
-            gone = not self._layout.known(place)
-            if not gone and place not in redrawn:
+            if self._layout.known(place):
                 continue
             for subject in sorted(self._occupants.get(place, ())):
                 known = self._subjects[subject]
+                self._catch_up(known)
                 before = set(known.standing.presences)
-                if gone:
-                    moment = Moment(self._layout, subject, self.now)
-                    ended = end(known.standing, place, "fence-removed", moment)
-                    known.note(ended)
-                    out += ended
+                moment = Moment(self._layout, subject, self.now)
+                ended = end(known.standing, place, "fence-removed", moment)
+                known.note(ended)
                 known.seal()
+                out += ended
                 self._occupy(subject, before, known)
                 self._schedule(subject, known)
         return out

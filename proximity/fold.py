@@ -12,6 +12,7 @@ import msgspec
 
 import geofences
 from proximity.engine import Engine
+from proximity.model import digest
 from proximity.registry import Site
 from proximity.sitefile import parse_site
 from proximity.store import journal
@@ -26,10 +27,58 @@ if TYPE_CHECKING:
 
 # So many records are applied before others get their turn: some ten milliseconds.
 STEP = 250
+# And so many fences: a circle takes some 0.05 ms, a drawn outline up to ten times that.
+FENCE_STEP = 100
 
 _changes = msgspec.msgpack.Decoder(list[FenceChange])
 _site_change = msgspec.msgpack.Decoder(SiteChange)
 _subjects = msgspec.msgpack.Decoder(list[str])
+
+
+class FenceEdit(msgspec.Struct, frozen=True):
+    """What a row of kind ``fences`` changes, and the fences that it puts, read."""
+
+    changes: Sequence[FenceChange]
+    puts: Sequence[Fence]
+
+
+def read_edit(changes: Sequence[FenceChange]) -> FenceEdit:
+    """Read the fences that changes put, from the very text that the journal keeps of them."""
+    puts = _read(change.after.feature for change in changes if change.after is not None)
+    return FenceEdit(changes, puts)
+
+
+def plan_edit(
+    fences: Mapping[str, StoredFence],
+    puts: Sequence[Fence],
+    removals: Sequence[str],
+    source: Literal["file", "http"],
+) -> tuple[FenceEdit, bytes, str]:
+    """Say what an edit of ``fences`` changes, what is so already left out.
+
+    Gives the edit, its row's payload, and the hash of the fences after it. Takes seconds where
+    the fences are many, so it belongs in a thread.
+    """
+    after: dict[str, StoredFence | None] = {
+        fence.id: StoredFence(msgspec.json.encode(fence.to_feature()).decode(), source)
+        for fence in puts
+    }
+    after.update(dict.fromkeys(removals))
+    changes = [
+        FenceChange(fence_id, fences.get(fence_id), now)
+        for fence_id, now in after.items()
+        if now != fences.get(fence_id)
+    ]
+    # Read again from what was written: running and recovering must judge by the very same shapes.
+    edit = read_edit(changes)
+    upcoming = {**fences, **{one.id: one.after for one in changes}}
+    there = {fence_id: one for fence_id, one in upcoming.items() if one is not None}
+    return edit, msgspec.msgpack.encode(changes), hash_fences(there)
+
+
+def hash_fences(fences: Mapping[str, StoredFence]) -> str:
+    """Give one hash of all fences."""
+    return digest(*(f"{fence_id} {one.etag}" for fence_id, one in sorted(fences.items())))
 
 
 class Fold:
@@ -64,21 +113,27 @@ class Fold:
         return [found for step in self.steps(row, records) for found in step]
 
     def steps(
-        self, row: Row, records: Sequence[Record] | None = None
+        self,
+        row: Row,
+        records: Sequence[Record] | None = None,
+        edit: FenceEdit | None = None,
     ) -> Iterator[list[Transition]]:
         """Apply the next row step by step, so that others get their turn during a large one.
 
+        ``records``, or ``edit``, is what its payload holds where that is at hand already.
         A row that the engine fails on would fail every start as well: the rest of it is passed
         over, and ``fault`` is set.
         """
         self.fault = None
         try:
-            yield from self._steps(row, records)
+            yield from self._steps(row, records, edit)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next row still counts
             self.fault = error
         self.position, self.now = row.position, row.now
 
-    def _steps(self, row: Row, records: Sequence[Record] | None) -> Iterator[list[Transition]]:
+    def _steps(
+        self, row: Row, records: Sequence[Record] | None, edit: FenceEdit | None
+    ) -> Iterator[list[Transition]]:
         if row.kind == "records":
             if records is None:
                 records = journal.decode_records(row.payload)
@@ -87,7 +142,7 @@ class Fold:
         elif row.kind == "tick":
             yield self.engine.advance(row.now)
         elif row.kind == "fences":
-            self._change_fences(_changes.decode(row.payload))
+            yield from self._change_fences(edit or read_edit(_changes.decode(row.payload)))
             yield self.engine.advance(row.now)
         elif row.kind == "site":
             self.site_text = _site_change.decode(row.payload).after
@@ -98,13 +153,19 @@ class Fold:
             for subject in _subjects.decode(row.payload):
                 yield self.engine.forget(subject, row.now)
 
-    def _change_fences(self, changes: Sequence[FenceChange]) -> None:
-        puts = _read(change.after.feature for change in changes if change.after is not None)
-        for fence in puts:
-            self.index.put(fence)
-        for change in changes:
+    def _change_fences(self, edit: FenceEdit) -> Iterator[list[Transition]]:
+        """Change the index in steps; the engine looks at it when all of them are done."""
+        for start in range(0, len(edit.puts), FENCE_STEP):
+            for fence in edit.puts[start : start + FENCE_STEP]:
+                self.index.put(fence)
+            yield []
+        gone = [change.id for change in edit.changes if change.after is None]
+        for start in range(0, len(gone), FENCE_STEP):
+            for fence_id in gone[start : start + FENCE_STEP]:
+                self.index.remove(fence_id)
+            yield []
+        for change in edit.changes:
             if change.after is None:
-                self.index.remove(change.id)
                 self.fences.pop(change.id, None)
             else:
                 self.fences[change.id] = change.after

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Container
 from operator import attrgetter
 
 import msgspec
 
 from proximity.layout import Layout
-from proximity.model import Fix, Sighting, Transition
+from proximity.model import Fix, Sighting, Transition, digest
 from proximity.standing import Decide, Held, Moment, Standing, apply, fire, first_due
 
 # A standing is kept after this many records: a late record costs at most this many evaluations
 # beyond those it is late by, and a kept standing costs about as much memory as ten records.
 KEEP_EVERY = 64
+# Leads the names of visits while a subject is judged again; no final name has it.
+FOUND_AGAIN = "?"
 # What one subject may make the engine remember: an hour at four records a second. Beyond it the
 # oldest go, and records that would have to be sorted in before them count as late.
 MAX_HISTORY = 16_384
@@ -52,7 +55,8 @@ class Subject(msgspec.Struct, array_like=True):
     """One subject: where it stands, and what is needed to judge again.
 
     ``newest`` is the greatest ``at`` so far, ``received`` what the engine's clock read when the
-    last record was taken (Unix seconds). ``log`` holds the visits that may still change.
+    last record was taken (Unix seconds). ``log`` holds the visits that may still change. ``edits``
+    is how many edits of fences and site the subject has been judged by.
     """
 
     standing: Standing
@@ -62,6 +66,7 @@ class Subject(msgspec.Struct, array_like=True):
     marks: list[Mark] = []
     log: dict[str, Visit] = {}
     born: int = 0
+    edits: int = 0
 
     def stays(self, fix: Fix, held: Held, moment: Moment, decide: Decide, late_s: float) -> bool:
         """Take a fix that changes nothing, quickly; False where it may change something."""
@@ -94,9 +99,11 @@ class Subject(msgspec.Struct, array_like=True):
             self.received = moment.now
             self._keep(late_s)
             self.history.append(record)
-            # In a backlog timers come due between records that arrive at one instant.
-            out = self._ring_until(record.at, moment, decide) if self.standing.presences else []
-            found = apply(self.standing, record, moment, decide, held)
+            # In a backlog timers come due between records that arrive at one instant; where a
+            # sender's clock runs ahead they wait for the engine's.
+            until = min(record.at, moment.now)
+            out = self._ring_until(until, moment, decide) if self.standing.presences else []
+            found = self._named(apply(self.standing, record, moment, decide, held))
             self.note(found)
             return out + found if out else found
         return self._judge_again(record, moment, decide, late=late)
@@ -127,10 +134,26 @@ class Subject(msgspec.Struct, array_like=True):
         self.log = {v.id: v for v in self.log.values() if v.exit_at is None}
         self.marks.append(Mark(0, self.born, self.standing.copy()))
 
+    def knows(self, places: Collection[str]) -> bool:
+        """Whether a visit that may still change, or a presence, is in one of the places."""
+        return any(visit.place in places for visit in self.log.values()) or any(
+            place in places for place in self.standing.presences
+        )
+
     def note(self, changes: list[Transition]) -> None:
         """Enter changes that were not found by judging (a place ended) into the log."""
         for change in changes:
             self._note(change)
+
+    def _named(self, changes: list[Transition]) -> list[Transition]:
+        """Give a new visit another name where a corrected one has kept that of its time."""
+        for nth, change in enumerate(changes):
+            if change.kind in {"enter", "pass"} and change.visit in self.log:
+                name = _free_name(change.visit, self.log)
+                changes[nth] = msgspec.structs.replace(change, visit=name)
+                if change.kind == "enter":
+                    self.standing.presences[change.place].visit = name
+        return changes
 
     def _comes_last(self, record: Fix | Sighting) -> bool:
         return not self.history or order(self.history[-1]) < order(record)
@@ -194,9 +217,10 @@ class Subject(msgspec.Struct, array_like=True):
         for presence in self.standing.presences.values():
             if presence.visit in self.log:
                 self.log[presence.visit].dwelt = presence.dwelt
-        changes = self._replay(start.index, settled, moment, decide)
+        again = moment._replace(names=FOUND_AGAIN)
+        changes = self._replay(start.index, settled, again, decide)
         after = list(self.log.values())
-        out, names = _compare(before, after, changes, moment, late=late)
+        out, names = _compare(before, after, changes, moment, set(earlier), late=late)
         self._rename(names)
         for visit in after:
             visit.id = names.get(visit.id, visit.id)
@@ -223,11 +247,11 @@ class Subject(msgspec.Struct, array_like=True):
             record = records[number]
             if number - self.marks[-1].index >= KEEP_EVERY:
                 self.marks.append(Mark(number, self.born, self.standing.copy()))
-            changes += self._ring_until(record.at, moment, decide)
+            changes += self._ring_until(min(record.at, moment.now), moment, decide)
             found = apply(self.standing, record, moment, decide)
             self.note(found)
             changes += found
-        changes += self._ring_until(settled, moment, decide)
+        changes += self._ring_until(min(settled, moment.now), moment, decide)
         return changes
 
     def _ring_until(self, until: float, moment: Moment, decide: Decide) -> list[Transition]:
@@ -262,10 +286,10 @@ def _overlap(old: Visit, new: Visit) -> bool:
 def _pair(before: list[Visit], after: list[Visit]) -> list[tuple[Visit | None, Visit | None]]:
     """Match announced visits with those found again: the same one, else the first that overlaps."""
     pairs: list[tuple[Visit | None, Visit | None]] = []
-    again = {v.id: v for v in after}
+    again = {(v.place, v.enter_at, v.passed): v for v in after}
     left: list[Visit] = []
     for old in before:
-        same = again.pop(old.id, None)
+        same = again.pop((old.place, old.enter_at, old.passed), None)
         if same is not None:
             pairs.append((old, same))
         else:
@@ -276,11 +300,18 @@ def _pair(before: list[Visit], after: list[Visit]) -> list[tuple[Visit | None, V
             for new in again.values()
             if new.place == old.place and not new.passed and not old.passed and _overlap(old, new)
         ]
-        found = min(meets, key=lambda v: (v.enter_at, v.id), default=None)
+        found = min(meets, key=lambda v: v.enter_at, default=None)
         if found is not None:
-            del again[found.id]
+            del again[found.place, found.enter_at, found.passed]
         pairs.append((old, found))
     return pairs + [(None, new) for new in again.values()]
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """Derive a name that no visit has: that of an arrival may be kept by a corrected visit."""
+    while name in taken:
+        name = digest(name, "again")
+    return name
 
 
 def _compare(
@@ -288,13 +319,14 @@ def _compare(
     after: list[Visit],
     changes: list[Transition],
     moment: Moment,
+    taken: set[str],
     *,
     late: bool,
 ) -> tuple[list[Transition], dict[str, str]]:
     """Say what judging again changed in what was announced.
 
-    Gives the transitions to announce, and for each visit found again under another name the name
-    that it keeps.
+    ``taken`` names belong to earlier visits. Gives the transitions to announce, and for each visit
+    that was found again the name that it has.
     """
     told: dict[str, list[Transition]] = {}
     for change in changes:
@@ -302,6 +334,7 @@ def _compare(
     corrections: list[Transition] = []
     fresh: list[Transition] = []
     names: dict[str, str] = {}
+    taken = taken | {old.id for old in before}
     for old, new in _pair(before, after):
         if new is None:
             assert old is not None
@@ -309,9 +342,10 @@ def _compare(
             continue
         said = told.get(new.id, [])
         if old is None:
-            name = new.id
+            name = _free_name(new.id.removeprefix(FOUND_AGAIN), taken)
+            taken.add(name)
         else:
-            name = old.id
+            name = names[new.id] = old.id
             if old.passed:
                 continue
             moved = old.enter_at != new.enter_at
@@ -327,8 +361,7 @@ def _compare(
                 for one in said
                 if one.kind == "exit" or (one.kind == "dwell" and one not in dwells[:known])
             ]
-        if name != new.id:
-            names[new.id] = name
+        names[new.id] = name
         fresh += [msgspec.structs.replace(one, visit=name, late=late) for one in said]
     corrections.sort(key=lambda one: (one.place, one.visit))
     fresh.sort(key=lambda one: one.at or 0.0)

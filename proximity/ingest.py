@@ -20,13 +20,14 @@ import structlog
 from proximity import queue
 from proximity.admission import Admission, Receipt
 from proximity.backlog import Backlog, Pending
-from proximity.fold import Fold
+from proximity.faults import log_fault
+from proximity.fold import Fold, hash_fences, plan_edit
 from proximity.intake import Intake
 from proximity.model import ProximityError, digest
 from proximity.recovery import recover
 from proximity.sitefile import read_site
 from proximity.store import StoreFailed, journal, ledger
-from proximity.store.journal import FenceChange, SiteChange, SiteText, StoredFence
+from proximity.store.journal import SiteChange, SiteText
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from geofences import Fence, FenceIndex
     from proximity.campaigns import Campaigns
     from proximity.engine import Engine
+    from proximity.fold import FenceEdit
     from proximity.model import Record, Transition, Trigger
     from proximity.people import People
     from proximity.places import Places
     from proximity.registry import Site
     from proximity.store import Entry, LedgerRow, Store
+    from proximity.store.journal import StoredFence
 
 T = TypeVar("T")
 
@@ -63,10 +66,17 @@ _TICK_S = 0.1
 _DRAIN_S = 10.0
 # While the disk is full the next attempt comes after this long.
 _RETRY_S = 1.0
+# So far back a clock may be set and time merely stands still: what a machine that was a little
+# ahead is corrected by. Beyond it every fix of the real present would count as late.
+MOST_BACK_S = 60.0
 
 
 class Overloaded(ProximityError):  # noqa: N818 - it says what the server is
     """More waits for the engine than may; nothing was taken, come back in some seconds."""
+
+
+class ClockSetBack(StoreFailed):
+    """The clock stands far behind the time of what was taken already; nothing was taken."""
 
 
 class FenceFixed(ProximityError):  # noqa: N818 - it says what the fence is
@@ -78,7 +88,8 @@ class Ingest:
 
     ``fences`` are those of files, ``site_file`` the site's path; ``clock`` gives Unix seconds.
     Use from one event loop: ``start``, then ``accept`` and the edits, then ``stop``. ``ready``
-    tells whether writes are accepted; ``on_committed`` are called with each transaction's new
+    tells whether writes are accepted, and ``fault`` is what ended its work for good, if anything
+    did: then only a new start helps. ``on_committed`` are called with each transaction's new
     ledger rows, and ``triggers_added`` is set when there may be something to decide.
     """
 
@@ -98,6 +109,7 @@ class Ingest:
     ) -> None:
         self.on_committed: list[Callable[[list[LedgerRow]], None]] = []
         self.triggers_added = asyncio.Event()
+        self.fault: BaseException | None = None
         self._failed = 0
         self._store = store
         self._people = people
@@ -111,8 +123,10 @@ class Ingest:
         self._admission = Admission(people, Intake(late_s), consent)
         self._fold = Fold({}, None, decide=decide, late_s=late_s)
         self._now = 0.0
+        self._back = False
         self._version: tuple[str, str] | None = None
-        self._upcoming: Mapping[str, StoredFence] | None = None
+        self._etags = ""  # of the fences that the next row is judged by
+        self._edits: dict[int, FenceEdit] = {}  # by the position of the row they wait in
         self._backlog = Backlog(store, self._admission.intake.forget)
         self._editing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,13 +167,24 @@ class Ingest:
     @property
     def ready(self) -> bool:
         """Whether writes are accepted now."""
-        return self._open and self._backlog.refusing is None and self._store.failure is None
+        return (
+            self._open
+            and self._backlog.refusing is None
+            and self._store.failure is None
+            and self._set_back() <= MOST_BACK_S
+        )
+
+    @property
+    def consent_required(self) -> bool:
+        """Whether nothing of a person is kept unless they agreed."""
+        return self._admission.required
 
     async def start(self) -> None:
         """Recover what was acknowledged, take in what the files changed, and begin.
 
         Raises StoreFailed where the store cannot be read or another server works on it, and
         ProximityError or GeofenceError where a file cannot be used; nothing has changed then.
+        Raises whatever ended the engine's work where a fault did.
         """
         site = await asyncio.to_thread(_read_site, self._site_file)
         self._store.hold()
@@ -176,11 +201,17 @@ class Ingest:
         ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
-        await self._backlog.idle.wait()
-        if site != self._fold.site_text:
-            await self._append_site(site)
-        await self._append_fences(self._changes(self._files, self._gone(), "file"))
-        await self._backlog.idle.wait()
+        try:
+            await self._unless_ended(self._backlog.idle.wait())
+            self._etags = await asyncio.to_thread(hash_fences, self.fences)
+            if site != self._fold.site_text:
+                await self._append_site(site)
+            await self._change(self._files, self._gone(), "file")
+            await self._unless_ended(self._backlog.idle.wait())
+        except BaseException:
+            for task in self._tasks:
+                task.cancel()
+            raise
         self._open = True
 
     async def accept(
@@ -189,7 +220,8 @@ class Ingest:
         """Take records in order; return once they are on disk, or need not be.
 
         ``lines`` says where each stood, for refusals (else counted from 1). Raises Overloaded,
-        StoreFailed (StoreFull: the disk is full); then none was taken, and all may come again.
+        StoreFailed (StoreFull: the disk is full, ClockSetBack); then none was taken, and all may
+        come again.
         """
         self._check_room()
         now = self._tell_time()
@@ -215,15 +247,29 @@ class Ingest:
                         f"fence {fence_id!r} comes from a file that the server was started with: "
                         "change it there"
                     )
-            await self._append_fences(self._changes(puts, removals, "http"))
+            await self._change(puts, removals, "http")
 
-    async def forget(self, subjects: Sequence[str]) -> None:
-        """Erase what the engine knows of subjects; their visits end with reason ``erased``."""
-        self._check_room()
-        for subject in subjects:
-            self._admission.intake.forget_subject(subject)
-        payload = msgspec.msgpack.encode(list(subjects))
-        await self._append("forget", payload, now=self._tell_time()).applied
+    async def forget(
+        self, subjects: Sequence[str], *, also: Callable[[Connection], None] | None = None
+    ) -> None:
+        """Erase what the engine knows of subjects; their visits end with reason ``erased``.
+
+        ``also`` writes what goes with it in the same transaction. Whatever it raises is raised,
+        as is StoreFailed; nothing has changed then. Neither a crowd nor the clock stands in the
+        way of somebody's no.
+        """
+        self._check_open()
+        leaving = self._admission.leaving
+        leaving.update(subjects)
+        try:
+            payload = msgspec.msgpack.encode(list(subjects))
+            await self._applied(self._append("forget", payload, now=self._tell_time(), also=also))
+            for subject in subjects:
+                self._admission.intake.forget_subject(subject)
+            with contextlib.suppress(StoreFailed):  # then whoever watches the people reads them
+                self._people.reload()
+        finally:
+            leaving.difference_update(subjects)
 
     async def stop(self) -> None:
         """Take no more, finish what was taken, leave a snapshot so that the next start is quick.
@@ -233,13 +279,15 @@ class Ingest:
         self._open = False
         if not self._tasks:
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._backlog.idle.wait(), _DRAIN_S)
+        if self.fault is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._backlog.idle.wait(), _DRAIN_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._backlog.idle.is_set() and self._fold.position > self._snapshot[0]:
+        idle = self._backlog.idle.is_set()
+        if idle and self.fault is None and self._fold.position > self._snapshot[0]:
             try:
                 await self._save_snapshot()
             except StoreFailed as error:
@@ -247,11 +295,20 @@ class Ingest:
 
     # What comes in -------------------------------------------------------------------------
 
-    def _check_room(self) -> None:
+    def _check_open(self) -> None:
         if self._store.failure is not None:
             raise self._store.failure
         if not self._open:
             raise StoreFailed("the server is starting or stopping; try again")
+
+    def _check_room(self) -> None:
+        self._check_open()
+        back = self._set_back()
+        if back > MOST_BACK_S:
+            raise ClockSetBack(
+                f"the server's clock was set back by {back:.0f} s: set it right, or wait until it "
+                "has caught up; nothing was taken, send it again then"
+            )
         if len(self._backlog) >= MOST_ROWS or self._backlog.records >= MOST_RECORDS:
             raise Overloaded("too much is waiting to be worked off; try again in some seconds")
 
@@ -259,6 +316,20 @@ class Ingest:
         """Give the time of the clock, or the latest time told where it was set back since."""
         self._now = max(self._now, self._clock())
         return self._now
+
+    def _set_back(self) -> float:
+        """Give how many seconds the clock is behind the latest time told."""
+        return self._now - self._clock()
+
+    def _watch_clock(self) -> None:
+        """Log once that the clock was set back, and once that it is well again."""
+        back = self._set_back()
+        if self._back != (back > MOST_BACK_S):
+            self._back = not self._back
+            if self._back:
+                log.error("the clock was set back: nothing is taken until it is right", seconds=back)
+            else:
+                log.info("the clock has caught up")
 
     def _append(
         self,
@@ -274,11 +345,9 @@ class Ingest:
         """Give the version of a row: it names the fences, site and campaigns it is judged with."""
         campaigns = self._campaigns().version
         if self._version is None or self._version[0] != campaigns:
-            fences = self.fences if self._upcoming is None else self._upcoming
             site = self._fold.site_text
             texts = () if site is None else (site.text, site.beacons)
-            etags = (f"{fence_id} {one.etag}" for fence_id, one in sorted(fences.items()))
-            self._version = (campaigns, digest(campaigns, *texts, *etags))
+            self._version = (campaigns, digest(campaigns, *texts, self._etags))
         return self._version[1]
 
     def _gone(self) -> list[str]:
@@ -286,39 +355,42 @@ class Ingest:
         there = {fence.id for fence in self._files}
         return [i for i, known in self.fences.items() if known.source == "file" and i not in there]
 
-    def _changes(
+    async def _change(
         self, puts: Sequence[Fence], removals: Sequence[str], source: Literal["file", "http"]
-    ) -> list[FenceChange]:
-        """Say what an edit changes; what is so already is left out."""
-        after: dict[str, StoredFence | None] = {
-            fence.id: StoredFence(msgspec.json.encode(fence.to_feature()).decode(), source)
-            for fence in puts
-        }
-        after.update(dict.fromkeys(removals))
-        return [
-            FenceChange(fence_id, self.fences.get(fence_id), now)
-            for fence_id, now in after.items()
-            if now != self.fences.get(fence_id)
-        ]
-
-    async def _append_fences(self, changes: Sequence[FenceChange]) -> None:
+    ) -> None:
         """Change fences; rows that follow this one are judged by them, and say so."""
-        if not changes:
+        plan = partial(plan_edit, dict(self.fences), puts, removals, source)
+        edit, payload, etags = await asyncio.to_thread(plan)
+        if not edit.changes:
             return
-        upcoming = {**self.fences, **{one.id: one.after for one in changes}}
-        self._upcoming = {i: fence for i, fence in upcoming.items() if fence is not None}
-        self._version = None
+        before, self._etags, self._version = self._etags, etags, None
+        also = partial(journal.change_fences, changes=edit.changes)
+        pending = self._append("fences", payload, now=self._tell_time(), also=also)
+        self._edits[pending.row.position] = edit
         try:
-            payload = msgspec.msgpack.encode(changes)
-            also = partial(journal.change_fences, changes=changes)
-            await self._append("fences", payload, now=self._tell_time(), also=also).applied
-        finally:
-            self._upcoming = self._version = None
+            await self._applied(pending)
+        except Exception:
+            self._edits.pop(pending.row.position, None)
+            self._etags, self._version = before, None
+            raise
 
     async def _append_site(self, site: SiteText | None) -> None:
         payload = msgspec.msgpack.encode(SiteChange(self._fold.site_text, site))
         also = partial(journal.change_site, site=site)
-        await self._append("site", payload, now=self._tell_time(), also=also).applied
+        await self._applied(self._append("site", payload, now=self._tell_time(), also=also))
+
+    async def _applied(self, pending: Pending) -> None:
+        """Return once the engine has had a row; raise what its write, or the engine, failed with."""
+        await self._unless_ended(pending.applied)
+
+    async def _unless_ended(self, awaited: Awaitable[object]) -> None:
+        """Wait for something that the tasks bring about, or raise what ended one of them."""
+        wanted = asyncio.ensure_future(awaited)
+        await asyncio.wait({wanted, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
+            wanted.cancel()
+            raise self.fault or StoreFailed("the server is stopping; try again")
+        await wanted
 
     # What comes of it ----------------------------------------------------------------------
 
@@ -346,18 +418,20 @@ class Ingest:
         """Let the engine have one row."""
         found: list[Transition] = []
         row = pending.row
-        for step in self._fold.steps(row, pending.records or None):
+        edit = self._edits.pop(row.position, None)
+        for step in self._fold.steps(row, pending.records or None, edit):
             found += step
             await asyncio.sleep(0)
         if self._fold.fault is not None:
-            log.error(
+            log_fault(
                 "the engine failed on a row of the journal",
+                self._fold.fault,
                 position=row.position,
-                exc_info=self._fold.fault,
             )
             self._failed += max(1, len(pending.records))
         if row.kind in {"fences", "site"}:
-            self._version = None
+            if row.kind == "site":
+                self._version = None
             self._places.replace(self.index, self.site)
         return found
 
@@ -409,6 +483,7 @@ class Ingest:
             await asyncio.sleep(_TICK_S if backlog.refusing is None else _RETRY_S)
             if not self._open or not backlog.idle.is_set():
                 continue
+            self._watch_clock()
             now, due = self._tell_time(), self.engine.next_due()
             # While writes are refused, a row that changes nothing finds out when they work again.
             if backlog.refusing is not None or (due is not None and due <= now):
@@ -445,8 +520,9 @@ class Ingest:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Take no more where a task has ended by a fault: nobody would apply it."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("ingest has stopped by a fault", task=task.get_name(), exc_info=error)
+            log_fault("ingest has stopped by a fault", error, task=task.get_name())
             self._open = False
+            self.fault = error
 
 
 def _read_site(path: Path | None) -> SiteText | None:

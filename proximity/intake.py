@@ -7,7 +7,10 @@ time is what the records say.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
+
+import msgspec
 
 from proximity.model import Fix, Record, Sighting
 
@@ -15,9 +18,11 @@ Refusal = Literal["duplicate", "future", "late"]
 
 # Contract 1: an `at` more than this after its `received_at` is the clock's fault, not travel.
 FUTURE_S = 60.0
-# Fingerprints remembered at most, some 70 bytes each: an hour at 500 records a second. Above that
+_encode = msgspec.msgpack.Encoder().encode
+
+# Fingerprints remembered at most, some 130 bytes each: an hour at 250 records a second. Above that
 # repeats are told from new records for a shorter time; the engine's visits do not change by that.
-MOST_MARKS = 2_000_000
+MOST_MARKS = 1_000_000
 
 
 def sender(record: Record) -> str:
@@ -28,22 +33,29 @@ def sender(record: Record) -> str:
 def fingerprint(record: Record) -> int:
     """Hash what makes a record the same as another: sender and id, else every field.
 
-    64 bits, the same within one process only. ``received_at`` and the sender's own counters take
-    no part: a record that is sent again keeps its content, not its time of arrival.
+    64 bits of BLAKE2b, the same on every machine. ``received_at`` and the sender's own counters
+    take no part: a record that is sent again keeps its content, not its time of arrival.
     """
+    content: tuple[object, ...]
     if record.id is not None:
-        return hash((sender(record), record.id))
-    if isinstance(record, Fix):
-        return hash((
+        content = (sender(record), record.id)
+    elif isinstance(record, Fix):
+        content = (
             record.subject, record.at, record.lon, record.lat, record.accuracy_m,
             record.altitude_m, record.floor, record.speed_mps, record.course_deg, record.motion,
             record.mock,
-        ))  # fmt: skip
-    if isinstance(record, Sighting):
-        heard = record.beacon
-        return hash((record.gateway, record.subject, record.at, record.rssi_dbm, heard))
-    properties = tuple(sorted(record.properties.items()))
-    return hash((record.subject, record.at, record.name, properties))
+        )  # fmt: skip
+    elif isinstance(record, Sighting):
+        content = (record.gateway, record.subject, record.at, record.rssi_dbm, record.beacon)
+    else:
+        content = (record.subject, record.at, record.name, sorted(record.properties.items()))
+    return int.from_bytes(blake2b(_encode(content), digest_size=8).digest())
+
+
+Packed = tuple[
+    float, float, float, list[tuple[int, float]], list[tuple[int, float]], list[tuple[str, float]]
+]
+"""What an intake packs itself into."""
 
 
 class Intake:
@@ -51,7 +63,7 @@ class Intake:
 
     ``now`` is the greatest ``received_at``, else ``at``, of all records so far (Unix seconds).
     Memory: two generations of 64-bit fingerprints, at most MOST_MARKS of them, and the newest time
-    of each subject.
+    of each subject heard of lately.
     """
 
     __slots__ = ("_newer", "_newest", "_older", "_turned", "late_s", "now")
@@ -59,8 +71,8 @@ class Intake:
     def __init__(self, late_s: float = 3600.0) -> None:
         self.late_s = late_s
         self.now = 0.0
-        self._newer: set[int] = set()
-        self._older: set[int] = set()
+        self._newer: dict[int, float] = {}
+        self._older: dict[int, float] = {}
         self._turned = 0.0
         self._newest: dict[str, float] = {}
 
@@ -77,15 +89,16 @@ class Intake:
         newest = self._newest.get(whom)
         if newest is not None and at < newest - self.late_s:
             return "late"
-        mark = fingerprint(record)
-        if mark in self._newer or mark in self._older:
-            return "duplicate"
         arrived = at if received_at is None else received_at
         if arrived > self.now:
             self.now = arrived
             if arrived >= self._turned + self.late_s:
                 self._turn(forget=arrived >= self._turned + 2.0 * self.late_s)
-        self._newer.add(mark)
+        mark = fingerprint(record)
+        seen = self._newer.get(mark, self._older.get(mark))
+        if seen is not None and self.now <= seen + self.late_s:
+            return "duplicate"
+        self._newer[mark] = self.now
         if len(self._newer) >= MOST_MARKS // 2:
             self._turn(forget=False)
         if newest is None or at > newest:
@@ -94,16 +107,35 @@ class Intake:
 
     def _turn(self, *, forget: bool) -> None:
         """Begin a generation: a fingerprint is kept for at least late_s, at most twice that."""
-        self._older = set() if forget else self._newer
-        self._newer = set()
+        self._older = {} if forget else self._newer
+        self._newer = {}
         self._turned = self.now
+        # A subject that was silent for so long is new when it comes again.
+        old = self.now - 2.0 * self.late_s
+        self._newest = {whom: at for whom, at in self._newest.items() if at >= old}
 
     def forget(self, record: Record) -> None:
         """Undo the admission of a record that could not be kept, so that it may come again."""
         mark = fingerprint(record)
-        self._newer.discard(mark)
-        self._older.discard(mark)
+        self._newer.pop(mark, None)
+        self._older.pop(mark, None)
 
     def forget_subject(self, subject: str) -> None:
         """Drop what is known of one subject (its fingerprints name nobody and run out)."""
         self._newest.pop(subject, None)
+
+    def pack(self) -> list[object]:
+        """Give the whole state as plain values, for a snapshot."""
+        return [
+            self.late_s, self.now, self._turned, sorted(self._newer.items()),
+            sorted(self._older.items()), sorted(self._newest.items()),
+        ]  # fmt: skip
+
+    @classmethod
+    def unpack(cls, state: Packed, late_s: float | None = None) -> Intake:
+        """Rebuild an intake from what ``pack`` gave, perhaps with another ``late_s``."""
+        kept_late_s, now, turned, newer, older, newest = state
+        intake = cls(kept_late_s if late_s is None else late_s)
+        intake.now, intake._turned = now, turned
+        intake._newer, intake._older, intake._newest = dict(newer), dict(older), dict(newest)
+        return intake

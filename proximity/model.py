@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,8 @@ import msgspec
 from beacon_gateway.model import Beacon, Sighting, check_id, normalise_times, parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     Time = float
 else:
     # On the wire a time is RFC 3339 text or Unix seconds; in memory always Unix seconds.
@@ -175,9 +178,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_record(self) -> dict[str, Any]:
         """Give the JSON object of contract 6, keys in its order, times as RFC 3339 text."""
-        because = dict(self.because)
-        if "evidence_at" in because:
-            because["evidence_at"] = format_time(because["evidence_at"])
+        because = {
+            key: format_time(value) if key.endswith("_at") and value is not None else value
+            for key, value in self.because.items()
+        }
         if self.kind == "corrected":
             return {
                 "kind": "corrected",
@@ -211,7 +215,8 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"
     """A person's yes to one purpose on one channel; ``since`` (``from`` on the wire) to ``until``.
 
     ``channel`` None means any channel; ``since`` None from ever, ``until`` None for ever. Times
-    are Unix seconds (RFC 3339 text is accepted).
+    are Unix seconds (RFC 3339 text is accepted). Raises ValueError where purpose or channel is
+    no id.
     """
 
     purpose: str
@@ -220,6 +225,9 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"
     until: Time | None = None
 
     def __post_init__(self) -> None:
+        check_id(self.purpose, "purpose")
+        if self.channel is not None:
+            check_id(self.channel, "channel")
         for name in ("since", "until"):
             value = getattr(self, name)
             if value is not None:
@@ -230,8 +238,23 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"
         return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
 
 
+MOST_SUBJECTS = 1000
+"""Subjects of one person: devices and tags of a household or a fleet's depot, and to spare."""
+MOST_CONSENTS = 1000
+"""Consents of one person: every decision and hand-over reads them all."""
+_MOST_LANGUAGES = 20
+_MOST_ATTRIBUTES = 64 * 1024  # bytes of JSON; a line of a people file is no longer
+# BCP 47: subtags of letters and digits; 35 characters is what RFC 5646, 4.4.1, asks for at least.
+_LANGUAGE = re.compile(r"(?=.{1,35}\Z)[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*")
+
+
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whoever carries one or more subjects: consents, time zone and languages (contract 3)."""
+    """Whoever carries one or more subjects: consents, time zone and languages (contract 3).
+
+    ``languages`` are BCP 47 tags, best first; ``attributes`` anything that JSON can hold, at most
+    64 KiB of it. Raises ValueError (msgspec.ValidationError when decoded) where a field is out of
+    range.
+    """
 
     person: str
     subjects: tuple[str, ...] = ()
@@ -242,8 +265,29 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         check_id(self.person, "person")
+        _check_count(self.subjects, "subjects", MOST_SUBJECTS, "make them several people")
+        _check_count(self.consents, "consents", MOST_CONSENTS, "leave out those that have ended")
+        _check_count(self.languages, "languages", _MOST_LANGUAGES, "keep the best")
         for subject in self.subjects:
             check_id(subject, "subject")
+        for language in self.languages:
+            if not _LANGUAGE.fullmatch(language):
+                raise ValueError(
+                    f"languages: {language!r:.60} is no language tag: write one such as fr or "
+                    "pt-BR, letters and digits joined by hyphens, at most 35 characters"
+                )
+        if self.attributes:
+            size = len(msgspec.json.encode(self.attributes))
+            if size > _MOST_ATTRIBUTES:
+                raise ValueError(
+                    f"attributes take {size} bytes as JSON, at most {_MOST_ATTRIBUTES}: "
+                    "keep the rest elsewhere, under the person's id"
+                )
+
+
+def _check_count(items: Sized, name: str, most: int, mend: str) -> None:
+    if len(items) > most:
+        raise ValueError(f"{name}: {len(items)} are more than {most}: {mend}")
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):

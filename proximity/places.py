@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 import tzfpy
 
+from geofences import FenceIndex
 from proximity.campaigns import PlaceFacts
+from proximity.layout import DEEPEST, Layout
 from proximity.windows import DAYS, Window, load_zone
 
 if TYPE_CHECKING:
-    from geofences import Fence, FenceIndex
+    from geofences import Fence
     from proximity.registry import Site
 
 __all__ = ["PlaceFacts", "Places"]
-
-_MOST_PARENTS = 16
-"""How far up a place is followed: deeper is a mistake, and a circle has no end."""
 
 
 class Places:

@@ -150,7 +150,12 @@ def person() -> None:
 @where
 @click.argument("file", type=FILE)
 def person_import(data: Path | None, server: str | None, token: str | None, file: Path) -> None:
-    """Add or replace the people of FILE (JSONL): all of them, or none."""
+    """Add or replace the people of FILE (JSONL): all of them, or none.
+
+    With --server they are sent in slices of at most 500 people and 1 MiB; all or none then holds
+    for each slice, and those before one that is refused are written. Sending the whole file again
+    does no harm.
+    """
     from proximity.people import read_people
 
     people = read_people(file)

@@ -227,7 +227,8 @@ class Zone(msgspec.Struct, array_like=True, gc=False):
     ``heard`` instants of sightings since the place was last silent for long (what several
     gateways hear at one instant is one packet), ``last`` the newest of them, ``inside_at`` when
     its ``near_dbm`` last held; ``rise`` and ``steady`` the slow levels after ``judged``
-    judgements, the newest of which was at ``judged_at``.
+    judgements, the newest of which was at ``judged_at``. A silence of ``exit_after_s`` seconds
+    ends a visit.
     """
 
     heard: int = 0
@@ -237,9 +238,11 @@ class Zone(msgspec.Struct, array_like=True, gc=False):
     steady: float = FLOOR_DBM
     judged: int = 0
     judged_at: float = -math.inf
+    exit_after_s: float = EXIT_AFTER_S
 
     def hear(self, at: float, exit_after_s: float) -> None:
         """Count a sighting; after a silence that ends a visit the count starts anew."""
+        self.exit_after_s = exit_after_s
         if at - self.last >= exit_after_s:
             self.heard = 0
         if at > self.last:
@@ -278,8 +281,18 @@ class Ranging(msgspec.Struct):
         zones = {place: msgspec.structs.replace(zone) for place, zone in self.zones.items()}
         return msgspec.structs.replace(self, links=dict(self.links), zones=zones)
 
-    def hear(self, site: Site, sighting: Sighting, subject: str, place: str) -> list[Observation]:
+    def hear(
+        self,
+        site: Site,
+        sighting: Sighting,
+        subject: str,
+        place: str,
+        exit_after_s: float | None = None,
+    ) -> list[Observation]:
         """Take one sighting, which ``site.who`` ascribed to ``subject`` and ``place``.
+
+        ``exit_after_s`` is the silence that ends a visit to the place, where a fence has a word in
+        it; else it is the site's.
 
         Sightings come in the order of ``at``; one that is not measured says nothing and leaves no
         trace. A subject that changes between competing places is said to be outside the old one
@@ -299,16 +312,18 @@ class Ranging(msgspec.Struct):
         self.links[link] = level
         zone = self.zones.pop(place, None) or Zone()
         self.zones[place] = zone
-        zone.hear(at, site.exit_after_s(place))
+        if exit_after_s is None:
+            exit_after_s = site.exit_after_s(place)
+        zone.hear(at, exit_after_s)
         if zone.heard == 1 and place == self.place:
             self.lapsed = True
         self._forget(at)
         if near_dbm is not None:
-            verdicts = [_near(place, zone, level, near_dbm, at, site.exit_after_s(place))]
+            verdicts = [_near(place, zone, level, near_dbm, at, exit_after_s)]
         elif not verdicts:
-            verdicts = [self._hold(site, place, at)]
+            verdicts = [self._hold(place, at)]
         heard = {
-            "rssi_dbm": sighting.rssi_dbm,
+            "rssi_dbm": float(sighting.rssi_dbm),
             "level_dbm": round(level.dbm, 1),
             "sightings": zone.heard,
         }
@@ -343,9 +358,9 @@ class Ranging(msgspec.Struct):
             risen[place] = level - zone.rise if zone.judged else 0.0
             zone.follow(level, at)
         loudest_first = sorted(levels, key=lambda place: (-levels[place], place))
-        known = [place for place in loudest_first if self._sure(site, place, at)]
+        known = [place for place in loudest_first if self._sure(place, at)]
         before, rule = self.place, None
-        if not self._holds(site, at):
+        if not self._holds(at):
             if known:
                 self.place, self.lapsed, rule = known[0], False, "first"
         else:
@@ -381,9 +396,9 @@ class Ranging(msgspec.Struct):
             verdicts.insert(0, _Verdict(before, "outside", self.margin_db, gone))
         return verdicts
 
-    def _hold(self, site: Site, place: str, at: float) -> _Verdict:
+    def _hold(self, place: str, at: float) -> _Verdict:
         """Say what a sighting in one of the competing places means where none was changed."""
-        if not self._holds(site, at):
+        if not self._holds(at):
             return _Verdict(place, "nothing", self.margin_db, self._because("too few"))
         if place != self.place:
             return _Verdict(place, "nothing", self.margin_db, self._because("elsewhere"))
@@ -396,16 +411,16 @@ class Ranging(msgspec.Struct):
             "runner_up": self.runner_up,
         }
 
-    def _holds(self, site: Site, at: float) -> bool:
+    def _holds(self, at: float) -> bool:
         """Whether the place that the subject was in holds it still."""
-        return self.place is not None and not self.lapsed and self._sure(site, self.place, at)
+        return self.place is not None and not self.lapsed and self._sure(self.place, at)
 
-    def _sure(self, site: Site, place: str, at: float) -> bool:
+    def _sure(self, place: str, at: float) -> bool:
         """Whether a place was heard often enough before the sighting at hand, and of late."""
         zone = self.zones.get(place)
         if zone is None or zone.heard < SIGHTINGS_TO_ENTER - 1:
             return False
-        return at - zone.last < site.exit_after_s(place)
+        return at - zone.last < zone.exit_after_s
 
     def _levels(self, site: Site, at: float) -> dict[str, float]:
         """Give the level in dBm of each competing place that was heard of lately."""

@@ -71,11 +71,15 @@ class Standing(msgspec.Struct, array_like=True):
 
 
 class Moment(NamedTuple):
-    """Whose standing changes, and when the engine knows of it (Unix seconds)."""
+    """Whose standing changes, and when the engine knows of it (Unix seconds).
+
+    ``names`` leads the names of visits: while a subject is judged again they are not yet final.
+    """
 
     layout: Layout
     subject: str
     now: float
+    names: str = ""
 
 
 def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> str:
@@ -180,7 +184,7 @@ def _see(
         if action is Action.AWAIT:
             presence.because = seen.because
         return [], inside
-    presence.visit = visit_id(moment.subject, place, presence.enter_at)
+    presence.visit = moment.names + visit_id(moment.subject, place, presence.enter_at)
     presence.because = seen.because | {"fixes": 2 if was is State.ARRIVING else 1}
     return [_say("enter", moment, place, presence, presence.enter_at, moment.now)], inside
 
@@ -326,10 +330,10 @@ def _passes(last: Fix, fix: Fix, but: set[str], moment: Moment) -> list[Transiti
         step(presence, Signal.CROSSED, enter_at)
         presence.because = {
             "rule": "crossed",
-            "exit_at": round(exit_at, 3),
+            "exit_at": round(exit_at, 6),
             "gap_s": round(gap_s, 3),
             "chord_m": round(chord_m, 1),
-            "accuracy_m": accuracy_m or None,
+            "accuracy_m": float(accuracy_m) or None,
         }
         out.append(_say("pass", moment, place, presence, enter_at, moment.now))
     return out
@@ -341,14 +345,17 @@ def robust_sighting(
     """Judge a sighting by the registry's ranging and let its verdicts change presence."""
     if standing.ranging is None:
         standing.ranging = Ranging()
-    verdicts = standing.ranging.hear(moment.layout.site, sighting, moment.subject, place)
+    layout = moment.layout
+    unheard_after_s = layout.rules(place).unheard_after_s
+    verdicts = standing.ranging.hear(layout.site, sighting, moment.subject, place, unheard_after_s)
     return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 
 
 def point_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
     """Take a fix as the truth: inside exactly the fences that hold its coordinates."""
     standing.fenced = held
-    because = {"rule": "point", "accuracy_m": fix.accuracy_m}
+    accuracy_m = None if fix.accuracy_m is None else float(fix.accuracy_m)
+    because = {"rule": "point", "accuracy_m": accuracy_m}
     return _settle(standing, fix.at, because, moment, still=is_still(fix))
 
 
@@ -358,7 +365,7 @@ def point_sighting(
     """Take the loudest sighting of the last seconds as the truth."""
     level = moment.layout.site.level_dbm(sighting)
     standing.window = loudest(standing.window, sighting.at, level, place)
-    because = {"rule": "loudest", "rssi_dbm": sighting.rssi_dbm}
+    because = {"rule": "loudest", "rssi_dbm": float(sighting.rssi_dbm)}
     return _settle(standing, sighting.at, because, moment, still=False)
 
 
@@ -376,7 +383,11 @@ def _settle(
         out.append(_say("exit", moment, place, presence, at, moment.now, reason="left"))
     for place in sorted(inside - standing.presences.keys()):
         presence = standing.presences[place] = Presence(
-            State.INSIDE, visit_id(moment.subject, place, at), at, inside_at=at, still=still
+            State.INSIDE,
+            moment.names + visit_id(moment.subject, place, at),
+            at,
+            inside_at=at,
+            still=still,
         )
         presence.because = because
         out.append(_say("enter", moment, place, presence, at, moment.now))
@@ -432,6 +443,8 @@ def apply(
     if isinstance(record, Fix):
         if held is None:
             held = tuple(moment.layout.index.locate(record.lon, record.lat))
+        if moment.layout.since:
+            held = tuple(place for place in held if moment.layout.counts(place, record.at))
         out = decide.fix(standing, record, held, moment)
         standing.last = record
     else:

@@ -82,12 +82,12 @@ def judge(fix: Fix, fence: Fence, distance_m: float) -> Observation:
     sigma = accuracy / RADIUS_PER_SIGMA
     because: dict[str, Any] = {
         "distance_m": round(distance_m, 1),
-        "accuracy_m": None if fix.accuracy_m is None else round(fix.accuracy_m, 1),
+        "accuracy_m": None if fix.accuracy_m is None else round(float(fix.accuracy_m), 1),
     }
     if not fits_level(fix, fence):
         because["rule"] = "level"
-        because["floor"] = fix.floor
-        because["altitude_m"] = fix.altitude_m
+        because["floor"] = None if fix.floor is None else float(fix.floor)
+        because["altitude_m"] = None if fix.altitude_m is None else float(fix.altitude_m)
         return Observation(fix.subject, fence.id, fix.at, "fix", "outside", 1.0, because)
     if distance_m <= 0.0:
         strength = phi(-distance_m / sigma)

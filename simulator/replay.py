@@ -179,13 +179,16 @@ class Replay:
         return self.counts
 
     def _may_process(self, record: Record) -> bool:
-        """Whether the record's person has agreed to being processed when it came."""
+        """Whether the record's person had agreed to being processed, when it was made and came."""
         assert self._people is not None
+        people = self._people
         subject = record.subject
         if isinstance(record, Sighting):
             spoken = None if self._site is None else self._site.who(record)
             subject = subject if spoken is None else spoken[0]
-        allowed = subject is not None and self._people.may_process(subject, arrival(record))
+        allowed = subject is not None and all(
+            people.may_process(subject, at) for at in (arrival(record), record.at)
+        )
         self.counts.unconsented += not allowed
         return allowed
 

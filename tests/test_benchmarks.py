@@ -40,6 +40,8 @@ TINY = Scale(
     nowhere=2_000,
     load_s=0.2,
     replayed=400,
+    limit_s=60.0,
+    batch_limit_s=60.0,
 )
 
 
@@ -95,7 +97,7 @@ def test_fences_are_as_if_loaded_from_a_file() -> None:
     for load in (workloads.zones(5), workloads.stores(20), workloads.shops(20)):
         features = [each.to_feature() for each in load.fences]
         text = json.dumps({"type": "FeatureCollection", "features": features})
-        loaded = geofences.FenceIndex(geofences.loads(text))
+        loaded = geofences.FenceIndex(geofences.loads(text).fences)
         made = geofences.FenceIndex(load.fences)
         asked = load.points(500, 3)
         assert [a.tolist() for a in loaded.locate_many(*asked)] == [
@@ -167,7 +169,7 @@ def test_a_row_is_held_to_its_goals_by_its_median() -> None:
 def test_rounds_are_interleaved() -> None:
     order: list[str] = []
     sides = {name: lambda n, name=name: order.append(f"{name}{n}") for name in "ab"}
-    taken = interleaved(2, sides)
+    taken = interleaved(TINY, sides)
     assert order == ["a0", "b0", "a1", "b1"]
     assert [len(each) for each in taken.values()] == [2, 2]
     assert ratios([1.0, 2.0], [3.0, 8.0]) == [3.0, 4.0]

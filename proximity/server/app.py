@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proximity.ingest import Overloaded
+from proximity.faults import log_fault
+from proximity.ingest import ClockSetBack, Overloaded
 from proximity.server.auth import NOBODY
-from proximity.server.faults import log_fault
 from proximity.server.problems import Problem
 from proximity.server.reading import known_query
 from proximity.server.table import TABLE
@@ -93,6 +93,8 @@ def _serve(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.
             response = await endpoint(request, parts, caller)
         except Problem as problem:
             response = problem.response()
+        except ClockSetBack as error:
+            response = Problem(503, str(error), headers={"Retry-After": "60"}).response()
         except tuple(FAILURES) as error:
             response = FAILURES[type(error)].response()
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):

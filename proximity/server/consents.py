@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proximity.model import Consent, Person, format_time
 from proximity.server.auth import Caller
-from proximity.server.people import KEEPERS, Recorded, written
+from proximity.server.people import KEEPERS, Recorded, erased, written
 from proximity.server.problems import HEADERS, answer
 from proximity.server.reading import (
     AFTER,
@@ -26,6 +26,7 @@ from proximity.store import schema
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from proximity.people import People
     from proximity.server.parts import Parts
 
 LONGEST_SOURCE = 200
@@ -94,6 +95,19 @@ def consent_rows(
     return items, rows[-1].seq if rows else after
 
 
+def left_without(
+    people: People, connection: Connection, person: str, at: float
+) -> tuple[str, ...]:
+    """Name the subjects of a person who agrees to nothing any more at Unix second ``at``.
+
+    Else none. What is known of them must go: no timer may tell any more of where they are.
+    """
+    known = people.read(connection, person)
+    if any(consent.holds(at) for consent in known.consents):
+        return ()
+    return tuple(dict.fromkeys((person, *known.subjects)))
+
+
 async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     after, limit, person = AFTER.of(request), LIMIT.of(request), PERSON.of(request)
     items, cursor = await parts.store.aread(lambda conn: consent_rows(conn, after, limit, person))
@@ -114,10 +128,13 @@ async def _grant(request: web.Request, parts: Parts, _caller: Caller) -> web.Str
 async def _withdraw(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     person, purpose, channel = WHOSE.of(request), PURPOSE.of(request), CHANNEL.of(request)
     now = parts.clock()
-    await written(
-        parts,
-        lambda conn: parts.people.withdraw(conn, person, purpose, channel, at=now, source="http"),
-    )
+
+    def write(conn: Connection) -> tuple[str, ...]:
+        parts.people.withdraw(conn, person, purpose, channel, at=now, source="http")
+        return left_without(parts.people, conn, person, now) if required else ()
+
+    required = parts.ingest.consent_required
+    await erased(parts, write)
     return web.Response(status=204, headers=HEADERS)
 
 
@@ -157,7 +174,7 @@ ROUTES = (
         path="/v1/consents",
         endpoint=_withdraw,
         roles=KEEPERS,
-        summary="Record that a person withdrew, from now on.",
+        summary="Record that a person withdrew, from now on; without any yes left, forget where they are.",
         params=(WHOSE, PURPOSE, CHANNEL),
         answers={
             204: Content(meaning="It is recorded; nothing more is sent on it."),

@@ -25,7 +25,7 @@ from proximity.server.reading import (
     read_id,
 )
 from proximity.server.routes import JSON, NDJSON, Content, Route
-from proximity.store import schema
+from proximity.store import StoreFailed, schema
 from proximity.windows import load_zone
 
 if TYPE_CHECKING:
@@ -169,19 +169,51 @@ async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.
 async def _delete_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     name = read_id(request)
 
-    def write(conn: Connection) -> Person | None:
+    def write(conn: Connection) -> tuple[str, ...]:
         before = _text(parts, conn, name)
         if before is not None or "If-Match" in request.headers:
             check_write(request, etag_of(before) if before is not None else None)
-        person = parts.people.read(conn, name)
-        return person if parts.people.remove(conn, name) else None
+        subjects = parts.people.read(conn, name).subjects
+        if not parts.people.remove(conn, name):
+            raise Problem(404, "There is no person with this id.")
+        return name, *subjects
 
-    person = await written(parts, write)
-    if person is None:
-        raise Problem(404, "There is no person with this id.")
     # Nothing of theirs is taken any more; what the engine still knows of them goes as well.
-    await parts.ingest.forget([name, *person.subjects])
+    await erased(parts, write)
     return web.Response(status=204, headers=HEADERS)
+
+
+class _Erases(Exception):  # noqa: N818 - it says what the write does
+    """A write turned out to erase other subjects than its row says: nothing was written."""
+
+    def __init__(self, subjects: tuple[str, ...]) -> None:
+        super().__init__()
+        self.subjects = subjects
+
+
+async def erased(parts: Parts, write: Callable[[Connection], tuple[str, ...]]) -> None:
+    """Write to the people's tables; the engine forgets the subjects that ``write`` gives.
+
+    Both are one transaction. Who they are shows only in it, and the journal's row must name them:
+    where it does not, all is undone and done again with the right names.
+    """
+    subjects: tuple[str, ...] = ()
+
+    def work(conn: Connection) -> None:
+        found = write(conn)
+        if found != subjects:
+            raise _Erases(found)
+
+    while True:
+        try:
+            if subjects:
+                await parts.ingest.forget(subjects, also=work)
+            else:
+                await parts.store.awrite(work)
+            break
+        except _Erases as found:
+            subjects = found.subjects
+    parts.people.reload()
 
 
 async def written(parts: Parts, write: Callable[[Connection], T]) -> T:
@@ -191,6 +223,8 @@ async def written(parts: Parts, write: Callable[[Connection], T]) -> T:
     """
     try:
         result = await parts.store.awrite(write)
+    except StoreFailed:
+        raise  # the disk's fault, and not the record's
     except ProximityError as error:
         raise Problem(
             422, f"Nothing was changed: {error.problems[0]}", problems=error.problems

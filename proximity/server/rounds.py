@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proximity import outbox, queue
-from proximity.server.faults import log_fault
+from proximity.faults import log_fault
 from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
@@ -92,15 +92,21 @@ async def _always(
 
 
 async def watch_always(parts: Parts, stop: asyncio.Event) -> None:
-    """Follow what other processes change, and stop the server where its disk is lost."""
+    """Follow what other processes change; stop the server where its disk or its engine is lost."""
     while not parts.closing.is_set():
         try:
             await parts.tokens.arefresh()
             parts.people.reload()
         except StoreFailed as error:
             log.warning("tokens and people could not be read", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - a token revoked later must be noticed still
+            log_fault("a round failed", error, round="watching")
         if parts.store.failure is not None and parts.store.failure.lasting:
             log.error("the disk failed: stopping, start again once it is well")
+            stop.set()
+            return
+        if parts.ingest.fault is not None:
+            log.error("the engine stopped by a fault of the program: stopping, start again")
             stop.set()
             return
         try:

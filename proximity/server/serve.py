@@ -62,6 +62,8 @@ BUSY = (
 class Clock:
     """The wall clock, never going back: a step of the machine's clock stops time instead.
 
+    ``wall`` tells what the machine says, set back or not.
+
     From its start on it runs ``speed`` times as fast, for rehearsals with traces sent faster than
     they were made.
     """
@@ -73,9 +75,12 @@ class Clock:
 
     def __call__(self) -> float:
         """Tell Unix seconds."""
-        now = self._start + (time.time() - self._start) * self._speed
-        self._latest = max(self._latest, now)
+        self._latest = max(self._latest, self.wall())
         return self._latest
+
+    def wall(self) -> float:
+        """Tell Unix seconds as the machine does at this moment."""
+        return self._start + (time.time() - self._start) * self._speed
 
 
 def run(settings: Settings) -> int:
@@ -111,7 +116,7 @@ async def _run(settings: Settings, files: Files, store: Store, tls: ssl.SSLConte
         log.info("stopping")
         parts.closing.set()
         parts.tail.grew()
-    return 1 if store.failure is not None else 0
+    return 1 if store.failure is not None or parts.ingest.fault is not None else 0
 
 
 @contextlib.asynccontextmanager
@@ -130,7 +135,7 @@ async def opened(
         people=people,
         campaigns=lambda: files.campaigns,
         places=places,
-        clock=clock,
+        clock=clock.wall,  # it keeps the order of time by itself, and tells where it was set back
         site_file=settings.site,
         fences=files.fences,
         consent=settings.consent,

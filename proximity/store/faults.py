@@ -53,7 +53,7 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
         return StoreFull(f"{where}: the disk is full; free some space, writes then go on")
     if (isinstance(code, int) and code & 0xFF in _BROKEN) or error.connection_invalidated:
         return StoreBroken(
-            f"{where}: the disk failed ({cause}); nothing more is acknowledged; "
+            f"{where}: the disk failed ({_told(cause)}); nothing more is acknowledged; "
             "check the disk and start again"
         )
     if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY:
@@ -63,5 +63,13 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
     if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_READONLY:
         return StoreFailed(f"{where}: may not be written; mend its permissions")
     if committing:
-        return StoreBroken(f"{where}: the commit failed ({cause}); start again")
+        return StoreBroken(f"{where}: the commit failed ({_told(cause)}); start again")
     return None
+
+
+def _told(cause: object) -> str:
+    """Name a database's error. PostgreSQL's own words may quote a row, which is somebody's."""
+    if isinstance(cause, sqlite3.Error):
+        return str(cause)
+    state = getattr(cause, "sqlstate", None)
+    return type(cause).__name__ + ("" if state is None else f" {state}")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["transition", "decision", "delivery"]
 
+# A database takes so many values in one statement: SQLite at least 999, where it is built so.
+_MOST_ASKED = 500
+
 
 def insert_new(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Make an INSERT that passes over rows whose key is there already."""
@@ -106,8 +109,12 @@ def append(connection: Connection, entries: Iterable[Entry]) -> list[LedgerRow]:
 
 def decided(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Tell which of these decision ids have their final decision in the ledger already."""
-    found = sa.select(ledger.c.id).where(ledger.c.kind == "decision", ledger.c.id.in_(ids))
-    return set(connection.scalars(found))
+    found: set[str] = set()
+    for start in range(0, len(ids), _MOST_ASKED):
+        some = ids[start : start + _MOST_ASKED]
+        asked = sa.select(ledger.c.id).where(ledger.c.kind == "decision", ledger.c.id.in_(some))
+        found.update(connection.scalars(asked))
+    return found
 
 
 def page(

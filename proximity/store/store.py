@@ -183,7 +183,7 @@ class Store:
             except StoreFailed as error:
                 failure = error
             except Exception as error:  # noqa: BLE001  a dead writer would leave all callers waiting
-                failure = StoreFailed(f"{self.name}: the write failed ({error!r})")
+                failure = StoreFailed(f"{self.name}: the write failed ({type(error).__name__})")
             if failure is not None and failure.lasting:
                 self.failure = failure
         for item in group:
@@ -232,7 +232,9 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
     if isinstance(target, str) and target.startswith("postgresql"):
         url = sa.make_url(target).set(drivername="postgresql+psycopg")
         try:
-            engine = sa.create_engine(url, pool_pre_ping=True, max_overflow=-1)
+            engine = sa.create_engine(
+                url, pool_pre_ping=True, max_overflow=-1, hide_parameters=True
+            )
         except ModuleNotFoundError:
             raise StoreFailed(
                 "PostgreSQL needs its driver: pip install 'proximity-engine[postgres]'"
@@ -241,6 +243,7 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
     if str(target) == ":memory:":
         engine = sa.create_engine(
             "sqlite://",
+            hide_parameters=True,
             poolclass=StaticPool,
             connect_args={"isolation_level": None, "check_same_thread": False},
         )
@@ -257,6 +260,7 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
         raise StoreFailed(f"{path}: cannot be opened ({error.strerror})") from None
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
+        hide_parameters=True,  # they are people's ids and places, and errors end in logs
         connect_args={"isolation_level": None, "timeout": _BUSY_S},
         pool_size=_READERS + 2,  # and the writer, and an event loop's own short reads
         max_overflow=-1,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import Engine, Transition
+from proximity import Engine, Transition, history
 from proximity.history import order
 from proximity.model import Event, Fix, Record, Sighting
 from tests.street import fix, fold, heard, index, site
@@ -119,6 +120,15 @@ def test_save_and_load_anywhere_changes_nothing(
     resumed = again.on_records(found[cut:]) + again.advance(START + 20_000)
     assert resumed == straight
     assert again.snapshot() == one.snapshot()
+
+
+@pytest.fixture(params=[history.KEEP_EVERY, 2], autouse=True)
+def keep_every(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep standings as often as shipped, and very often, so that short walks meet many."""
+    shipped = history.KEEP_EVERY
+    history.KEEP_EVERY = request.param
+    yield
+    history.KEEP_EVERY = shipped
 
 
 @settings(max_examples=300)

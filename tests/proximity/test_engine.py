@@ -8,6 +8,7 @@ import pytest
 
 from geofences import FenceIndex
 from proximity import Engine, Event, ProximityError, parse_site
+from proximity.engine import KEPT_EDITS
 from proximity.history import KEEP_EVERY, MAX_HISTORY
 from proximity.model import Fix
 from tests.street import (
@@ -321,6 +322,50 @@ def test_both_feeds_speak_for_one_visit() -> None:
     assert len({t.visit for t in cafe}) == 1
 
 
+def test_a_fence_s_own_silence_holds_for_cards_too() -> None:
+    slow = parse_site(
+        f"""[[gateway]]\nid = "gw"\nplace = "hall"\n
+        [[beacon]]\nuuid = "{UUID}"\nmajor = 1\nsubject = "s0"\n""",
+        "site.toml",
+    )
+    run = Engine(index(feature("hall", box(0, 0, 40, 40), exit_after_s=120)), slow)
+    out = run.on_sightings([heard(1000 + 40 * n, "gw") for n in range(4)]) + run.advance(2000)
+    assert told(out) == [("enter", "hall", 1080.0, None), ("exit", "hall", 1120.0, "silent")]
+
+
+def test_a_timer_waits_for_the_engine_s_clock_not_the_sender_s() -> None:
+    run = engine()
+    out = run.on_fixes([fix(1000, *INSIDE, received_at=1000.0)])
+    out += run.on_fixes([fix(1059, *INSIDE, received_at=1001.0)])
+    out += run.on_fixes([fix(1061, *INSIDE, received_at=1002.0)])
+    assert [t.kind for t in out] == ["enter"]
+    assert told(run.advance(1060)) == [("dwell", "cafe", 1060.0, 60.0)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        heard(9000, "gw-none"),
+        heard(9000, "gw-bar", 127.0),
+        fix(1000, *INSIDE, received_at=9000.0),
+        fix(9999, *INSIDE, received_at=9000.0),
+    ],
+)
+def test_what_is_set_aside_still_tells_the_time(record: Any) -> None:
+    run = engine()
+    run.on_fixes([fix(1000, *INSIDE)])
+    assert [t.reason for t in run.on_records([record]) if t.kind == "exit"] == ["silent"]
+    assert run.now == 9000.0
+
+
+def test_an_arrival_that_is_never_confirmed_is_forgotten() -> None:
+    run = engine(admitted=True, late_s=100.0)
+    run.on_fixes([fix(1000, *INSIDE, accuracy_m=55.0)])
+    for now in range(1000, 1500, 10):
+        run.advance(float(now))
+    assert (run.subjects, run.present("cafe")) == (0, [])
+
+
 def test_a_card_carried_to_another_zone_changes_places_at_one_instant() -> None:
     run = engine()
     run.on_sightings([heard(1000 + i, "gw-bar", -60) for i in range(20)])
@@ -493,8 +538,53 @@ def test_what_an_earlier_site_decided_stays_and_new_records_go_by_the_new_one() 
 def test_a_sighting_of_an_earlier_site_says_nothing_when_judged_again() -> None:
     run = engine()
     run.on_records([heard(1000, "gw-bar"), fix(1010, *OUTSIDE)])
-    run.replace_site(parse_site("", "site.toml"))
-    assert [t.kind for t in run.on_fixes([fix(1005, *INSIDE)])] == ["enter"]
+    again = Engine.restore(run.snapshot(), INDEX, parse_site("", "site.toml"))
+    assert [t.kind for t in again.on_fixes([fix(1005, *INSIDE)])] == ["enter"]
+
+
+def test_a_finished_visit_is_not_judged_again_by_fences_that_came_later() -> None:
+    layout = index()
+    run = Engine(layout)
+    out = run.on_fixes([fix(1000, *INSIDE), fix(1060, *OUTSIDE)]) + run.advance(1200)
+    run.on_fixes([fix(1200, *OUTSIDE, subject="s1"), fix(1210, *OUTSIDE, subject="s1")])
+    layout.remove("cafe")
+    layout.put(fences(feature("stall", box(0, 10, 40, 40)))[0])
+    run.advance(1210)
+    again = Engine.restore(run.snapshot(), layout)
+    for one in (run, again):
+        assert [t.kind for t in out if t.kind != "dwell"] == ["enter", "exit"]
+        assert one.on_fixes([fix(1050, *OUTSIDE)]) == []  # its visit is settled
+        assert one.counts["late"] == 1
+        assert one.on_fixes([fix(1205, *INSIDE, subject="s1")]) == []  # no stall stood there then
+        assert [t.kind for t in one.on_fixes([fix(1220, *INSIDE)])] == ["enter"]
+    assert run.snapshot() == again.snapshot()
+
+
+def test_more_edits_than_are_remembered_settle_everything() -> None:
+    layout = index()
+    run = Engine(layout)
+    run.on_fixes([fix(1000, *OUTSIDE), fix(1100, *OUTSIDE)])
+    spare = fences(feature("spare", box(900, 900, 905, 905)))[0]
+    for _ in range(KEPT_EDITS + 1):
+        layout.put(spare)
+        run.advance(1100)
+    assert run.on_fixes([fix(1050, *INSIDE)]) == []
+    assert run.counts["late"] == 1
+
+
+def test_a_visit_found_where_a_corrected_one_began_has_a_name_of_its_own() -> None:
+    # The live fix comes first, then the phone's queue from before and around it.
+    run = engine(decide="point")
+    queue = [fix(10.0 * n, *INSIDE) for n in range(130)] + [
+        fix(1300.0 + 10 * n, *OUTSIDE) for n in range(20)
+    ]
+    live = fix(1500, *INSIDE)
+    expected = fold(engine(decide="point").on_fixes(sorted([live, *queue], key=lambda f: f.at)))
+    out = run.on_fixes([live])
+    for one in queue:
+        out += run.on_fixes([one])
+    assert fold(out) == expected
+    assert len({t.visit for t in out if t.kind == "enter"}) == 2
 
 
 def test_a_late_fix_in_a_visit_that_began_long_before() -> None:

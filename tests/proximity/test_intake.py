@@ -25,7 +25,7 @@ def test_a_record_counts_once() -> None:
     assert intake.admit(fix(100.0)) == "duplicate"
     assert intake.admit(fix(100.0, received_at=150.0)) == "duplicate"
     assert intake.admit(fix(100.0, accuracy_m=5.0)) is None
-    assert intake.now == 100.0
+    assert intake.now == 150.0
 
 
 def test_an_id_tells_repeats_whatever_else_differs() -> None:
@@ -103,3 +103,37 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert intake.admit(fix(float(at))) is None
     assert len(intake._newer) + len(intake._older) <= 20
     assert intake.admit(fix(999.0)) == "duplicate"
+
+
+def test_a_repeat_is_one_for_late_s_whatever_else_comes() -> None:
+    for others in (0, 5):
+        intake = Intake(late_s=100.0)
+        assert intake.admit(fix(1000.0, id="a")) is None
+        for n in range(others):
+            assert intake.admit(fix(1000.0 + 20 * n, subject="t")) is None
+        assert intake.admit(fix(1100.0, id="a")) == "duplicate"
+        assert intake.admit(fix(1101.0, id="a")) is None
+
+
+def test_neighbouring_numbers_are_not_the_same() -> None:
+    one = Fix(subject="s", at=1.0, lon=-1.0, lat=48.0, floor=-1.0)
+    other = Fix(subject="s", at=1.0, lon=-2.0, lat=48.0, floor=-1.0)
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_subjects_long_silent_are_forgotten() -> None:
+    intake = Intake(late_s=10.0)
+    for n in range(1000):
+        assert intake.admit(fix(1000.0 + n, subject=f"s{n}")) is None
+    assert len(intake._newest) <= 40
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_state_packs_and_unpacks(count: int) -> None:
+    intake = Intake(late_s=30.0)
+    for at in range(count):
+        intake.admit(fix(1000.0 + 20 * at))
+    again = Intake.unpack(intake.pack())  # type: ignore[arg-type]
+    assert again.pack() == intake.pack()
+    if count:
+        assert again.admit(fix(1040.0)) == "duplicate"
