@@ -45,6 +45,9 @@ BLOCK = 1 << 15
 # Splits that may be remembered at least (64 B each, 17 MB), and for each fence beyond that.
 LEAST_NODES = 1 << 18
 NODES_A_FENCE = 2
+# A cell that meets more fences than this is split without judging any of them: to judge an outline
+# it must be built, and the smaller cells ask for few.
+CROWDED = 64
 # What is remembered for single points: blocks of 1/32 degree, so that an edit forgets a few.
 MEMO_BITS = FINEST_BITS - 4
 MOST_MEMOS = 200_000
@@ -322,12 +325,16 @@ class Cells:
         surely: list[tuple[int, ...]] = []
         asked: list[int] = []
         counts: list[int] = []
+        crowded: set[int] = set()
         for number, node in enumerate(parents):
             owner = int(self._owners[node]) if node >= 0 else UNFILLED
             if owner == UNFILLED:
                 box = (wests[number], souths[number], easts[number], norths[number])
                 surely.append(())
                 near = self._ground.meeting(box)
+                if len(near) > CROWDED and level < LEVELS and self._spare() > len(crowded):
+                    crowded.add(number)
+                    near = []
             else:
                 slots, edges = self.lists[owner]
                 surely.append(tuple(s for s, e in zip(slots, edges, strict=True) if not e))
@@ -345,7 +352,7 @@ class Cells:
             found.update((slot, verdict == EDGE) for slot, verdict in verdicts if verdict != OUT)
             ordered = self._ground.order(list(found)) if len(found) > 1 else list(found)
             value = self._list(tuple(ordered), tuple(found[slot] for slot in ordered))
-            value = self._split(value, level)
+            value = self._node(UNFILLED) if number in crowded else self._split(value, level)
             node = parents[number]
             row, column = int(cell_rows[number]), int(cell_columns[number])
             if node < 0:
@@ -359,18 +366,24 @@ class Cells:
         tested = tuple(slot for slot, edge in zip(slots, edges, strict=True) if edge)
         if not tested or level >= LEVELS or self._ground.effort(tested) <= CHEAP[level]:
             return number
+        return self._node(number) if self._spare() else number
+
+    def _spare(self) -> int:
+        """Return how many more cells may be split."""
+        return len(self._free) + max(0, self._room() - max(self._used, len(self.lists)))
+
+    def _node(self, owner: int) -> int:
+        """Return the value of a cell that is split; ``owner`` is its list, if it has one."""
         if self._free:
             node = self._free.pop()
-        elif max(self._used, len(self.lists)) < self._room():
+        else:
             node = self._used
             self._used += 1
             if node == len(self._nodes):
                 more = np.full_like(self._nodes, UNFILLED)
                 self._nodes = np.concatenate((self._nodes, more))
                 self._owners = np.concatenate((self._owners, np.zeros_like(self._owners)))
-        else:
-            return number
-        self._owners[node] = number
+        self._owners[node] = owner
         return -2 - node
 
     def _list(self, slots: tuple[int, ...], edges: tuple[bool, ...]) -> int:

@@ -444,8 +444,6 @@ class FenceIndex:
     def _hold(self, points: Ints, slots: Ints, x: Floats, y: Floats) -> npt.NDArray[np.bool_]:
         """Test candidate pairs exactly: circles all at once, other fences one by one."""
         kept = np.zeros(len(points), np.bool_)
-        if not len(points):
-            return kept
         table = np.frombuffer(self._circles).reshape(-1, COLUMNS)
         round_ones = table[slots, RADIUS] >= 0.0
         asked = np.flatnonzero(round_ones)

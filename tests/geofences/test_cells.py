@@ -114,6 +114,14 @@ def test_a_fence_as_wide_as_the_world_can_come_and_go() -> None:
     agree(index, lons, lats)
 
 
+@pytest.mark.parametrize("room", [40, 1 << 18])
+def test_crowded_cells_are_split_unjudged(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_of, "CROWDED", 2)
+    monkeypatch.setattr(cells_of, "LEAST_NODES", room)
+    monkeypatch.setattr(cells_of, "NODES_A_FENCE", 0)
+    agree(FenceIndex(made(STREET)), *points(500))
+
+
 def test_equal_answers_are_one_tuple() -> None:
     index = FenceIndex(made(STREET))
     one, other = index.holding([2.3505, 2.3507], [48.8485, 48.8485])
@@ -161,3 +169,60 @@ def test_an_empty_index_answers() -> None:
     found = index.locate_many(np.array([2.35]), np.array([48.85]))
     assert [len(one) for one in found] == [0, 0]
     assert index.holding([2.35], [48.85]) == [()]
+
+
+def test_between_two_points_of_one_plain_cell_lies_no_edge() -> None:
+    index = FenceIndex(made(STREET))
+    assert index.no_edge_between(2.3505, 48.8485, 2.35051, 48.8485)  # deep in the block
+    assert not index.no_edge_between(2.3505, 48.8485, 2.40, 48.8485)
+    assert not index.no_edge_between(180.0, 10.5, 179.9, 10.5)
+    lon, lat = STREET[2]["geometry"]["coordinates"]  # type: ignore[index]
+    edge = lat + 80 / 111_207
+    assert not index.no_edge_between(lon, edge, lon, edge)
+    names = [name for name, _, _ in index.crossings(lon - 0.01, lat, lon + 0.01, lat, ("disc",))]
+    assert "disc" not in names
+    assert "block" in names
+
+
+def test_a_few_memories_are_forgotten_where_a_small_fence_changes() -> None:
+    index = FenceIndex(made(STREET))
+    lons, lats = points(400)
+    for lon, lat in zip(lons, lats, strict=True):
+        index.locate(lon, lat)
+    kept = index._cells._memos
+    index.put(made([feature("spare", circle(0, 0), radius_m=5)])[0])
+    assert 0 < index._cells._memos <= kept
+    agree(index, lons, lats)
+
+
+def test_a_point_far_outside_a_circle_s_corner_is_no_candidate() -> None:
+    index = FenceIndex(made([feature("disc", circle(0, 0), radius_m=80)]))
+    assert index.within(*_corner(75.0), 0.0) == []
+    assert index.locate(*_corner(75.0)) == []
+    assert index.locate(*_corner(50.0)) == ["disc"]
+
+
+def _corner(metres: float) -> tuple[float, float]:
+    return 2.35 + metres / 73_386.0, 48.85 + metres / 111_207.0
+
+
+def test_lists_of_fences_long_gone_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_of, "LEAST_NODES", 5)
+    monkeypatch.setattr(cells_of, "NODES_A_FENCE", 0)
+    index = FenceIndex(made(STREET))
+    lons, lats = points(100)
+    for number in range(40):
+        index.put(made([feature(f"stall-{number}", circle(20.0 * number, 0), radius_m=15)])[0])
+        index.locate_many(lons, lats)
+    assert len(index._cells.lists) < 60
+    agree(index, lons, lats)
+
+
+def test_a_way_passes_one_part_of_two() -> None:
+    parts = [box(0, 0, 10, 10)["coordinates"], box(0, 500, 10, 510)["coordinates"]]
+    index = FenceIndex(made([feature("two", {"type": "MultiPolygon", "coordinates": parts})]))
+    west, east = 2.35 - 0.001, 2.35 + 0.001
+    ((name, first, last),) = index.crossings(west, 48.85 + 0.00005, east, 48.85 + 0.00005)
+    assert name == "two"
+    assert 0.4 < first < last < 0.7
+    assert index.crossings(west, 48.852, east, 48.852) == []
