@@ -41,9 +41,8 @@ class Commands(click.Group):
             status = super().main(*args, **options)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx is not None else "beacon-gateway"
-            _refuse(
-                f"beacon-gateway: {' '.join(error.format_message().split())} See `{command} --help`."
-            )
+            problem = " ".join(error.format_message().split())
+            _refuse(f"beacon-gateway: {problem} See `{command} --help`.")
         except click.ClickException as error:
             _refuse(f"beacon-gateway: {' '.join(error.format_message().split())}")
         except click.Abort:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import structlog
 
+from proximity.inputs import STANDARD
 from proximity.installation import refuse_collision, refuse_missing
 from proximity.model import ProximityError
-from proximity.questions import COMMANDS, echo_json
+from proximity.questions import COMMANDS, Finite, echo_json
 
 if TYPE_CHECKING:
     from contextlib import closing
@@ -111,15 +112,19 @@ def _log_to_stderr() -> None:
 @click.option("--tls-cert", type=FILE, help="PEM certificate chain.")
 @click.option("--tls-key", type=FILE, help="Its PEM key.")
 @click.option(
-    "--late", "late_s", type=click.FloatRange(0, 7 * 86400), default=3600.0, show_default=True,
+    "--late", "late_s", type=Finite(0, 7 * 86400), default=3600.0, show_default=True,
     help="Seconds a record may be behind.",
 )  # fmt: skip
 @click.option(
-    "--clock-speed", type=click.FloatRange(1.0, 1000.0), default=1.0, show_default=True,
+    "--clock-speed", type=Finite(1.0, 1000.0), default=1.0, show_default=True,
     help="For rehearsals: time runs so many times as fast.",
 )  # fmt: skip
 def serve(**options: Any) -> int:
     """Run the engine; prints `listening on URL` once it is ready."""
+    for name, value in options.items():
+        if value == STANDARD:
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{flag} cannot be standard input: the server reads it again.")
     _log_to_stderr()
     from proximity.server import Settings, run
 

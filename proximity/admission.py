@@ -59,11 +59,6 @@ class Admission:
         self._people = people
         self._consent = consent
 
-    @property
-    def required(self) -> bool:
-        """Whether a person must have agreed before anything of theirs is kept."""
-        return self._consent == "required"
-
     def judge(
         self, records: Sequence[Record], lines: Sequence[int] | None, site: Site, now: float
     ) -> tuple[list[Record], Receipt]:
@@ -100,7 +95,7 @@ class Admission:
                 return "accepted" if self._consent == "assumed" else "unconsented"
             subject = whose[0]
         assert subject is not None  # only a sighting may lack one
-        if self.required and not self._agreed(subject, record.at, now):
+        if self._consent == "required" and not self._agreed(subject, now):
             return "unconsented"
         if record.at < now - self.intake.late_s:
             return "late"
@@ -111,11 +106,6 @@ class Admission:
         taken.append(stamped)
         return "accepted"
 
-    def _agreed(self, subject: str, at: float, now: float) -> bool:
-        """Whether there is a yes now, and was one when the record was made.
-
-        A yes from noon on covers nothing that a phone wrote down in the morning.
-        """
-        if subject in self.leaving:
-            return False
-        return self._people.may_process(subject, now) and self._people.may_process(subject, at)
+    def _agreed(self, subject: str, now: float) -> bool:
+        """Whether there is a yes in force as the record comes in."""
+        return subject not in self.leaving and self._people.may_process(subject, now)

@@ -186,7 +186,7 @@ class Backlog:
         """Wait for a row's commit; False where it failed, and then whoever waits is told."""
         try:
             await pending.committed
-        except Exception as error:  # noqa: BLE001 - a refusal of what was to go with it, or the disk's
+        except StoreFailed as error:
             if not pending.applied.done():
                 pending.applied.set_exception(error)
                 pending.applied.exception()  # perhaps nobody waits, which is no fault

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -122,13 +123,11 @@ class Dispatcher:
         )
         decisions = []
         for claim in claims:
-            decision, fault = self._alone(
-                connection, lambda c, one=claim: self._decide_one(c, one, known, now)
-            )
+            work = partial(self._decide_one, claim=claim, known=known, now=now)
+            decision, fault = self._alone(connection, work)
             if fault and claim.attempts >= MOST_CLAIMS:
-                decision, _ = self._alone(
-                    connection, lambda c, one=claim: self._conclude(c, one, _given_up(one, now))
-                )
+                work = partial(self._conclude, claim=claim, decision=_given_up(claim, now))
+                decision, _ = self._alone(connection, work)
             if decision is not None:
                 self.counts[f"decision {decision.reason or decision.decision}"] += 1
                 decisions.append(decision)
@@ -144,15 +143,15 @@ class Dispatcher:
         savepoint = connection.begin_nested()
         try:
             decision = work(connection)
-        except Exception as error:  # noqa: BLE001  one claim's fault must not stop the others
+        except Exception as error:  # one claim's fault must not stop the others
             if isinstance(error, DBAPIError) and classify(error, self._store.name) is not None:
                 raise  # SQLite may have undone the whole transaction, savepoints and all
             savepoint.rollback()
             if isinstance(error, StoreFailed):
                 raise
             self.counts["fault"] += 1
-            # Its text may quote a name or a place.
-            log.error("a trigger could not be decided", error=type(error).__name__)
+            # Not log.exception: its text and its frames may quote a name or a place.
+            log.warning("a trigger could not be decided", error=type(error).__name__)
             return None, True
         savepoint.commit()
         return decision, False

@@ -164,7 +164,7 @@ class Engine:
 
     def replace_site(self, site: Site) -> None:
         """Put another site in force; visits to places that it lacks end at the next call."""
-        self._layout = Layout(self.index, site, self._layout.since)
+        self._layout = Layout(self.index, site)
         self._recheck = True
         self._edit(None)
 
@@ -178,7 +178,6 @@ class Engine:
             self._sweep_at if self._sweep_at < math.inf else None,
             sorted(self.counts.items()),
             None if self._intake is None else self._intake.pack(),
-            sorted(self._layout.since.items()),
             self._edits,
             [None if places is None else sorted(places) for places in self._edited],
             sorted(self._subjects.items()),
@@ -208,7 +207,6 @@ class Engine:
                 sweep_at,
                 counts,
                 intake,
-                since,
                 edits,
                 edited,
                 subjects,
@@ -222,7 +220,6 @@ class Engine:
                     float | None,
                     list[tuple[str, int]],
                     Packed | None,
-                    list[tuple[str, float]],
                     int,
                     list[frozenset[str] | None],
                     list[tuple[str, Subject]],
@@ -240,7 +237,6 @@ class Engine:
         engine._sweep_at = math.inf if sweep_at is None else sweep_at
         engine.counts.update(dict(counts))
         engine._subjects = dict(subjects)
-        engine._layout.since.update(since)
         engine._edits = edits
         engine._edited.extend(edited)
         engine._recheck = True
@@ -335,7 +331,6 @@ class Engine:
                 presences.clear()
                 self._occupy(subject, before, known)
                 del self._subjects[subject]
-        self._layout.forget_since(old)
         self._sweep_at = self.now + self._late_s
 
     def _fire(self, until: float, out: list[Transition]) -> None:
@@ -380,7 +375,7 @@ class Engine:
 
     def _follow_fences(self) -> list[Transition]:
         """End visits to places that are no more, and judge by the fences now in force."""
-        changed = self._layout.changed(self.now)
+        changed = self._layout.changed()
         if changed != ():
             self._edit(None if changed is None else frozenset(changed))
         if self._recheck or changed is None:

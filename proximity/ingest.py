@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from proximity import queue
 from proximity.admission import Admission, Receipt
@@ -174,11 +175,6 @@ class Ingest:
             and self._set_back() <= MOST_BACK_S
         )
 
-    @property
-    def consent_required(self) -> bool:
-        """Whether nothing of a person is kept unless they agreed."""
-        return self._admission.required
-
     async def start(self) -> None:
         """Recover what was acknowledged, take in what the files changed, and begin.
 
@@ -259,15 +255,31 @@ class Ingest:
         way of somebody's no.
         """
         self._check_open()
+        refused: list[Exception] = []
+
+        def work(connection: Connection) -> None:
+            try:
+                if also is not None:
+                    also(connection)
+            except DBAPIError:
+                raise  # the store says what it means
+            except Exception as error:
+                refused.append(error)
+                raise
+
         leaving = self._admission.leaving
         leaving.update(subjects)
         try:
             payload = msgspec.msgpack.encode(list(subjects))
-            await self._applied(self._append("forget", payload, now=self._tell_time(), also=also))
+            await self._applied(self._append("forget", payload, now=self._tell_time(), also=work))
             for subject in subjects:
                 self._admission.intake.forget_subject(subject)
             with contextlib.suppress(StoreFailed):  # then whoever watches the people reads them
                 self._people.reload()
+        except StoreFailed:
+            if refused:
+                raise refused[0] from None
+            raise
         finally:
             leaving.difference_update(subjects)
 
@@ -327,7 +339,7 @@ class Ingest:
         if self._back != (back > MOST_BACK_S):
             self._back = not self._back
             if self._back:
-                log.error("the clock was set back: nothing is taken until it is right", seconds=back)
+                log.error("the clock was set back: nothing is taken", seconds=round(back))
             else:
                 log.info("the clock has caught up")
 
@@ -380,7 +392,7 @@ class Ingest:
         await self._applied(self._append("site", payload, now=self._tell_time(), also=also))
 
     async def _applied(self, pending: Pending) -> None:
-        """Return once the engine has had a row; raise what its write, or the engine, failed with."""
+        """Return once the engine has had a row; raise what its write or the engine failed with."""
         await self._unless_ended(pending.applied)
 
     async def _unless_ended(self, awaited: Awaitable[object]) -> None:

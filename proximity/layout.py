@@ -18,41 +18,22 @@ DEEPEST = 16
 class Layout:
     """The fences and the site together: rules and parents of places, kept until a fence changes."""
 
-    def __init__(
-        self, index: FenceIndex, site: Site | None = None, since: dict[str, float] | None = None
-    ) -> None:
+    def __init__(self, index: FenceIndex, site: Site | None = None) -> None:
         self.index = index
         self.site = Site() if site is None else site
-        # Fences drawn while the engine runs: what came before is not judged by them.
-        self.since: dict[str, float] = {} if since is None else since
         self._version = index.version
         self._rules: dict[str, Rules] = {}
         self._depths: dict[str, int] = {}
 
-    def changed(self, now: float) -> tuple[str, ...] | None:
-        """Give the fence ids put or removed since the last call; None where that is unknown.
-
-        ``now`` (Unix seconds) is from when on those that were put count.
-        """
+    def changed(self) -> tuple[str, ...] | None:
+        """Give the fence ids put or removed since the last call; None where that is unknown."""
         if self.index.version == self._version:
             return ()
         changes = self.index.changes(self._version)
-        for place in changes or ():
-            self.since.pop(place, None)
-            if place in self.index and now > 0.0:
-                self.since[place] = now
         self._version = self.index.version
         self._rules.clear()
         self._depths.clear()
         return changes
-
-    def forget_since(self, before: float) -> None:
-        """Drop what is older than any record that can still come."""
-        self.since = {place: at for place, at in self.since.items() if at >= before}
-
-    def counts(self, place: str, at: float) -> bool:
-        """Whether a fence was there at Unix second ``at``, as far as the engine saw it drawn."""
-        return not self.since or self.since.get(place, at) <= at
 
     def known(self, place: str) -> bool:
         """Whether a place exists: drawn by a fence, or named by the site."""

@@ -245,7 +245,7 @@ MOST_CONSENTS = 1000
 _MOST_LANGUAGES = 20
 _MOST_ATTRIBUTES = 64 * 1024  # bytes of JSON; a line of a people file is no longer
 # BCP 47: subtags of letters and digits; 35 characters is what RFC 5646, 4.4.1, asks for at least.
-_LANGUAGE = re.compile(r"(?=.{1,35}\Z)[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*")
+_LANGUAGE = re.compile(r"(?=.{1,35}\Z)[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8})*")
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -276,6 +276,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                     f"languages: {language!r:.60} is no language tag: write one such as fr or "
                     "pt-BR, letters and digits joined by hyphens, at most 35 characters"
                 )
+        if any("_" in language for language in self.languages):
+            # POSIX writes pt_BR for BCP 47's pt-BR.
+            tags = tuple(language.replace("_", "-") for language in self.languages)
+            msgspec.structs.force_setattr(self, "languages", tags)
         if self.attributes:
             size = len(msgspec.json.encode(self.attributes))
             if size > _MOST_ATTRIBUTES:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from proximity.model import Consent, Person, ProximityError
+from proximity.inputs import called, open_input
+from proximity.model import MOST_CONSENTS, Consent, Person, ProximityError
 from proximity.store import schema
 from proximity.windows import load_zone
 
@@ -32,6 +33,8 @@ _MOST_KNOWN = 100_000
 _MOST_LINE = 64 * 1024
 """Bytes of one person in a people file."""
 _MOST_PROBLEMS = 100
+_AT_ONCE = 500
+"""Ids in one statement: SQLite may be built to take no more than 999 variables."""
 _VERSION = "people_version"
 
 # Made once: every decision and every hand-over reads a person, and building costs more than asking.
@@ -118,11 +121,10 @@ class People:
         people, subjects, consents = schema.people, schema.subjects, schema.consents
         connection.execute(people.delete().where(people.c.person == person.person))
         connection.execute(people.insert(), {"person": person.person, "record": record})
-        connection.execute(
-            subjects.delete().where(
-                sa.or_(subjects.c.person == person.person, subjects.c.subject.in_(person.subjects))
-            )
-        )
+        connection.execute(subjects.delete().where(subjects.c.person == person.person))
+        for start in range(0, len(person.subjects), _AT_ONCE):
+            some = person.subjects[start : start + _AT_ONCE]
+            connection.execute(subjects.delete().where(subjects.c.subject.in_(some)))
         for subject in dict.fromkeys(person.subjects):
             connection.execute(subjects.insert(), {"subject": subject, "person": person.person})
         rows = connection.execute(
@@ -130,12 +132,19 @@ class People:
             .where(consents.c.person == person.person)
         )  # fmt: skip
         recorded = {tuple(row) for row in rows}
+        standing = len(load_consents(connection, person.person))
         for consent in person.consents:
             channel = None if consent.channel == "*" else consent.channel
             key = (consent.purpose, channel, consent.since, consent.until)
             if key not in recorded:
                 recorded.add(key)
-                self.grant(connection, person.person, consent, source)
+                standing += 1
+                if standing > MOST_CONSENTS:
+                    raise ProximityError(
+                        f"person {person.person!r}: more than {MOST_CONSENTS} consents with those "
+                        "recorded before; remove the person and put them again"
+                    )
+                self._grant(connection, person.person, consent, source)
         self._changed(connection)
 
     def remove(self, connection: Connection, person: str) -> bool:
@@ -149,8 +158,17 @@ class People:
     def grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
         """Record a yes and where it came from.
 
-        Raises ProximityError where it would end before it begins.
+        Raises ProximityError where it would end before it begins, or where the person has as many
+        as one may have.
         """
+        if len(load_consents(connection, person)) >= MOST_CONSENTS:
+            raise ProximityError(
+                f"person {person!r}: {MOST_CONSENTS} consents are recorded, the most there may be; "
+                "remove the person and put them again with those that stand"
+            )
+        self._grant(connection, person, consent, source)
+
+    def _grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
         since, until = consent.since, consent.until
         if until is not None and until <= (0.0 if since is None else since):
             raise ProximityError(
@@ -184,10 +202,6 @@ class People:
     def read(self, connection: Connection, person: str) -> Person:
         """Read a person as they stand in this very transaction; one unknown has but an id."""
         return _find(connection, person) or Person(person=person)
-
-    def consents_of(self, connection: Connection, person: str) -> tuple[Consent, ...]:
-        """Read the consents as they stand in this very transaction, withdrawals applied."""
-        return load_consents(connection, person)
 
     def _record(self, connection: Connection, row: dict[str, Any]) -> None:
         row["channel"] = None if row["channel"] == "*" else row["channel"]
@@ -226,14 +240,15 @@ def load_consents(connection: Connection, person: str) -> tuple[Consent, ...]:
 def read_people(path: str | Path) -> list[Person]:
     """Read a people file: a JSON object a line (contract 3), blank lines passed over.
 
-    Raises ProximityError with every problem (the first hundred), by line.
+    ``-`` is standard input. Raises ProximityError with every problem (the first hundred), by line.
     """
     file = Path(path)
+    name = called(file)
     try:
-        with file.open("rb") as stream:
-            return _parse_people(iter(lambda: stream.readline(_MOST_LINE + 1), b""), file.name)
+        with open_input(file) as stream:
+            return _parse_people(iter(lambda: stream.readline(_MOST_LINE + 1), b""), name)
     except OSError as error:
-        raise ProximityError(f"{file.name}: cannot be read: {error.strerror}") from None
+        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
 
 
 def _parse_people(lines: Iterable[bytes], name: str) -> list[Person]:

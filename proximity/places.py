@@ -1,7 +1,8 @@
 """The question: what is known of a place besides where it is: name, tags, parents, zone, hours.
 
 It joins what fences and the site say, and finds the time zone of a place from coordinates where
-neither names one. It must not know campaigns' rules or presence.
+neither names one. Which parent a place has is ``layout``'s to say. It must not know campaigns'
+rules or who is where.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import tzfpy
 from geofences import FenceIndex
 from proximity.campaigns import PlaceFacts
 from proximity.layout import DEEPEST, Layout
+from proximity.registry import Site
 from proximity.windows import DAYS, Window, load_zone
 
 if TYPE_CHECKING:
     from geofences import Fence
-    from proximity.registry import Site
 
 __all__ = ["PlaceFacts", "Places"]
 
@@ -30,37 +31,41 @@ class Places:
     """
 
     def __init__(self, index: FenceIndex | None, site: Site | None = None) -> None:
-        self._index = index
-        self._site = site
-        self._facts: dict[str, PlaceFacts] = {}
-        self._version: object = None
         self._lock = threading.Lock()
+        self.replace(index, site)
 
     def replace(self, index: FenceIndex | None, site: Site | None) -> None:
         """Take another index or site from now on."""
         with self._lock:
-            self._index, self._site = index, site
-            self._facts = {}
+            self._index = FenceIndex() if index is None else index
+            self._site = Site() if site is None else site
+            self._begin()
 
     def facts(self, place: str) -> PlaceFacts:
         """Give the facts of a place; one that nobody has named has none but its id.
 
         The zone is the fence's ``timezone`` property, the site's, a parent's, else the one at the
-        place's coordinates; opening hours are the place's own, else its nearest parent's.
+        place's coordinates; opening hours are the place's own, else its nearest parent's. An area
+        that its venue excludes is not in it: it takes nothing from it.
         """
         with self._lock:
-            version = self._index.version if self._index is not None else None
-            if version != self._version:
-                self._facts, self._version = {}, version
+            if self._index.version != self._version:
+                self._begin()
             found = self._facts.get(place)
             if found is None:
                 found = self._facts[place] = self._gather(place)
             return found
 
+    def _begin(self) -> None:
+        """Forget everything: from here on it is asked of the index as it stands."""
+        self._version = self._index.version
+        self._layout = Layout(self._index, self._site)
+        self._facts: dict[str, PlaceFacts] = {}
+
     def _gather(self, place: str) -> PlaceFacts:
         line = self._line(place)
-        fences = [fence for one in line if (fence := self._fence(one)) is not None]
-        own = self._fence(place)
+        fences = [fence for one in line if (fence := self._index.get(one)) is not None]
+        own = self._index.get(place)
         active = next((fence.active for fence in fences if fence.active), None) or ()
         return PlaceFacts(
             id=place,
@@ -78,19 +83,11 @@ class Places:
             ),
         )
 
-    def _fence(self, place: str) -> Fence | None:
-        return self._index.get(place) if self._index is not None else None
-
     def _line(self, place: str) -> list[str]:
-        """Give the place and its parents, nearest first, each once."""
+        """Give the place and its parents as presence knows them, nearest first, each once."""
         line = [place]
-        while len(line) <= _MOST_PARENTS:
-            parent = None
-            if self._site is not None and line[-1] in self._site.places:
-                parent = self._site.places[line[-1]].parent
-            fence = self._fence(line[-1])
-            if parent is None and fence is not None:
-                parent = fence.venue
+        while len(line) <= DEEPEST:
+            parent = self._layout.rules(line[-1]).parent
             if parent is None or parent in line:
                 break
             line.append(parent)
@@ -101,16 +98,15 @@ class Places:
             named = fence.properties.get("timezone")
             if isinstance(named, str) and load_zone(named) is not None:
                 return named
-        if self._site is not None and self._site.timezone is not None:
+        if self._site.timezone is not None:
             return self._site.timezone
         spots = [fence.centre for fence in fences]
-        if self._site is not None:
-            spots += [
-                (gateway.lon, gateway.lat)
-                for one in line
-                for gateway in self._site.gateways.values()
-                if gateway.place == one and gateway.lon is not None and gateway.lat is not None
-            ]
+        spots += [
+            (gateway.lon, gateway.lat)
+            for one in line
+            for gateway in self._site.gateways.values()
+            if gateway.place == one and gateway.lon is not None and gateway.lat is not None
+        ]
         return next((zone for lon, lat in spots if (zone := tzfpy.get_tz(lon, lat))), None)
 
 

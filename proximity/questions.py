@@ -6,13 +6,16 @@ Each takes ``--data DIR`` or ``--server URL --token T``; where the answer comes 
 
 from __future__ import annotations
 
+import math
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from proximity.inputs import called
 from proximity.model import ProximityError, parse_time
 
 if TYPE_CHECKING:
@@ -23,6 +26,19 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Finite(click.FloatRange):
+    """A number of a range, and a number: NaN is within every range for ``click``."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the number, or refuse the option."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def where(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,7 +166,7 @@ def person() -> None:
 @where
 @click.argument("file", type=FILE)
 def person_import(data: Path | None, server: str | None, token: str | None, file: Path) -> None:
-    """Add or replace the people of FILE (JSONL): all of them, or none.
+    """Add or replace the people of FILE (JSONL, "-" is standard input): all of them, or none.
 
     With --server they are sent in slices of at most 500 people and 1 MiB; all or none then holds
     for each slice, and those before one that is refused are written. Sending the whole file again
@@ -207,14 +223,21 @@ def campaign() -> None:
 @campaign.command("check")
 @click.argument("file", type=FILE)
 def campaign_check(file: Path) -> int:
-    """Name every problem of a campaigns FILE; exit 1 where there is one."""
-    from proximity.campaignfile import load_campaigns
-    from proximity.channels import open_channels
+    """Name every problem of a campaigns FILE ("-" is standard input); exit 1 where there is one.
 
-    if not file.exists():
-        raise ProximityError(f"{file}: there is no such file: check the name")
+    What is no TOML at all has no campaigns to judge: exit 2, as for a file that is not there.
+    """
+    from proximity.campaignfile import read_campaigns
+    from proximity.campaigns import parse_campaigns
+    from proximity.channels import CHANNELS, open_channels
+
+    name, text = called(file), read_campaigns(file)
     try:
-        open_channels(load_campaigns(file), file.parent)
+        tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProximityError(f"{name}: is not TOML ({error}): mend the text there") from None
+    try:
+        open_channels(parse_campaigns(text, name, tuple(CHANNELS)), file.parent)
     except ProximityError as error:
         for problem in error.problems:
             click.echo(problem)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-import zoneinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beacon_gateway.adverts import format_uuid
+from proximity.inputs import STANDARD, called, open_input
 from proximity.model import ProximityError
 from proximity.registry import ID_FIELDS, Enrolled, Gateway, Key, Place, Site, spell
 from proximity.tomltable import TomlTable
+from proximity.windows import load_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 # A site of a thousand shops is under 1 MiB, a million enrolled beacons under 100 MiB: what is
 # larger is a mistake or an attack, and is not even parsed.
@@ -35,10 +36,14 @@ MAX_DWELLS = 16
 MAX_OFFSET_DB = 60.0
 
 
-def load_site(path: Path) -> Site:
-    """Read a site file, and the beacon list that it names; ProximityError lists every problem."""
-    text, beacons_csv = read_site(path)
-    return parse_site(text, path.name, beacons_csv)
+def load_site(path: str | Path) -> Site:
+    """Read a site file, and the beacon list that it names; ProximityError lists every problem.
+
+    ``-`` is standard input; what it names then lies in the current folder.
+    """
+    file = Path(path)
+    text, beacons_csv = read_site(file)
+    return parse_site(text, called(file), beacons_csv)
 
 
 def read_site(path: Path) -> tuple[str, str | None]:
@@ -46,16 +51,23 @@ def read_site(path: Path) -> tuple[str, str | None]:
 
     Raises ProximityError where one cannot be read; what they say is ``parse_site``'s to judge.
     """
-    text = _read(path, MAX_SITE_BYTES, "")
-    beacons = _parse_toml(text, path.name).get("beacons")
+    name = called(path)
+    text = _read(path, name, MAX_SITE_BYTES)
+    beacons = _parse_toml(text, name).get("beacons")
     if not isinstance(beacons, str):
         return text, None
-    return text, _read(path.parent / beacons, MAX_BEACONS_BYTES, f"{path.name}: beacons: ")
+    # Resolved, so that a list called "-" is a file and not standard input.
+    beside = path.parent.resolve() / beacons
+    return text, _read(beside, f"{name}: beacons: {beside.name}", MAX_BEACONS_BYTES)
 
 
 def fences_beside(path: Path, site: Site) -> Path | None:
     """Find the fence file that a site names: beside its own file; None where it names none."""
-    return None if site.fences is None else path.parent / site.fences
+    if site.fences is None:
+        return None
+    beside = path.parent / site.fences
+    # A file called "-" stays a file, and is not standard input.
+    return beside.resolve() if beside == STANDARD else beside
 
 
 def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
@@ -66,7 +78,7 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     top = TomlTable(_parse_toml(text, name), name)
     fences, listed = top.text("fences"), top.text("beacons")
     timezone = top.text("timezone")
-    if timezone is not None and not _is_timezone(timezone):
+    if timezone is not None and load_zone(timezone) is None:
         top.fault(f'timezone {timezone!r:.60} is not known: write one like "Europe/Paris"')
     places: dict[str, Place] = {}
     for table in top.children("place"):
@@ -98,24 +110,22 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     )
 
 
-def _read(path: Path, most: int, named_by: str) -> str:
+def _read(path: Path, name: str, most: int) -> str:
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             content = file.read(most + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ProximityError(
-            f"{named_by}{path.name}: cannot be read ({reason}): check the name and the rights"
+            f"{name}: cannot be read ({reason}): check the name and the rights"
         ) from None
     if len(content) > most:
-        raise ProximityError(f"{named_by}{path.name}: is larger than {most} bytes: split the site")
+        raise ProximityError(f"{name}: is larger than {most} bytes: split the site")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ProximityError(
-            f"{named_by}{path.name}: line {line} is not UTF-8: save the file as UTF-8"
-        ) from None
+        raise ProximityError(f"{name}: line {line} is not UTF-8: save the file as UTF-8") from None
 
 
 def _parse_toml(text: str, name: str) -> dict[str, Any]:
@@ -246,14 +256,6 @@ def _dwell(table: TomlTable) -> tuple[float, ...]:
     return tuple(
         sorted({one.number("dwell_s", 1.0, least=0.001, most=MAX_SECONDS) for one in each})
     )
-
-
-def _is_timezone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
 
 
 def _sixteen_bits(table: TomlTable, key: str) -> int | None:

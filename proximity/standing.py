@@ -443,8 +443,6 @@ def apply(
     if isinstance(record, Fix):
         if held is None:
             held = tuple(moment.layout.index.locate(record.lon, record.lat))
-        if moment.layout.since:
-            held = tuple(place for place in held if moment.layout.counts(place, record.at))
         out = decide.fix(standing, record, held, moment)
         standing.last = record
     else:

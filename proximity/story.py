@@ -173,7 +173,9 @@ def _send(record: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _suppress(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    failed = next(gate for gate in record["gates"] if not gate["passed"])
+    failed = next((gate for gate in record["gates"] if not gate["passed"]), None)
+    if failed is None:
+        return f"gets no {record['campaign']}", str(record["reason"]), "yellow"
     because = failed["because"]
     if failed["gate"] == "consent":
         channels = " or ".join(because["channels"])

@@ -55,7 +55,7 @@ class TomlTable:
         value = self.table[key]
         if isinstance(value, str) and value.strip():
             return value
-        self.fault(f"{key} must be a text that is not empty; it is {value!r:.60}")
+        self.fault(f"{key} must be a text that is not empty; it is {_shown(value)}")
         return None
 
     def choice(self, key: str, choices: Collection[str]) -> str | None:
@@ -84,11 +84,15 @@ class TomlTable:
         if not self.has(key):
             return default
         value = self.table[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and least <= value <= most and abs(value) < math.inf:
-            return float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:  # TOML's whole numbers have no end, floats do
+                number = math.inf
+            if least <= number <= most and abs(number) < math.inf:
+                return number
         bounds = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
-        self.fault(f"{key} must be a number {bounds}; it is {value!r:.60}")
+        self.fault(f"{key} must be a number {bounds}; it is {_shown(value)}")
         return default
 
     def whole(self, key: str, default: int, *, least: int, most: int) -> int:
@@ -104,7 +108,7 @@ class TomlTable:
         value = self.table[key] if self.has(key) else default
         if isinstance(value, bool):
             return value
-        self.fault(f"{key} must be true or false; it is {value!r:.60}")
+        self.fault(f"{key} must be true or false; it is {_shown(value)}")
         return default
 
     def time(self, key: str) -> float | None:
@@ -116,9 +120,10 @@ class TomlTable:
             value = value.isoformat()
         try:
             if isinstance(value, str | int | float) and not isinstance(value, bool):
-                return parse_time(value)
-            raise ValueError(f"{value!r:.60} is no time")
-        except ValueError as error:
+                # Before the range of times is asked: a whole number may be too long to be shown.
+                return parse_time(value if isinstance(value, str) else float(value))
+            raise ValueError(f"{_shown(value)} is no time")
+        except (ValueError, OverflowError) as error:
             self.fault(f'{key}: {error}; write it like "2026-05-01T09:00:00+02:00"')
             return None
 
@@ -128,7 +133,9 @@ class TomlTable:
             return ()
         value = self.table[key]
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            self.fault(f'{key} must be a list of texts such as ["one", "two"]; it is {value!r:.60}')
+            self.fault(
+                f'{key} must be a list of texts such as ["one", "two"]; it is {_shown(value)}'
+            )
             return ()
         if not value or len(value) > _MOST_NAMES:
             self.fault(f"{key} has {len(value)} entries; write 1 to {_MOST_NAMES}, or no {key}")
@@ -171,9 +178,18 @@ class TomlTable:
 
     def finish(self) -> None:
         """Name every key that nobody asked for, with the nearest that there is."""
+        known = dict.fromkeys(self._known)
         for key in self.table:
-            if key not in self._known:
-                self.fault(f"unknown key {key!r:.60}; {nearest(key, self._known)}")
+            if key not in known:
+                self.fault(f"unknown key {key!r:.60}; {nearest(key, known)}")
+
+
+def _shown(value: object) -> str:
+    """Write a value for a problem, cut short; Python refuses to write endless whole numbers."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def nearest(word: str, choices: Collection[str]) -> str:

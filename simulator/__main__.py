@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from proximity.inputs import STANDARD
 from proximity.installation import missing_extra, refuse_collision
 from proximity.model import ProximityError, parse_time
+from proximity.questions import Finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,7 @@ def cli() -> None:
 @click.option(
     "--late",
     "late_s",
-    type=click.FloatRange(0.0),
+    type=Finite(0.0),
     default=3600.0,
     show_default=True,
     metavar="S",
@@ -76,7 +78,7 @@ def cli() -> None:
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(0.01, 1e6),
+    type=Finite(0.01, 1e6),
     metavar="X",
     help="With --server: so many times as fast.",
 )
@@ -90,9 +92,16 @@ def cli() -> None:
 def replay(server: str | None, speed: float | None, token_file: Path | None, **told: Any) -> int:
     """Run the real engine over TRACEs in their own time, and tell what happened and why not.
 
-    A TRACE is JSONL, GPX, CSV, or what phones log; - is standard input. The same input gives the
-    same output to the byte. Exit status 1 where an expectation is not met, 2 for bad input.
+    A TRACE is JSONL, GPX, CSV, or what phones log; - is standard input, here and for every FILE
+    that is read, but only once. The same input gives the same output to the byte. Exit status 1
+    where an expectation is not met, 2 for bad input.
     """
+    read = [("TRACE", trace) for trace in told["traces"]]
+    read += [(f"--{name}", told[name]) for name in ("site", "fences", "campaigns", "people")]
+    read += [("--expect", told["expect"]), ("--token-file", token_file)]
+    from_input = [name for name, path in read if path == STANDARD]
+    if len(from_input) > 1:
+        raise click.UsageError(f"only one can be standard input: {' and '.join(from_input)}")
     if server is not None:
         return _send(server, speed or 1.0, token_file, told)
     for name, value in (("speed", speed), ("token-file", token_file)):

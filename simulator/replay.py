@@ -150,6 +150,7 @@ class Replay:
         self._people = people
         self._site = site
         self._instant: list[Transition] = []
+        self._waiting: dict[str, str] = {}
         self._runner = asyncio.Runner()
 
     def feed(self, records: Iterable[Record], batch: int = BATCH) -> None:
@@ -166,29 +167,27 @@ class Replay:
 
     def finish(self, until: Callable[[float], float] | None = None) -> Counts:
         """Close the run; ``until`` gives the Unix second to run on to, from the last record's."""
-        now = self._engine.now
-        if self.counts.records and until is not None:
+        now = self._engine.now  # 0 where no record was taken: then there was no time to run in
+        if now and until is not None:
             now = max(now, until(now))
             self._take(self._engine.advance(now))
         self._settle()
         if self._offers is not None:
             self._work_off(now)
         self._runner.close()
-        if self.counts.records:
+        if now:
             self.counts.ended = now
         return self.counts
 
     def _may_process(self, record: Record) -> bool:
-        """Whether the record's person had agreed to being processed, when it was made and came."""
+        """Whether the record's person had agreed to being processed when it came."""
         assert self._people is not None
         people = self._people
         subject = record.subject
         if isinstance(record, Sighting):
             spoken = None if self._site is None else self._site.who(record)
             subject = subject if spoken is None else spoken[0]
-        allowed = subject is not None and all(
-            people.may_process(subject, at) for at in (arrival(record), record.at)
-        )
+        allowed = subject is not None and people.may_process(subject, arrival(record))
         self.counts.unconsented += not allowed
         return allowed
 
@@ -229,7 +228,13 @@ class Replay:
     def _count(self, decision: Decision) -> None:
         self.counts.met[decision.campaign] += 1
         self.counts.decisions[decision.decision] += 1
+        # What was put off and is decided now is no longer waiting for what held it.
+        before = self._waiting.pop(decision.id, None)
+        if before is not None:
+            self.counts.reasons[before] -= 1
         if decision.decision is Verdict.SEND:
             self.counts.sent[decision.campaign] += 1
         elif decision.reason is not None:
             self.counts.reasons[decision.reason] += 1
+            if decision.decision is Verdict.DEFER:
+                self._waiting[decision.id] = decision.reason

@@ -7,9 +7,9 @@ says which file, where in it and what would mend it. Knows no engine.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from proximity.inputs import STANDARD, open_input
 from proximity.model import ProximityError
 from simulator.trace import TraceError, merge, read_trace
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
+    from pathlib import Path
 
     from proximity.model import Record
 
@@ -27,8 +28,6 @@ MAX_BYTES = 256 * 1024 * 1024
 
 MOST_SAID = 20
 """Bad records named one by one; the rest are in the summary's count."""
-
-STANDARD = Path("-")
 
 
 def arrival(record: Record) -> float:
@@ -72,11 +71,8 @@ def records_of(
 def read_small(path: Path) -> bytes:
     """Read a whole file of bounded size; ``-`` is standard input."""
     try:
-        if path == STANDARD:
-            raw = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with path.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
+        with open_input(path) as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ProximityError(f"{path}: cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:

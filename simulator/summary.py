@@ -56,7 +56,7 @@ def as_json(
         "left_out": dict(sorted(left_out.items())),
         "transitions": dict(sorted(counts.transitions.items())),
         "decisions": dict(sorted(counts.decisions.items())),
-        "nothing_sent_because": dict(sorted(counts.reasons.items())),
+        "nothing_sent_because": dict(sorted((+counts.reasons).items())),
         "sent": dict(sorted(counts.sent.items())),
         "deliveries": dict(sorted(counts.deliveries.items())),
         "never_asked_for": None if campaigns is None else sorted(set(campaigns) - set(counts.met)),

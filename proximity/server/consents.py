@@ -95,9 +95,7 @@ def consent_rows(
     return items, rows[-1].seq if rows else after
 
 
-def left_without(
-    people: People, connection: Connection, person: str, at: float
-) -> tuple[str, ...]:
+def left_without(people: People, connection: Connection, person: str, at: float) -> tuple[str, ...]:
     """Name the subjects of a person who agrees to nothing any more at Unix second ``at``.
 
     Else none. What is known of them must go: no timer may tell any more of where they are.
@@ -131,9 +129,8 @@ async def _withdraw(request: web.Request, parts: Parts, _caller: Caller) -> web.
 
     def write(conn: Connection) -> tuple[str, ...]:
         parts.people.withdraw(conn, person, purpose, channel, at=now, source="http")
-        return left_without(parts.people, conn, person, now) if required else ()
+        return left_without(parts.people, conn, person, now)
 
-    required = parts.ingest.consent_required
     await erased(parts, write)
     return web.Response(status=204, headers=HEADERS)
 
@@ -174,7 +171,7 @@ ROUTES = (
         path="/v1/consents",
         endpoint=_withdraw,
         roles=KEEPERS,
-        summary="Record that a person withdrew, from now on; without any yes left, forget where they are.",
+        summary="Record that a person withdrew; forget where they are if no consent is left.",
         params=(WHOSE, PURPOSE, CHANNEL),
         answers={
             204: Content(meaning="It is recorded; nothing more is sent on it."),

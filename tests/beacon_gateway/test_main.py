@@ -95,3 +95,13 @@ def test_it_runs_as_a_module() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["decode", "--nonsense"], ["decode", "a", "b"], []]
+)
+def test_bad_usage_is_one_line(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("beacon-gateway: ")

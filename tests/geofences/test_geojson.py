@@ -235,7 +235,30 @@ def test_long_values_are_cut_in_problems():
 def test_ids_that_come_twice():
     found = faults(box(0, 0, 1, 1, "7"), box(1, 0, 2, 1, 7), box(2, 0, 3, 1, "8"))
     assert len(found) == 1
-    assert "feature '7': has the same id as feature number 0, feature number 1" in found[0]
+    assert "feature '7': feature number 1 has the same id as feature number 0; give" in found[0]
+
+
+def test_an_id_that_comes_twice_is_named_whatever_else_is_wrong():
+    drawn = text(feature(None, "7"), box(1, 0, 2, 1, "7"), box(2, 0, 3, 1, "8"))
+    assert [each.split(": ", 2)[2].split(";")[0] for each in refused(drawn)][-1] == (
+        "feature number 1 has the same id as feature number 0"
+    )
+    assert len(refused(drawn)) == 2
+    loaded = geofences.loads(drawn, skip_bad=True)
+    assert [fence.id for fence in loaded.fences] == ["8"]
+    both_sound = text(box(0, 0, 1, 1, "7"), box(1, 0, 2, 1, "7"), box(2, 0, 3, 1, "8"))
+    assert [each.id for each in geofences.loads(both_sound, skip_bad=True).fences] == ["8"]
+
+
+def test_foreign_members_of_the_collection_are_kept():
+    whole = json.loads(text(box(0, 0, 1, 1)))
+    whole |= {"name": "shops", "generator": {"by": ["é", 1.5, None]}}
+    loaded = geofences.loads(json.dumps(whole))
+    assert loaded.extra == {"name": "shops", "generator": {"by": ["é", 1.5, None]}}
+    again = json.loads(geofences.dumps(loaded.fences, loaded.extra))
+    assert {key: again[key] for key in loaded.extra} == dict(loaded.extra)
+    (found,) = refused(json.dumps(whole | {"scale": float("nan")}))
+    assert "a number that is not finite, scale" in found
 
 
 def test_every_problem_comes_at_once():

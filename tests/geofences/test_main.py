@@ -201,3 +201,57 @@ def test_a_reader_that_has_seen_enough_is_no_error(sound):
         ["bash", "-c", command], input=points, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "id,fence\n", "")
+
+
+@pytest.mark.parametrize("ending", ["geojson", "csv", "kml", "gpkg", "shp", "fgb"])
+def test_a_folder_that_is_not_there_is_one_line_in_every_format(tmp_path, ending):
+    source = tmp_path / "in.geojson"
+    source.write_text(text(circle(5, 5, 50, "c")))
+    found = run("convert", source, tmp_path / "absent" / f"x.{ending}")
+    assert found.exit_code == 2
+    (line,) = found.stderr.splitlines()
+    assert "its folder is not there" in line
+
+
+def test_a_format_that_fails_without_a_word_is_found_out(sound, tmp_path, monkeypatch):
+    monkeypatch.setattr("geofences.convert._write_layer", lambda *_: None)
+    found = run("convert", sound, tmp_path / "x.kml")
+    assert found.exit_code == 2
+    assert "was not written" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["locate", "FILE", "-", "--within", "nan"],
+        ["locate", "FILE", "-", "--within", "inf"],
+        ["convert", "FILE", "-", "--radius", "nan"],
+        ["check", "-", "-"],
+        ["locate", "-", "-"],
+        ["locate", "FILE"],
+        ["check", "--nonsense", "FILE"],
+        ["nonsense"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_is_one_line(sound, words):
+    found = run(*(str(sound) if word == "FILE" else word for word in words), given="lon,lat\n0,0\n")
+    assert (found.exit_code, found.stdout) == (2, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("geofences: ")
+
+
+def test_convert_keeps_the_members_of_the_collection(sound):
+    given = json.dumps(json.loads(sound.read_text()) | {"name": "shops"})
+    for more in ([], ["--radius", "9"]):
+        found = run("convert", "-", "-", *more, given=given)
+        assert json.loads(found.stdout)["name"] == "shops"
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 129])
+def test_locate_names_the_row_whose_id_is_none(sound, name):
+    found = run("locate", sound, "-", given=f"id,lon,lat\np,0,0\n{name},0.5,0.5\n")
+    assert (found.exit_code, found.stdout) == (2, "")
+    (line,) = found.stderr.splitlines()
+    assert "line 3" in line

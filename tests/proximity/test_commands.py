@@ -7,15 +7,24 @@ import contextlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
+from proximity.asking import _slices
+from proximity.model import Consent, Person
 from proximity.server.auth import Role
+from proximity.server.reading import SMALL_LIMIT
 from proximity.server.settings import data_file
 from proximity.store import Store, ledger
 from tests.proximity.server.rig import CAMPAIGNS, running
 from tests.proximity.test_explain import decided, handed, moved
+from tests.proximity.test_ingest import INSIDE, START
+from tests.proximity.test_ingest import Rig as IngestRig
+from tests.street import fix
+
+YES = Consent(purpose="service")
 
 
 def run(*words: object) -> Result:
@@ -76,6 +85,10 @@ def test_a_token_is_printed_alone_then_listed_then_revoked(tmp_path: Path) -> No
         ["serve"],
         ["serve", "--data", "DATA", "--port", "99999"],
         ["serve", "--data", "DATA", "--site", "NONE"],
+        ["serve", "--data", "DATA", "--site", "-"],
+        ["serve", "--data", "DATA", "--late", "nan"],
+        ["serve", "--data", "DATA", "--late", "inf"],
+        ["serve", "--data", "DATA", "--clock-speed", "nan"],
         ["serve", "--data", "DATA", "--campaigns", "NONE"],
         ["serve", "--data", "DATA", "--tls-cert", "NONE"],
         ["serve", "--data", "DATA", "--tls-cert", "NONE", "--tls-key", "NONE"],
@@ -171,6 +184,40 @@ def test_people_are_imported_shown_and_removed(data: Path, tmp_path: Path) -> No
     assert len(bad.stderr.splitlines()) == 2
 
 
+async def test_who_is_removed_or_withdraws_in_the_folder_is_nowhere_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    rig = await IngestRig(Path(data_file(data)), consent="required").started()
+    for name in ("s0", "s1"):
+        person = Person(person=name, subjects=(f"{name}-phone",), consents=(YES,))
+        await rig.store.awrite(lambda c, one=person: rig.people.put(c, one))  # type: ignore[misc]
+    await rig.ingest.accept([fix(START, *INSIDE, f"{name}-phone") for name in ("s0", "s1")])
+    await rig.settled()
+    refused = await asyncio.to_thread(run, "person", "remove", "--data", data, "s0")
+    assert refused.exit_code == 2
+    assert "--server" in refused.stderr
+    assert rig.store.read(lambda c: rig.people.read(c, "s0")).subjects == ("s0-phone",)
+    await rig.stop()
+    assert run("person", "remove", "--data", data, "s0").exit_code == 0
+    assert run("consent", "withdraw", "--data", data, "--person", "s1").exit_code == 0
+    rig = await rig.again()
+    assert sorted(rig.told()) == [("enter", "cafe")] * 2 + [("exit", "cafe")] * 2
+    assert rig.ingest.engine.subjects == 0
+    await rig.stop()
+
+
+def test_people_go_to_a_server_in_slices_that_it_takes() -> None:
+    long = [Person(person=f"p{n}", attributes={"x": "y" * 30_000}) for n in range(100)]
+    many = [Person(person=f"p{n}") for n in range(1001)]
+    for people, least in ((long, 3), (many, 3), ([], 0)):
+        slices = list(_slices(people))
+        assert len(slices) == least
+        assert all(len(msgspec.json.encode(one)) <= SMALL_LIMIT for one in slices)
+        sent = [msgspec.json.decode(text, type=Person) for one in slices for text in one]
+        assert sent == people
+
+
 def test_campaign_check_names_every_problem(tmp_path: Path) -> None:
     file = tmp_path / "campaigns.toml"
     file.write_text(CAMPAIGNS)
@@ -229,3 +276,26 @@ async def test_the_same_commands_ask_a_running_server(tmp_path: Path) -> None:
             "8",
         )
         assert bad.exit_code == 2
+
+
+def test_people_and_campaigns_may_be_standard_input(data: Path) -> None:
+    words = ["person", "import", "--data", str(data), "-"]
+    assert CliRunner().invoke(main, words, input='{"person":"ada"}\n').exit_code == 0
+    assert json.loads(run("person", "show", "--data", data, "ada").stdout)["person"] == "ada"
+    assert CliRunner().invoke(main, ["campaign", "check", "-"], input=CAMPAIGNS).exit_code == 0
+    bad = CliRunner().invoke(main, ["campaign", "check", "-"], input="[[campaign]]\n")
+    assert bad.exit_code == 1
+    assert bad.stdout.startswith("standard input: ")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[[campaign]\n", b'id = "\xff"\n', b"id = " + b"[" * 9000, b"id = " + b"9" * 5000]
+)
+def test_campaign_check_of_what_is_no_toml_is_status_2(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "campaigns.toml"
+    file.write_bytes(content)
+    result = run("campaign", "check", file)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert "campaigns.toml: " in line
+    assert "fault of the program" not in line

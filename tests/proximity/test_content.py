@@ -26,7 +26,7 @@ from tests.proximity.given import CAFE, COFFEE
         (["FR-ca"], ["en", "fr"], "fr"),
         (["de-AT", "fr"], ["en", "fr", "de"], "de"),
         (["pt"], ["en", "pt-BR"], "pt-BR"),
-        (["pt_BR"], ["en", "pt-BR"], "pt-BR"),
+        (["de-" + "a-" * 100_000], ["en", "de-a"], "de-a"),
         (["zh-Hant-TW"], ["en", "zh-Hans"], "zh-Hans"),
         (["ja", "ar"], ["fr", "ar", "en"], "ar"),
         (["ja"], ["fr", "en"], "en"),

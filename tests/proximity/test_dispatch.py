@@ -22,6 +22,7 @@ from proximity.dispatch import (
     BACKOFF_MOST_S,
     BACKOFF_S,
     MOST_ATTEMPTS,
+    MOST_CLAIMS,
     Dispatcher,
     delay_s,
 )
@@ -49,7 +50,6 @@ class Recorder:
     def __init__(self, *replies: Reply) -> None:
         self.sent: list[Offer] = []
         self.replies = list(replies)
-        self.closed = False
         self.before: Callable[[], None] = lambda: None
 
     async def send(self, offer: Offer) -> Reply:
@@ -58,7 +58,7 @@ class Recorder:
         return self.replies.pop(0) if self.replies else Reply(outcome="accepted")
 
     async def close(self) -> None:
-        self.closed = True
+        """Nothing is open."""
 
 
 @pytest.fixture
@@ -225,6 +225,31 @@ async def test_deciding_from_an_event_loop_is_the_same(store: Store) -> None:
     way = Way(store).put().queue(trigger())
     assert [d.decision for d in await way.dispatcher.adecide_due(NOON)] == ["send"]
     assert await way.dispatcher.adecide_due(NOON) == []
+
+
+def test_a_claim_at_fault_stops_no_other_and_is_given_up_in_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = Way(store).put().queue(trigger(id="bad", place="bad"), trigger(id="good"))
+    facts = way.dispatcher._places.facts
+
+    def faulty(place: str) -> Any:
+        if place == "bad":
+            raise ZeroDivisionError("anna was here")
+        return facts(place)
+
+    monkeypatch.setattr(way.dispatcher._places, "facts", faulty)
+    assert [(d.id, d.reason) for d in way.decide()] == [("good", None)]
+    for lease in range(1, MOST_CLAIMS - 1):
+        assert way.decide(NOON + lease * queue.LEASE_S) == []
+    last = way.decide(NOON + (MOST_CLAIMS - 1) * queue.LEASE_S)
+    assert [(d.id, d.decision, d.reason, d.gates) for d in last] == [
+        ("bad", "suppress", "fault", ())
+    ]
+    assert way.dispatcher.counts["fault"] == MOST_CLAIMS
+    assert way.rows(schema.triggers) == []
+    assert [r["id"] for r in way.records("decision")] == ["good", "bad"]
+    assert len(way.rows(schema.outbox)) == 1
 
 
 # -- deferring -----------------------------------------------------------------------------------
@@ -462,12 +487,6 @@ def test_so_many_at_once_and_the_rest_next_time(store: Store) -> None:
     assert len(way.send()) == AT_ONCE
     assert len(way.send()) == 5
     assert sorted(o.key for o in way.channel.sent) == [f"t{n:03}" for n in range(AT_ONCE + 5)]
-
-
-async def test_closing_closes_the_channels(store: Store) -> None:
-    way = Way(store)
-    await way.dispatcher.close()
-    assert way.channel.closed
 
 
 def test_every_start_is_an_owner_of_its_own(store: Store) -> None:

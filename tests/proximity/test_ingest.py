@@ -18,7 +18,7 @@ from geofences import Fence
 from proximity import ingest as module
 from proximity import queue
 from proximity.campaigns import Campaign, Campaigns
-from proximity.ingest import FenceFixed, Ingest, Overloaded, Receipt
+from proximity.ingest import ClockSetBack, FenceFixed, Ingest, Overloaded, Receipt
 from proximity.model import Consent, Event, Person, Record
 from proximity.people import People
 from proximity.places import Places
@@ -191,10 +191,37 @@ class TestAccept:
     async def test_the_clock_never_goes_back(self, start: Start) -> None:
         rig = await start()
         await rig.ingest.accept([fix(START, *INSIDE)])
-        rig.clock.now -= 500.0
+        rig.clock.now -= 60.0
         await rig.ingest.accept([fix(START - 10, *INSIDE)])
         times = [row.now for row in rig.journal() if row.kind == "records"]
         assert times == [START, START]
+
+    async def test_a_clock_that_was_far_ahead_is_told_of(
+        self, start: Start, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rig = await start()
+        rig.clock.now += 86_400.0
+        await rig.ingest.accept([fix(rig.clock.now, *INSIDE)])
+        await rig.settled()
+        await rig.stop()
+        rig.clock.now -= 86_400.0
+        rig = await rig.again()  # the time of what was taken is remembered
+        assert not rig.ingest.ready
+        for _ in range(2):
+            with pytest.raises(ClockSetBack, match="set back by 86400 s"):
+                await rig.ingest.accept([fix(START, *INSIDE)])
+            with pytest.raises(ClockSetBack):
+                await rig.ingest.edit_fences([], ["stall"])
+        await rig.ingest.forget(["s0"])  # a no counts whatever the clock says
+        await rig.settled()
+        assert rig.told()[-1] == ("exit", "cafe")
+        await asyncio.sleep(0.25)
+        told = capsys.readouterr()
+        assert (told.out + told.err).count("the clock was set back") == 1
+        rig.clock.now += 86_390.0
+        assert rig.ingest.ready
+        assert (await rig.ingest.accept([fix(rig.clock.now, *INSIDE)])).accepted == 1
+        await rig.stop()
 
     async def test_too_much_is_told_to_come_back(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
@@ -274,6 +301,40 @@ class TestConsequences:
         assert json.loads(rig.ledger()[1].record)["reason"] == "erased"
         assert rig.ingest.engine.subjects == 0
 
+    async def test_erasing_and_what_goes_with_it_are_one_transaction(self, start: Start) -> None:
+        rig = await start(consent="required")
+        person = Person(person="ann", subjects=("s0",), consents=(Consent(purpose="service"),))
+        await rig.store.awrite(lambda c: rig.people.put(c, person))
+        await rig.ingest.accept([fix(START, *INSIDE)])
+        await rig.settled()
+
+        def remove(connection: Connection) -> None:
+            rig.people.remove(connection, "ann")
+
+        def refuse(connection: Connection) -> None:
+            remove(connection)
+            raise LookupError("it is not as you knew it")
+
+        with pytest.raises(LookupError):
+            await rig.ingest.forget(["s0"], also=refuse)
+        rig.fail(sqlite3.SQLITE_FULL)
+        with pytest.raises(StoreFull):
+            await rig.ingest.forget(["s0"], also=remove)
+        assert rig.people.get("ann") == person
+        assert rig.told() == [("enter", "cafe")]
+        assert [row.kind for row in rig.journal()] == ["fences", "records"]
+        # While it is being written, nothing of theirs gets in behind it.
+        gate, _ = occupy(rig.store)
+        going = asyncio.create_task(rig.ingest.forget(["s0"], also=remove))
+        await rig.wait_for(lambda: rig.ingest.depth == 1)
+        assert await rig.ingest.accept([fix(START + 1, *INSIDE)]) == Receipt(unconsented=1)
+        gate.set()
+        await going
+        assert await rig.ingest.accept([fix(START + 2, *INSIDE)]) == Receipt(unconsented=1)
+        await rig.settled()
+        assert rig.told() == [("enter", "cafe"), ("exit", "cafe")]
+        assert rig.ingest.engine.subjects == 0
+
     async def test_large_batches_and_small_ones_come_to_the_same(self, start: Start) -> None:
         records = [
             fix(START - 3000 + n, *(INSIDE if n // 7 % 2 else OUTSIDE), subject=f"s{n % 3}")
@@ -313,6 +374,29 @@ class TestFencesAndSite:
         count = len(rig.journal())
         await rig.ingest.edit_fences([], ["never was"])
         assert len(rig.journal()) == count
+
+    async def test_an_edit_of_many_lets_others_go_on(self, start: Start) -> None:
+        rig = await start()
+        many = fences(
+            *(
+                feature(f"stall {n}", {"type": "Point", "coordinates": [n / 100, 10]}, radius_m=9)
+                for n in range(1000)
+            )
+        )
+        edit = asyncio.create_task(rig.ingest.edit_fences(many))
+        seen: set[int] = set()
+        while not edit.done():
+            await asyncio.sleep(0)
+            seen.add(len(rig.ingest.index))
+        await edit
+        assert len(seen) > 5  # it was seen on its way, and the engine judges when all is done
+        assert len(rig.ingest.index) == len(rig.ingest.fences) == 1000 + len(STREET)
+        removal = [fence.id for fence in many]
+        await rig.ingest.edit_fences([], removal)
+        assert len(rig.ingest.index) == len(rig.ingest.fences) == len(STREET)
+        first, _, last = (row.version for row in rig.journal())
+        assert first == last
+        assert rig.ingest._edits == {}
 
     async def test_what_a_file_says_is_changed_there(self, start: Start) -> None:
         rig = await start()
@@ -442,6 +526,53 @@ class TestRecovery:
         assert rig.ingest.counts["failed"] == 2
         assert (await rig.ingest.accept([fix(START, *INSIDE)])).accepted == 1
         await rig.stop()
+
+    async def test_a_start_with_very_many_triggers(self, start: Start) -> None:
+        known = [f"id {n}" for n in range(100_000)]
+        rig = await start()
+        assert rig.store.read(lambda c: ledger.decided(c, known)) == set()
+
+    async def test_a_fault_ends_a_start(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rig = await start()
+        await rig.ingest.accept([fix(START, *INSIDE)])
+        await rig.settled()
+        rig.crash()
+        store = Store.open(rig.path)
+        store.write(lambda c: journal.set_evaluated(c, 0)).result()
+        store.close()
+
+        def broken(*_: object) -> None:
+            raise KeyError("canary")
+
+        monkeypatch.setattr(ledger, "append", broken)
+        again = Rig(rig.path, rig.clock)
+        async with asyncio.timeout(10):
+            with pytest.raises(KeyError):
+                await again.ingest.start()
+        assert isinstance(again.ingest.fault, KeyError)
+        assert not again.ingest.ready
+        again.crash()
+        assert "ingest has stopped" in "".join(capsys.readouterr())
+
+    async def test_a_fault_ends_what_waits_for_the_engine(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rig = await start()
+        await rig.ingest.accept([fix(START, *INSIDE)])
+        await rig.settled()
+
+        def broken(*_: object) -> None:
+            raise KeyError("canary")
+
+        monkeypatch.setattr(ledger, "append", broken)
+        async with asyncio.timeout(5):
+            await rig.ingest.forget(["s0"])  # applied; what came of it cannot be written
+            await rig.wait_for(lambda: rig.ingest.fault is not None)
+            with pytest.raises(StoreFailed, match="starting or stopping"):
+                await rig.ingest.accept([fix(START + 1, *INSIDE)])
+            await rig.stop()
 
     async def test_one_server_for_a_folder(self, start: Start) -> None:
         rig = await start()

@@ -202,6 +202,33 @@ def test_a_person_checks_its_ids() -> None:
         Person(person="")
 
 
+def test_posix_spells_a_language_otherwise() -> None:
+    assert Person(person="p", languages=("pt_BR", "en")).languages == ("pt-BR", "en")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("languages", ("fr",) * 21),
+        ("languages", ("pt BR",)),
+        ("languages", ("de-" + "a-" * 20 + "a",)),
+        ("subjects", tuple(f"s{n}" for n in range(1001))),
+        ("consents", (Consent(purpose="m"),) * 1001),
+        ("attributes", {"a": "x" * 65_536}),
+    ],
+)
+def test_a_person_is_bounded(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        Person(person="p", **{field: value})
+
+
+def test_a_consent_checks_its_ids() -> None:
+    with pytest.raises(ValueError, match="purpose"):
+        Consent(purpose="x" * 129)
+    with pytest.raises(ValueError, match="channel"):
+        Consent(purpose="m", channel="")
+
+
 def test_decisions_and_deliveries_as_lines() -> None:
     decision = Decision(
         id="d",

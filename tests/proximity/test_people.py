@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from proximity.model import Consent, Person, ProximityError
-from proximity.people import People, read_people
+from proximity.people import People, load_consents, read_people
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, NOON
 
@@ -36,8 +36,8 @@ def write(store: Store, work: Callable[[Connection], Any]) -> Any:
     return store.write(work).result()
 
 
-def consents(store: Store, people: People, person: str = "anna") -> list[tuple[Any, ...]]:
-    found = store.read(lambda c: people.consents_of(c, person))
+def consents(store: Store, person: str = "anna") -> list[tuple[Any, ...]]:
+    found = store.read(lambda c: load_consents(c, person))
     return [(c.purpose, c.channel, c.since, c.until) for c in found]
 
 
@@ -136,7 +136,7 @@ def test_a_withdrawal_ends_what_it_matches(
     for consent in YES:
         write(store, lambda c, one=consent: people.grant(c, "anna", one, "http"))
     write(store, lambda c: people.withdraw(c, "anna", purpose, channel, at=50.0))
-    assert [until == 50.0 for *_, until in consents(store, people)] == ended
+    assert [until == 50.0 for *_, until in consents(store)] == ended
 
 
 def test_a_withdrawal_moves_no_earlier_end_and_stops_what_had_not_begun(
@@ -147,7 +147,7 @@ def test_a_withdrawal_moves_no_earlier_end_and_stops_what_had_not_begun(
         write(store, lambda c, one=consent: people.grant(c, "anna", one, "http"))
     write(store, lambda c: people.withdraw(c, "anna", at=50.0))
     people.reload()
-    assert [until for *_, until in consents(store, people)] == [20.0, 50.0]
+    assert [until for *_, until in consents(store)] == [20.0, 50.0]
     assert not people.may_process("anna", 80.0)
 
 
@@ -172,7 +172,7 @@ def test_an_import_repeated_brings_nothing_back(
     write(store, lambda c: people.put(c, anna))
     write(store, lambda c: people.put(c, anna))
     people.reload()
-    assert consents(store, people) == [("marketing", None, None, 50.0)]
+    assert consents(store) == [("marketing", None, None, 50.0)]
     assert not people.may_process("phone-a", NOON)
 
 

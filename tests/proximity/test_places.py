@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import geofences
+from proximity.layout import Layout
 from proximity.places import PlaceFacts, Places
 from proximity.registry import Gateway, Place, Site
 from tests.proximity.given import windows
@@ -30,7 +31,7 @@ def test_a_fence_tells_its_name_tags_hours_and_parent() -> None:
         "cafe-1", name="Café du Nord", tags=["cafe"], venue="street",
         active=[{"days": ["mon", "tue"], "from": "09:00", "to": "18:30"}],
     )  # fmt: skip
-    facts = Places(index(shop)).facts("cafe-1")
+    facts = Places(index(shop, fence("street"))).facts("cafe-1")
     assert facts == PlaceFacts(
         id="cafe-1", name="Café du Nord", tags=("cafe",), parents=("street",),
         timezone="Europe/Paris", active=windows("09:00-18:30", days=["mon", "tue"]),
@@ -74,6 +75,35 @@ def test_own_hours_go_before_a_parent_s() -> None:
     shop = fence("shop", active=[{"from": "09:00", "to": "18:00"}])
     bar = fence("bar", venue="shop", active=[{"from": "20:00", "to": "02:00"}])
     assert Places(index(shop, bar)).facts("bar").active == windows("20:00-02:00")
+
+
+def test_an_area_that_its_venue_excludes_takes_nothing_from_it() -> None:
+    mall = fence("mall", timezone="Asia/Tokyo", active=[{"from": "09:00", "to": "18:00"}])
+    court = fence("court", LISBON, venue="mall", exclude=True)
+    bench = fence("bench", LISBON, venue="court")
+    places = Places(index(mall, court, bench))
+    assert places.facts("court") == PlaceFacts(id="court", name="court", timezone="Europe/Lisbon")
+    assert places.facts("bench").parents == ("court",)
+    assert places.facts("bench").active == ()
+
+
+def test_a_parent_that_nobody_knows_is_none() -> None:
+    assert Places(index(fence("a", venue="nowhere"))).facts("a").parents == ()
+
+
+def test_parents_are_those_by_which_presence_judges() -> None:
+    site = Site(
+        places={"zone": Place(id="zone", parent="hall"), "lost": Place(id="lost", parent="lost")}
+    )
+    fences = index(
+        fence("hall"), fence("yard", venue="hall", exclude=True), fence("a", venue="gone"),
+        fence("b", venue="hall"), fence("zone", venue="b"),
+    )  # fmt: skip
+    places, layout = Places(fences, site), Layout(fences, site)
+    for place in ("hall", "yard", "a", "b", "zone", "lost", "unheard-of"):
+        parent = layout.rules(place).parent
+        assert places.facts(place).parents[:1] == (() if parent is None else (parent,))
+        assert len(places.facts(place).parents) == layout.depth(place)
 
 
 def test_a_zone_without_any_fence_is_where_its_gateway_stands() -> None:

@@ -10,6 +10,7 @@ from proximity import sitefile
 from proximity.model import ProximityError
 from proximity.registry import Enrolled, Gateway, Place
 from proximity.sitefile import fences_beside, load_site, parse_site, read_site
+from proximity.tomltable import TomlTable
 
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"
 FULL = f"""
@@ -264,3 +265,41 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "tags.csv: line 2 is not UTF-8" in refusal(path)
     monkeypatch.setattr(sitefile, "MAX_SITE_BYTES", 5)
     assert "site.toml: is larger than 5 bytes" in refusal(path)
+
+
+def test_a_site_may_be_named_by_text(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('[[place]]\nid = "shop"\n')
+    assert load_site(str(path)) == load_site(path)
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "posixrules", "Mars/Olympus"])
+def test_a_zone_that_is_none_everywhere_is_refused(zone: str) -> None:
+    with pytest.raises(ProximityError, match=r"timezone .* is not known"):
+        parse_site(f'timezone = "{zone}"\n', "site.toml")
+
+
+@pytest.mark.parametrize("key", ["major = 0x", "subject = 0x", "place = 0x"])
+def test_endless_whole_numbers_are_problems(key: str) -> None:
+    text = f'[[beacon]]\nuuid = "{UUID}"\n{key}{"f" * 9000}\n'
+    with pytest.raises(ProximityError, match="a number of thousands of digits"):
+        parse_site(text, "site.toml")
+
+
+def test_endless_numbers_have_no_upper_bound_to_hide_below() -> None:
+    table = TomlTable({"n": 10**400, "t": 10**400, "odd": 1}, "f")
+    assert (table.number("n", 7.0), table.time("t")) == (7.0, None)
+    table.has("n")
+    table.finish()
+    assert len(table.problems) == 3
+    assert table.problems[2] == "f: unknown key 'odd'; there is n, t"
+
+
+def test_a_beacon_list_called_dash_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("site.toml").write_text('beacons = "-"\nfences = "-"\n')
+    Path("-").write_text("uuid,subject\n")
+    site = load_site("site.toml")
+    assert fences_beside(Path("site.toml"), site) == tmp_path / "-"

@@ -15,12 +15,14 @@ import pytest
 from geofences import FenceIndex, load
 from proximity.campaignfile import load_campaigns
 from proximity.engine import Engine
+from proximity.model import Decision, Verdict
 from proximity.places import Places
 from proximity.sitefile import load_site
 from proximity.store import Store
 from simulator.__main__ import main
 from simulator.files import people_of
 from simulator.replay import Offers, Replay
+from simulator.summary import as_json
 from simulator.trace import write_record
 from simulator.walk import read_walkers, trace
 
@@ -265,6 +267,10 @@ def test_bad_fences_are_refused_or_left_out_by_name(
         (["replay", "{trace}", "--site", "{site}", "--until", "+-1"], "--until: "),
         (["replay", "{trace}", "--site", "{site}", "--until", "+1e99"], "--until: "),
         (["replay", "{trace}", "--site", "{site}", "--late", "-1"], "--late"),
+        (["replay", "{trace}", "--site", "{site}", "--late", "nan"], "--late"),
+        (["replay", "{trace}", "--site", "{site}", "--late", "inf"], "--late"),
+        (["replay", "-", "--fences", "-"], "only one can be standard input: TRACE and --fences"),
+        (["replay", "-", "-", "--site", "{site}"], "only one can be standard input"),
         (["replay", "{trace}", "--site", "{site}", "--decide", "x"], "--decide"),
         (["replay", "{trace}", "--site", "{site}", "--people", "{site}"], "site.toml, line 1"),
         (["replay", "{trace}", "--site", "{site}", "--campaigns", "{trace}"], "t.jsonl"),
@@ -305,3 +311,51 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("--site", "--fences", "--campaigns", "--people", "--decide", "--skip-bad",
                    "--out", "--expect", "--junit", "--until", "--late", "--server", "--speed"):  # fmt: skip
         assert option in out
+
+
+@pytest.mark.parametrize("option", ["--site", "--campaigns", "--people"])
+def test_every_file_may_be_standard_input(
+    option: str,
+    walk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(STREET)  # what a site on standard input names lies in the current folder
+    words = street(walk)
+    place = words.index(option) + 1
+    content = Path(words[place]).read_bytes()
+    words[place] = "-"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert main(words) == 0
+    assert "decisions          2   send 1, suppress 1" in capsys.readouterr().out
+
+
+def test_what_was_put_off_and_then_sent_has_no_reason_left() -> None:
+    site = load_site(STREET / "site.toml")
+    replay = Replay(Engine(FenceIndex([]), site), lambda _name, _record: None)
+
+    def decided(name: str, verdict: Verdict, reason: str | None) -> None:
+        replay._count(
+            Decision(
+                id=name, decision=verdict, reason=reason, campaign="c", version=1,
+                subject="s", person="p", place="x", visit="v", at=1.0,
+            )
+        )  # fmt: skip
+
+    decided("a", Verdict.DEFER, "quiet_hours")
+    decided("b", Verdict.DEFER, "quiet_hours")
+    decided("a", Verdict.SEND, None)
+    summary = as_json(replay.finish(), {}, 0, None)
+    assert summary["nothing_sent_because"] == {"quiet_hours": 1}
+    decided("b", Verdict.SEND, None)
+    assert as_json(replay.counts, {}, 0, None)["nothing_sent_because"] == {}
+
+
+def test_a_trace_of_which_nothing_is_taken_has_no_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text(FIX)  # of a subject that nobody knows, who has agreed to nothing
+    for until in ([], ["--until", "+60"]):
+        assert main([*street(file), *until]) == 0
+        assert "1970" not in capsys.readouterr().out

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
 
+from proximity.store import StoreFull, journal
 from tests.proximity.server.rig import Rig, fix
 
 ADA: dict[str, Any] = {
@@ -48,12 +49,57 @@ async def test_a_change_counts_for_the_next_record(rig: Rig) -> None:
 
 async def test_who_is_forgotten_leaves_every_place(rig: Rig) -> None:
     await rig.ask("PUT", "/v1/people/ada", body=ADA)
-    for back in (2, 1):
-        await rig.ask("POST", "/v1/fixes", body=fix(at=time.time() - back))
+    await rig.ask("POST", "/v1/fixes", body=fix())
     await rig.until("/v1/transitions", 1)
     assert (await rig.ask("DELETE", "/v1/people/ada")).status == 204
     _, gone = await rig.until("/v1/transitions", 2)
     assert (gone["kind"], gone["reason"]) == ("exit", "erased")
+
+
+async def test_a_removal_that_cannot_be_written_changes_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.ask("PUT", "/v1/people/ada", body=ADA)
+    await rig.ask("POST", "/v1/fixes", body=fix())
+    await rig.until("/v1/transitions", 1)
+
+    def full(*_: object) -> None:
+        raise StoreFull("injected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "append", full)
+        assert (await rig.ask("DELETE", "/v1/people/ada")).status == 507
+        assert (await rig.ask("DELETE", "/v1/consents?person=ada")).status == 507
+    assert (await rig.ask("GET", "/v1/people/ada")).json["subjects"] == ADA["subjects"]
+    assert len((await rig.ask("GET", "/v1/consents?person=ada")).json["items"]) == 1
+    while not rig.parts.ingest.ready:  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.05)
+    assert (await rig.ask("DELETE", "/v1/people/ada")).status == 204
+    assert [one["kind"] for one in await rig.until("/v1/transitions", 2)] == ["enter", "exit"]
+
+
+async def test_a_full_disk_is_not_the_records_fault(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("injected")
+
+    monkeypatch.setattr(rig.parts.people, "put", full)
+    assert (await rig.ask("PUT", "/v1/people/ada", body=ADA)).status == 507
+
+
+async def test_who_agrees_to_nothing_any_more_is_forgotten(rig: Rig) -> None:
+    await rig.ask("PUT", "/v1/people/ada", body=ADA)
+    await rig.consent("ada", "service")
+    await rig.ask("POST", "/v1/fixes", body=fix())
+    await rig.until("/v1/transitions", 1)
+    gone = await rig.ask("DELETE", "/v1/consents?person=ada&purpose=marketing")
+    assert (gone.status, rig.parts.ingest.engine.subjects) == (204, 1)  # one yes is left
+    assert (await rig.ask("DELETE", "/v1/consents?person=ada")).status == 204
+    assert rig.parts.ingest.engine.subjects == 0
+    _, left = await rig.until("/v1/transitions", 2)
+    assert (left["kind"], left["reason"]) == ("exit", "erased")
+    assert len((await rig.ask("GET", "/v1/consents?person=ada")).json["items"]) == 4
 
 
 async def test_many_are_written_or_none_and_read_in_pages(rig: Rig) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
+from proximity.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.server import serve
 from proximity.server.serve import Clock
-from proximity.server.settings import check_host, data_file
+from proximity.server.settings import Settings, check_host, data_file, read_files
 from proximity.store import Store, StoreBroken
-from tests.proximity.server.rig import running
+from tests.proximity.server.rig import fix, running
 
 
 async def test_headers_that_dribble_are_cut_off(
@@ -63,6 +65,60 @@ async def test_a_lost_disk_stops_the_server(
         assert stop.is_set()
         assert (await rig.ask("GET", "/readyz", role=None)).status == 503
         rig.parts.store.failure = None
+
+
+async def test_a_lost_engine_stops_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("canary")
+
+    monkeypatch.setattr(Ingest, "_watch_clock", broken)
+    settings = Settings(data=tmp_path, port=0)
+    store = Store.open(":memory:")
+    async with asyncio.timeout(10):
+        assert await serve._run(settings, read_files(settings), store, None) == 1
+    store.close()
+    told = "".join(capsys.readouterr())
+    assert told.count("the engine stopped by a fault of the program: stopping") == 1
+
+
+async def test_the_watch_survives_its_own_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proximity.server import rounds
+
+    monkeypatch.setattr(rounds, "WATCH_S", 0.01)
+    async with running(tmp_path) as rig:
+        tried: list[None] = []
+
+        async def arefresh() -> None:
+            tried.append(None)
+            if len(tried) == 1:
+                raise KeyError("canary")
+            rig.parts.closing.set()
+
+        monkeypatch.setattr(rig.parts.tokens, "arefresh", arefresh)
+        stop = asyncio.Event()
+        async with asyncio.timeout(5):
+            await rounds.watch_always(rig.parts, stop)
+        assert len(tried) >= 2
+        assert not stop.is_set()
+
+
+async def test_a_clock_set_back_is_said_to_who_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, consent="assumed") as rig:
+        assert (await rig.ask("POST", "/v1/fixes", body=fix())).status == 202
+        now = time.time()
+        with monkeypatch.context() as patched:
+            patched.setattr("time.time", lambda: now - 600.0)
+            refused = await rig.ask("POST", "/v1/fixes", body=fix())
+            assert refused.status == 503
+            assert "clock was set back by" in refused.json["detail"]
+            assert (await rig.ask("GET", "/readyz", role=None)).status == 503
+        assert (await rig.ask("POST", "/v1/fixes", body=fix())).status == 202
 
 
 async def test_a_failing_round_does_not_end_the_rounds(

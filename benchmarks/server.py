@@ -1,0 +1,222 @@
+"""What does HTTP ingest cost? ``proximity serve`` against servers that do next to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+import msgspec
+
+from benchmarks import workloads
+from benchmarks.load import Job, Outcome
+from benchmarks.timing import Found, Row, Scale, in_words
+
+# More than any of these servers takes, so that a run ends by the clock.
+SINGLE_MOST, BATCH_MOST = 40_000, 500_000
+BATCH = 100
+DRAIN_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    token: str
+    process: subprocess.Popen[str]
+
+    def rows_waiting(self) -> int:
+        """How far the engine is behind what has been acknowledged."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/metrics",
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = re.search(
+                r"^proximity_journal_rows_waiting (\S+)", answer.read().decode(), re.MULTILINE
+            )
+        if found is None:
+            raise AssertionError("/metrics no longer tells proximity_journal_rows_waiting")
+        return int(float(found[1]))
+
+
+@contextlib.contextmanager
+def started(command: list[str], log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a server until the block ends; the process and its first line."""
+    with (
+        log.open("a") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(f"{' '.join(command[1:4])} did not start:\n{log.read_text()}")
+            yield process, line
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def engine(folder: Path, stores: int, module: tuple[str, ...] = ("proximity",)) -> Iterator[Server]:
+    """``proximity serve`` with so many store circles, durable as ever; ``module`` may wrap it."""
+    load = workloads.stores(stores)
+    features = [each.to_feature() for each in load.fences]
+    drawn = {"type": "FeatureCollection", "features": features}
+    (folder / "fences.geojson").write_text(json.dumps(drawn))
+    (folder / "site.toml").write_text('fences = "fences.geojson"\ntimezone = "Europe/Paris"\n')
+    python = [sys.executable]
+    made = subprocess.run(
+        [
+            *python,
+            "-m",
+            "proximity",
+            "token",
+            "create",
+            "--data",
+            folder / "data",
+            "--role",
+            "admin",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = [*python, "-m", *module, "serve", "--data", str(folder / "data")]
+    options = ["--port", "0", "--consent", "assumed", "--site", str(folder / "site.toml")]
+    with started([*command, *options], folder / "log") as (process, line):
+        yield Server(int(line.rpartition(":")[2]), made.stdout.strip(), process)
+
+
+def send(job: Job) -> Outcome:
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=msgspec.json.encode(job),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return msgspec.json.decode(ended.stdout, type=Outcome)
+
+
+def drained(server: Server) -> float:
+    """Wait until the engine has caught up; the seconds that took."""
+    began = time.perf_counter()
+    while server.rows_waiting() > 0:
+        if time.perf_counter() - began > DRAIN_LIMIT_S:
+            raise AssertionError(f"the engine did not catch up within {DRAIN_LIMIT_S:g} s")
+        time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def ingest(scale: Scale) -> Found:
+    """Single fixes, batches of 100, and how soon an event is on the stream."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            engine(folder, scale.stores) as server,
+            started([sys.executable, "-m", "benchmarks.bare"], folder / "bare") as (_, line),
+        ):
+            bare = int(line)
+            found = Found()
+            single = _against(server, bare, "/empty", 1, scale, found)
+            _against(server, bare, "/decode", BATCH, scale, found)
+            found.rows += _latency(server, single / 10, scale)
+            return found
+
+
+def _against(server: Server, bare: int, path: str, size: int, scale: Scale, found: Found) -> float:
+    """Load ours and the bare one in turn; the median rate of ours."""
+    most = int((SINGLE_MOST if size == 1 else BATCH_MOST) * scale.load_s)
+    ours: list[float] = []
+    theirs: list[float] = []
+    kept_up: list[float] = []
+    refused: dict[str, int] = {}
+    for number in range(min(scale.rounds, 3)):
+        common = {"size": size, "seconds": scale.load_s, "most": most}
+        name = f"l{number}s{size}"
+        outcome = send(
+            Job(port=server.port, path="/v1/fixes", token=server.token, name=name, **common)
+        )
+        behind = drained(server)
+        ours.append(outcome.taken / outcome.seconds)
+        kept_up.append(outcome.taken / (outcome.seconds + behind))
+        for status, count in outcome.refused.items():
+            refused[status] = refused.get(status, 0) + count
+        outcome = send(Job(port=bare, path=path, name=name, **common))
+        theirs.append(outcome.taken / outcome.seconds)
+    middle = sorted(ours)[len(ours) // 2]
+    peer = sorted(theirs)[len(theirs) // 2]
+    one = size == 1
+    said = f"; refused {refused}" if refused else ""
+    found.rows += [
+        Row(
+            what="`POST /v1/fixes`, one fix each, 32 connections, durable"
+            if one
+            else f"`POST /v1/fixes`, batches of {size}, durable",
+            against="an empty aiohttp endpoint"
+            if one
+            else "an endpoint that only decodes the body",
+            unit="x",
+            values=[a / b for a, b in zip(ours, theirs, strict=True)],
+            least=0.5 if one else 0.15,
+            note=f"{in_words(peer)}/s on the other side{said}",
+        ),
+        Row(
+            what="the same, fixes acknowledged a second",
+            against="",
+            unit="/s",
+            values=ours,
+            aim=12_000.0 if one else 300_000.0,
+        ),
+        Row(
+            what="the same, fixes through the engine a second (the time to catch up counted)",
+            against="",
+            unit="/s",
+            values=kept_up,
+        ),
+    ]
+    return middle
+
+
+def _latency(server: Server, pace: float, scale: Scale) -> list[Row]:
+    job = Job(
+        port=server.port,
+        path="/v1/fixes",
+        token=server.token,
+        name="paced",
+        seconds=scale.load_s * 4,
+        most=int(pace * scale.load_s * 4) + 10,
+        pace=pace,
+        probe_every=4,
+        stores=scale.stores,
+    )
+    outcome = send(job)
+    if not outcome.latencies:
+        raise AssertionError(f"no event reached the stream of {job.most} requests")
+    cuts = quantiles(outcome.latencies, n=100, method="inclusive")
+    said = f"{pace:,.0f} fixes a second, {len(outcome.latencies)} events, {outcome.unseen} unseen"
+    return [
+        Row(
+            what=f"an event on the stream after its POST, {name}",
+            against="",
+            unit="ms",
+            values=[value],
+            least=least,
+            fewer=True,
+            note=said,
+        )
+        for name, value, least in (("p50", cuts[49], 5.0), ("p99", cuts[98], 20.0))
+    ]
