@@ -243,6 +243,11 @@ class Ingest:
                         f"fence {fence_id!r} comes from a file that the server was started with: "
                         "change it there"
                     )
+                if known is None and fence_id in self.site.places:
+                    raise FenceFixed(
+                        f"place {fence_id!r} is named by the site file that the server was started "
+                        "with: change it there, or give the fence another id"
+                    )
             await self._change(puts, removals, "http")
 
     async def forget(

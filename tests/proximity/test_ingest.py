@@ -426,6 +426,10 @@ class TestFencesAndSite:
         path = tmp_path / "site.toml"
         path.write_text(SITE)
         rig = await start(site_file=path)
+        (zone,) = fences(feature("cafe/bar", STREET[0]["geometry"]))
+        with pytest.raises(FenceFixed, match="'cafe/bar' is named by the site"):
+            await rig.ingest.edit_fences([zone])
+        assert "cafe/bar" not in rig.ingest.index
         assert "gw-bar" in rig.ingest.site.gateways
         assert await rig.ingest.accept([heard(START, "gw-bar")]) == Receipt(accepted=1)
         await rig.settled()
