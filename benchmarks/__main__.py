@@ -129,7 +129,9 @@ def _command(asked: argparse.Namespace) -> str:
     words += ["--quick"] if asked.quick else []
     words += [f"--part {part}" for part in asked.part or []]
     words += ["--tile38 HOST:PORT"] if asked.tile38 else []
-    words += [f"--out {asked.out.name}"] if asked.out else []
+    words += (
+        [f"--out {asked.out.name if asked.out.is_absolute() else asked.out}"] if asked.out else []
+    )
     return " ".join(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
@@ -253,8 +254,8 @@ def _weigh(
             values=[each],
             least=least,
             fewer=True,
-            note=f"whoever keeps the list of fences too: {(listed - asked) / scale.million:,.0f} B "
-            f"for each; the index {(asked - built) / scale.million:,.0f} B more after {points:,} points",
+            note=f"a kept list of fences: {(listed - asked) / scale.million:,.0f} B each besides; "
+            f"the index {(asked - built) / scale.million:,.0f} B more after {points:,} points",
         ),
         *_edits(index, what, scale),
     ]

@@ -103,7 +103,8 @@ class Subject(msgspec.Struct, array_like=True):
             # sender's clock runs ahead they wait for the engine's.
             until = min(record.at, moment.now)
             out = self._ring_until(until, moment, decide) if self.standing.presences else []
-            found = self._named(apply(self.standing, record, moment, decide, held))
+            # In order, an arrival is later than all that a corrected visit's name may stand for.
+            found = apply(self.standing, record, moment, decide, held)
             self.note(found)
             return out + found if out else found
         return self._judge_again(record, moment, decide, late=late)
@@ -144,16 +145,6 @@ class Subject(msgspec.Struct, array_like=True):
         """Enter changes that were not found by judging (a place ended) into the log."""
         for change in changes:
             self._note(change)
-
-    def _named(self, changes: list[Transition]) -> list[Transition]:
-        """Give a new visit another name where a corrected one has kept that of its time."""
-        for nth, change in enumerate(changes):
-            if change.kind in {"enter", "pass"} and change.visit in self.log:
-                name = _free_name(change.visit, self.log)
-                changes[nth] = msgspec.structs.replace(change, visit=name)
-                if change.kind == "enter":
-                    self.standing.presences[change.place].visit = name
-        return changes
 
     def _comes_last(self, record: Fix | Sighting) -> bool:
         return not self.history or order(self.history[-1]) < order(record)

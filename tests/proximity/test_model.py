@@ -139,6 +139,12 @@ def test_some_levels_mean_not_measured(rssi_dbm: float, measured: bool) -> None:
     assert heard.measured is measured
 
 
+def test_a_beacon_may_be_given_as_its_json_object() -> None:
+    beacon: Any = {"format": "ibeacon", "uuid": "AB", "major": 1, "minor": 2}
+    heard = Sighting(beacon=beacon, at=1.0, rssi_dbm=-60.0, gateway="g")
+    assert heard.beacon == Beacon(format="ibeacon", uuid="ab", major=1, minor=2)
+
+
 def test_the_identity_of_a_beacon_has_no_level_and_one_spelling() -> None:
     one = Beacon(format="ibeacon", uuid="F7826DA6", major=1, minor=2, power_dbm=-59)
     other = Beacon(format="ibeacon", uuid="f7826da6", major=1, minor=2, power_dbm=-70)
