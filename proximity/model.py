@@ -94,6 +94,14 @@ class Fix(
     def __post_init__(self) -> None:
         check_id(self.subject, "subject")
         normalise_times(self)
+        numbers = (
+            self.lon, self.lat, self.accuracy_m, self.altitude_m, self.floor, self.speed_mps,
+            self.course_deg,
+        )  # fmt: skip
+        for number in numbers:
+            if type(number) is not float and number is not None:
+                self._make_floats()
+                break
         if not -180.0 <= self.lon <= 180.0:
             raise ValueError(f"lon {self.lon!r} is outside -180 to 180 degrees")
         if not -90.0 <= self.lat <= 90.0:
@@ -104,6 +112,13 @@ class Fix(
             check_id(self.id, "id")
         if self.accuracy_m is not None and not 0.0 < self.accuracy_m < math.inf:
             msgspec.structs.force_setattr(self, "accuracy_m", None)
+
+    def _make_floats(self) -> None:
+        """Keep numbers as floats, whoever made them: an int, or an array's own kind of number."""
+        for name in ("lon", "lat", "accuracy_m", "altitude_m", "floor", "speed_mps", "course_deg"):
+            value = getattr(self, name)
+            if value is not None:
+                msgspec.structs.force_setattr(self, name, float(value))
 
 
 class Event(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from beacon_gateway.model import Beacon, Sighting, check_id
@@ -94,6 +95,12 @@ def test_a_bad_fix_is_refused(change: dict[str, Any], told: str) -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0, None, float("inf"), float("nan")])
 def test_accuracy_that_says_nothing_is_unknown(value: float | None) -> None:
     assert Fix(subject="s", at=1.0, lon=2.0, lat=48.0, accuracy_m=value).accuracy_m is None
+
+
+def test_numbers_of_any_kind_become_floats() -> None:
+    made = Fix(subject="s", at=np.float64(1.0), lon=np.float64(2.0), lat=48, floor=np.int64(3))
+    kinds = {type(one) for one in (made.at, made.lon, made.lat, made.floor)}
+    assert kinds == {float}
 
 
 def test_records_know_their_type_on_the_wire() -> None:
