@@ -239,6 +239,10 @@ async def _server(folder: Path, source: Path, port: int) -> AsyncIterator[str]:
             line = b""
         prefix = b"listening on "
         if not line.startswith(prefix):
+            # One that ends by itself is waited for, not signalled: a signal would reap it behind
+            # the back of whoever waits.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_S)
             last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
             raise ProximityError(f"the server did not start: {last.removeprefix('proximity: ')}")
         yield line.removeprefix(prefix).decode().strip()
