@@ -20,11 +20,15 @@ from proximity.history import Subject
 from proximity.intake import Intake, Packed
 from proximity.layout import Layout
 from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
+from proximity.point import POINT
 from proximity.presence import State
 from proximity.registry import Site
-from proximity.standing import DECIDE, Held, Moment, Standing, end
+from proximity.robust import ROBUST
+from proximity.standing import Decide, Held, Moment, Standing, end
 
 SNAPSHOT_FORMAT = 1
+# The ways to decide (contract 1).
+DECIDE: dict[str, Decide] = {"robust": ROBUST, "point": POINT}
 # Edits of fences that are remembered one by one: whoever is not heard of for longer is sealed.
 KEPT_EDITS = 1000
 # Fewer fixes than this are quicker one by one than as arrays (measured: about ten).
