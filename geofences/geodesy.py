@@ -120,6 +120,20 @@ def many_boxes_within(lons: Floats, lats: Floats, metres: Floats) -> Floats:
     return np.where(near[:, None], np.nan, np.column_stack((west, south, east, north)))
 
 
+def many_rough_boxes(lons: Floats, lats: Floats, metres: Floats) -> Floats:
+    """Return a box that holds each circle, wider than needed; rows west, south, east, north.
+
+    NaN near ±180° and the poles. A way of so many metres turns by no more than its length over
+    the shortest degree of longitude on it.
+    """
+    rise = np.degrees(metres / TIGHTEST_M) + SLACK_DEG
+    furthest = np.minimum(np.abs(lats) + rise, 89.0)
+    wide = rise / np.cos(np.radians(furthest))
+    boxes = np.stack((lons - wide, lats - rise, lons + wide, lats + rise))
+    boxes[:, (furthest == 89.0) | (boxes[0] < -180.0) | (boxes[2] > 180.0)] = np.nan
+    return boxes
+
+
 def wrapped(
     west: float, south: float, east: float, north: float
 ) -> list[tuple[float, float, float, float]]:

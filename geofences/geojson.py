@@ -12,7 +12,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geofences import advice, outline, properties
+from geofences import advice, outline, plain, properties
 from geofences.geometry import (
     GEOMETRIES,
     MAX_PARTS,
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
 
+    import numpy as np
+    import numpy.typing as npt
+
     from geofences.model import Geometry
+
+    Floats = npt.NDArray[np.float64]
 
 # A million circles with a few properties each are some 250 MB of text.
 MAX_BYTES = 256 * 1024 * 1024
@@ -96,6 +101,14 @@ def dumps(fences: Iterable[Fence], extra: Mapping[str, Any] | None = None) -> st
     return f'{head[:-1]}, "features": [\n{body}\n]}}\n'
 
 
+class _Waiting(NamedTuple):
+    """An outline that is judged with others: whose it is, and how many problems came before."""
+
+    feature: str | int | None
+    ring: Floats
+    before: int
+
+
 class _Reader:
     """Reads one text; collects problems as it goes."""
 
@@ -106,6 +119,7 @@ class _Reader:
         self._feature: str | int | None = None
         self._doubled: dict[int, str] = {}
         self._budget = outline.Budget()
+        self._waiting: list[_Waiting] = []
         self._geometries = GeometryReader(self._say, self._check_object)
 
     def _say(self, what: str, where: str, mend: str, *, advice: bool = False) -> None:
@@ -134,6 +148,7 @@ class _Reader:
             faults = any(not problem.advice for problem in self.problems[before:])
             if fence is not None and not faults:
                 fences.append(fence)
+        fences = self._judge_waiting(fences)
         self._feature = None
         # Which of several was meant by their one id would be a guess.
         fences = [fence for fence in fences if fence.id not in doubled]
@@ -296,12 +311,38 @@ class _Reader:
                 self._advise(advice.on_lines(leaf, where))
                 continue
             polygons = [[ring[:, :2] for ring in rings] for rings in leaf.polygons()]
-            flaws = outline.flaws(polygons, self._budget)
-            for flaw in flaws:
-                place = ", ".join(filter(None, (where, flaw.where)))
-                self._say(flaw.what, place, flaw.mend)
-            if not flaws:
-                self._advise(advice.on_areas(polygons, where))
+            if leaf is geometry and len(polygons) == 1 and plain.could_be(polygons[0]):
+                self._waiting.append(_Waiting(self._feature, polygons[0][0], len(self.problems)))
+            else:
+                self._judge_areas(polygons, where)
+
+    def _judge_areas(self, polygons: list[list[Floats]], where: str) -> None:
+        """Say what is wrong with outlines, or what could be better."""
+        flaws = outline.flaws(polygons, self._budget)
+        for flaw in flaws:
+            place = ", ".join(filter(None, (where, flaw.where)))
+            self._say(flaw.what, place, flaw.mend)
+        if not flaws:
+            self._advise(advice.on_areas(polygons, where))
+
+    def _judge_waiting(self, fences: list[Fence]) -> list[Fence]:
+        """Judge the ordinary outlines of all features at once, then those that are not plain.
+
+        What is said of one stands where it would, had it been judged in its turn. Gives the fences
+        that are left.
+        """
+        sound = plain.plainly_sound([one.ring for one in self._waiting]).tolist()
+        problems, bad = self.problems, set()
+        for one, good in zip(reversed(self._waiting), reversed(sound), strict=True):
+            if good:
+                continue
+            self._feature, self.problems = one.feature, []
+            self._judge_areas([[one.ring]], "")
+            if any(not problem.advice for problem in self.problems):
+                bad.add(one.feature)
+            problems[one.before : one.before] = self.problems
+        self.problems, self._waiting = problems, []
+        return [fence for fence in fences if fence.id not in bad] if bad else fences
 
     def _advise(self, found: Iterable[advice.Advice]) -> None:
         for each in found:

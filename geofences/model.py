@@ -146,6 +146,7 @@ class Fence:
     valid_from: float | None = None
     valid_until: float | None = None
     exclude: bool = False
+    on_foot: bool = False
     exit_after_s: float | None = None
     silent_after_s: float | None = None
     exit_margin_m: float | None = None

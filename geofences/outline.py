@@ -283,7 +283,8 @@ def flaws(polygons: list[list[Floats]], budget: Budget) -> list[Flaw]:
     if tangle:
         return [tangle]
     # Once for all where all is well, as nearly always; else part by part and ring by ring.
-    whole = _verdict(shapely.MultiPolygon([part.face for part in parts]))
+    faces = [part.face for part in parts]
+    whole = _verdict(faces[0] if len(faces) == 1 else shapely.MultiPolygon(faces))
     for number, part in enumerate(parts):
         owner = f"part {number}: " if len(parts) > 1 else ""
         if whole:
@@ -372,6 +373,8 @@ def _verdict(geometry: shapely.Geometry) -> Flaw | None:
 def _tangle(parts: list[Area], budget: Budget) -> Flaw | None:
     """Refuse what could not be checked in bounded time; point at a crossing where one is seen."""
     rings = [ring.plane for part in parts for ring in part.rings]
+    if sum(map(len, rings)) <= 2 * FREE_PAIRS:
+        return None  # all pairs there are of so few are free
     extra = max(0, pairs_bound(rings) - FREE_PAIRS * sum(map(len, rings)))
     if extra <= budget.pairs:
         budget.pairs -= extra

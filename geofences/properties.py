@@ -43,10 +43,11 @@ def _text(value: object) -> str:
         found = str(int(value)) if value == int(value) else repr(value)
     else:
         raise Rejected("write text in quotes")
-    if not found.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in found):
-        raise Rejected("take out the control characters")
-    if any(0xD800 <= ord(c) < 0xE000 for c in found):
-        raise Rejected("take out the broken character (half of a surrogate pair)")
+    if not found.isprintable():
+        if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in found):
+            raise Rejected("take out the control characters")
+        if any(0xD800 <= ord(c) < 0xE000 for c in found):
+            raise Rejected("take out the broken character (half of a surrogate pair)")
     return found
 
 
@@ -153,6 +154,7 @@ PROPERTIES: dict[str, Callable[[object], Any]] = {
     "valid_from": _time,
     "valid_until": _time,
     "exclude": _flag,
+    "on_foot": _flag,
     "exit_after_s": _number(0, MAX_SECONDS, " of seconds"),
     "silent_after_s": _number(0, MAX_SECONDS, " of seconds"),
     "exit_margin_m": _number(0, 100_000, " of metres"),

@@ -80,6 +80,10 @@ class Disc:
         """Tell whether the point lies in the disc or on its edge."""
         return self.distance(lon, lat) <= 0.0
 
+    def depth(self) -> float:
+        """Return how far the deepest point inside is from the edge, in metres."""
+        return self.radius_m
+
     def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
         """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
         return _by_distance(self.distance, boxes)
@@ -120,6 +124,10 @@ class Corridor:
     def holds(self, lon: float, lat: float) -> bool:
         """Tell whether the point lies in the corridor or on its edge."""
         return self.distance(lon, lat) <= 0.0
+
+    def depth(self) -> float:
+        """Return how far the deepest point inside is from the edge, in metres."""
+        return self.radius_m
 
     def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
         """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
@@ -177,6 +185,24 @@ class Region:
                         return True
                     break
         return False
+
+    def depth(self) -> float:
+        """Return how far the deepest point inside is from the edge, in metres.
+
+        The centre of the largest inscribed circle, found in a plane in which degrees east are
+        shrunk to be as long as degrees north, to a thousandth of the outline's size.
+        """
+        deepest = 0.0
+        for area in self._areas:
+            _, south, _, north = shapely.bounds(area.face).tolist()
+            shrink = np.array([max(math.cos(math.radians((south + north) / 2)), 1e-3), 1.0])
+            plane = shapely.transform(area.face, shrink.__mul__)
+            west, south, east, north = shapely.bounds(plane).tolist()
+            fine = max(east - west, north - south) / 1000.0
+            spoke = shapely.maximum_inscribed_circle(plane, tolerance=fine)
+            lon, lat = (shapely.get_coordinates(spoke)[0] / shrink).tolist()
+            deepest = max(deepest, -self.distance((lon + 180.0) % 360.0 - 180.0, lat))
+        return deepest
 
     def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:
         """Tell of boxes (rows west, south, east, north) whether they are OUT, EDGE or INSIDE."""
@@ -393,6 +419,10 @@ class Shape:
         Inside members that overlap it is the depth in the one that the point lies deepest in.
         """
         return min(part.distance(lon, lat) for part in self._parts)
+
+    def depth(self) -> float:
+        """Return how far the deepest point inside is from the edge, in metres."""
+        return max(part.depth() for part in self._parts)
 
     def span(self, lon0: float, lat0: float, lon1: float, lat1: float) -> Span | None:
         """Return where a straight segment first enters and last leaves, as fractions 0..1.

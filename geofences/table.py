@@ -104,7 +104,7 @@ def value(name: str, cell: str) -> Any:
     if name not in properties.PROPERTIES or name in {"name", "venue"}:
         return text
     try:
-        return json.loads(text.lower() if name == "exclude" else text)
+        return json.loads(text.lower() if name in {"exclude", "on_foot"} else text)
     except (ValueError, RecursionError):
         return [tag.strip() for tag in text.split(";")] if name == "tags" else text
 

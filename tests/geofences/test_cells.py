@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import geofences.cells as cells_of
-from geofences import Fence, FenceIndex
+from geofences import Fence, FenceIndex, filling, raster
+from geofences.cells import UNFILLED, _finest
+from geofences.shape import Shape
 from tests.street import box, circle, feature, fences
 
 STREET = [
@@ -25,7 +27,7 @@ STREET = [
 
 def plain(index: FenceIndex, lon: float, lat: float) -> list[str]:
     """Ask every fence by its own exact test."""
-    return sorted(f.id for f in index if index._holds(index._slots[f.id], lon, lat))
+    return sorted(f.id for f in index if Shape(f).holds(lon, lat))
 
 
 def points(count: int, seed: int = 1) -> tuple[list[float], list[float]]:
@@ -114,12 +116,29 @@ def test_a_fence_as_wide_as_the_world_can_come_and_go() -> None:
     agree(index, lons, lats)
 
 
-@pytest.mark.parametrize("room", [40, 1 << 18])
-def test_crowded_cells_are_split_unjudged(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells_of, "CROWDED", 2)
-    monkeypatch.setattr(cells_of, "LEAST_NODES", room)
-    monkeypatch.setattr(cells_of, "NODES_A_FENCE", 0)
+@pytest.mark.parametrize("name", ["FEW", "WHOLE_ROOT", "MANY_TILES", "PATIENCE"])
+def test_ways_to_fill_are_one_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_of, name, 1)
     agree(FenceIndex(made(STREET)), *points(500))
+
+
+@pytest.mark.parametrize("bits", [0, 1, 3, 6])
+@pytest.mark.parametrize("least", [1, 5, 99])
+def test_cells_of_every_fineness_are_exact(
+    bits: int, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells_of, "MOST_BITS", 6)
+    monkeypatch.setattr(filling, "_bits", lambda squares, *_: np.full(len(squares.west), bits))
+    monkeypatch.setattr(filling, "LEAST_CELLS", least)
+    agree(FenceIndex(made(STREET)), *points(400))
+
+
+@pytest.mark.parametrize("name", ["MOST_PAIRS", "MOST_EDGES"])
+def test_what_is_judged_in_several_goes_is_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling if name == "MOST_PAIRS" else raster, name, 5)
+    agree(FenceIndex(made(STREET)), *points(300))
 
 
 def test_equal_answers_are_one_tuple() -> None:
@@ -130,32 +149,51 @@ def test_equal_answers_are_one_tuple() -> None:
 
 
 def test_memory_stays_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells_of, "LEAST_NODES", 40)
-    monkeypatch.setattr(cells_of, "NODES_A_FENCE", 0)
-    monkeypatch.setattr(cells_of, "MOST_MEMOS", 50)
+    monkeypatch.setattr(cells_of, "LEAST_BYTES", 10_000)
+    monkeypatch.setattr(cells_of, "BYTES_A_FENCE", 0)
+    monkeypatch.setattr(cells_of, "MANY_TILES", 4)
+    monkeypatch.setattr(cells_of, "MOST_WAITING", 2)
     index = FenceIndex(made(STREET))
     lons, lats = points(600)
     agree(index, lons, lats)
-    assert index._cells._used <= 41
-    assert index._cells._memos <= 51
+    cells = index._cells
+    for _ in range(2):
+        index.locate_many(lons, lats)
+    assert cells._full()
+    assert UNFILLED in cells._look(*_finest(np.array(lons[:750]), np.array(lats[:750])))
+    assert cells._used < 40
+    assert len(cells._waiting) <= 3
     spare = made([feature("spare", circle(100, 0), radius_m=50)])[0]
     for _ in range(60):
         index.put(spare)
         index.locate_many(lons, lats)
-        assert len(index._cells.lists) <= 2 * 40 + 200
+        assert cells._bytes() < 200_000
     agree(index, lons, lats)
 
 
-def test_forgotten_nodes_are_used_again() -> None:
+def test_tiles_are_forgotten_root_by_root_and_one_by_one() -> None:
     index = FenceIndex(made(STREET))
     lons, lats = points(400)
     index.locate_many(lons, lats)
     before = index._cells._used
-    spare = made([feature("spare", circle(0, 0), radius_m=300)])[0]
-    for _ in range(30):
-        index.put(spare)
-        index.locate_many(lons, lats)
-    assert index._cells._used <= before + 200
+    for size in (30, 3000, 60_000):
+        spare = made([feature("spare", circle(0, 0), radius_m=size)])[0]
+        for _ in range(5):
+            index.put(spare)
+            index.locate_many(lons, lats)
+            assert index._cells._used <= before + 12
+        agree(index, lons, lats)
+
+
+def test_a_tile_asked_one_by_one_is_filled_in_the_end() -> None:
+    index = FenceIndex(made(STREET))
+    lon, lat = 2.3505, 48.8485
+    expected = plain(index, lon, lat)
+    for number in range(2 * cells_of.PATIENCE):
+        assert index.locate(lon, lat) == expected
+        assert index.within(lon, lat, 0.0) == [(i, index.distance(i, lon, lat)) for i in expected]
+        assert (index._cells.number(lon, lat) >= 0) == (number >= cells_of.PATIENCE // 3)
+    assert index.locate(-60.0, -40.0) == []
 
 
 def test_points_in_blocks_larger_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,11 +209,19 @@ def test_an_empty_index_answers() -> None:
     assert index.holding([2.35], [48.85]) == [()]
 
 
-def test_between_two_points_of_one_plain_cell_lies_no_edge() -> None:
+def test_between_two_points_of_one_cell_lies_no_edge() -> None:
     index = FenceIndex(made(STREET))
-    assert index.no_edge_between(2.3505, 48.8485, 2.35051, 48.8485)  # deep in the block
-    assert not index.no_edge_between(2.3505, 48.8485, 2.40, 48.8485)
-    assert not index.no_edge_between(180.0, 10.5, 179.9, 10.5)
+    ways = [
+        (2.3505, 48.8485, 2.35051, 48.8485),  # deep in the block
+        (2.3505, 48.8485, 2.40, 48.8485),
+        (180.0, 10.5, 179.9, 10.5),
+        (2.0, 10.0, 2.0, 90.0),
+    ]
+    assert not index.no_edge_between(*ways[0])  # nobody has asked about this ground
+    index.locate_many([2.3505], [48.8485])
+    assert [index.no_edge_between(*way) for way in ways] == [True, False, False, False]
+    index.locate_many([-60.1], [-40.1])
+    assert index.no_edge_between(-60.1, -40.1, -60.11, -40.11)  # in an empty sea
     lon, lat = STREET[2]["geometry"]["coordinates"]  # type: ignore[index]
     edge = lat + 80 / 111_207
     assert not index.no_edge_between(lon, edge, lon, edge)
@@ -184,15 +230,42 @@ def test_between_two_points_of_one_plain_cell_lies_no_edge() -> None:
     assert "block" in names
 
 
-def test_a_few_memories_are_forgotten_where_a_small_fence_changes() -> None:
+def test_no_edge_between_is_never_wrong_and_often_known() -> None:
     index = FenceIndex(made(STREET))
-    lons, lats = points(400)
-    for lon, lat in zip(lons, lats, strict=True):
-        index.locate(lon, lat)
-    kept = index._cells._memos
-    index.put(made([feature("spare", circle(0, 0), radius_m=5)])[0])
-    assert 0 < index._cells._memos <= kept
-    agree(index, lons, lats)
+    dice = np.random.default_rng(11)
+    x, y = dice.normal(2.35, 0.003, 4000), dice.normal(48.85, 0.002, 4000)
+    x1, y1 = x + dice.normal(0, 2e-5, 4000), y + dice.normal(0, 2e-5, 4000)
+    index.locate_many(x, y)
+    clear = index.no_edge_between_many(x, y, x1, y1)
+    ways = np.column_stack((x, y, x1, y1)).tolist()
+    assert clear.tolist() == [index.no_edge_between(*way) for way in ways]
+    edged = 0
+    for way, free in zip(ways, clear.tolist(), strict=True):
+        met = any(a > 0.0 or b < 1.0 for _, a, b in index.crossings(*way))
+        edged += met
+        assert not (free and met), way
+    assert edged > 20
+    assert clear.mean() > 0.6
+
+
+def test_codes_are_what_holding_says() -> None:
+    index = FenceIndex(made(STREET))
+    lons, lats = points(300)
+    held = index.holding(lons, lats)
+    codes = index.codes(lons, lats).tolist()
+    told = [index.ids_of(code) for code in codes]
+    assert sum(ids is not None for ids in told) > len(lons) / 2
+    assert all(ids is None or ids is here for ids, here in zip(told, held, strict=True))
+    assert codes[-1] == -1
+
+
+def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofences.index.KEPT_ANSWERS", 3)
+    monkeypatch.setattr("geofences.exact.MOST_TOLD", 3)
+    index = FenceIndex(made(STREET))
+    agree(index, *points(300))
+    assert len(index._cells.lists.told) <= 3
+    assert len(index._tuples) <= 3
 
 
 def test_a_point_far_outside_a_circle_s_corner_is_no_candidate() -> None:
@@ -204,18 +277,6 @@ def test_a_point_far_outside_a_circle_s_corner_is_no_candidate() -> None:
 
 def _corner(metres: float) -> tuple[float, float]:
     return 2.35 + metres / 73_386.0, 48.85 + metres / 111_207.0
-
-
-def test_lists_of_fences_long_gone_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells_of, "LEAST_NODES", 5)
-    monkeypatch.setattr(cells_of, "NODES_A_FENCE", 0)
-    index = FenceIndex(made(STREET))
-    lons, lats = points(100)
-    for number in range(40):
-        index.put(made([feature(f"stall-{number}", circle(20.0 * number, 0), radius_m=15)])[0])
-        index.locate_many(lons, lats)
-    assert len(index._cells.lists) < 60
-    agree(index, lons, lats)
 
 
 def test_a_way_passes_one_part_of_two() -> None:

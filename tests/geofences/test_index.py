@@ -5,7 +5,7 @@ import pytest
 
 import geofences
 from geofences import geodesy
-from geofences import index as index_module
+from geofences import roster as roster_module
 from tests.geofences.drawn import box, circle, feature, fences, index, line, polygon
 
 
@@ -103,7 +103,7 @@ def test_edits_are_seen_at_once():
 
 
 def test_changes_that_were_forgotten(monkeypatch):
-    monkeypatch.setattr(index_module, "KEPT_CHANGES", 2)
+    monkeypatch.setattr(roster_module, "KEPT_CHANGES", 2)
     found = index()
     for name in "abc":
         found.put(*fences(circle(0, 0, 10, name)))
@@ -112,14 +112,15 @@ def test_changes_that_were_forgotten(monkeypatch):
 
 
 def test_shapes_are_forgotten_and_built_again(monkeypatch):
-    monkeypatch.setattr(index_module, "KEPT_WEIGHT", 100)
+    monkeypatch.setattr(roster_module, "KEPT_WEIGHT", 100)
     drawn = [box(n, 0, n + 1, 1, str(n)) for n in range(20)]
     found = index(*drawn)
-    assert len(found._shapes) < 20
+    assert len(found._roster._shapes) < 20
     for n in range(20):
         assert found.locate(n + 0.5, 0.5) == [str(n)]
-    assert found._weight == sum(
-        shape.weight + index_module.SHAPE_WEIGHT for shape in found._shapes.values()
+        assert found.distance(str(n), n + 0.5, 0.5) < -50_000
+    assert found._roster._weight == sum(
+        shape.weight + roster_module.SHAPE_WEIGHT for shape in found._roster._shapes.values()
     )
 
 

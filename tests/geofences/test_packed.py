@@ -29,6 +29,7 @@ OPENED = Fence(
     silent_after_s=600.0,
     exit_margin_m=12.5,
     min_confidence=0.9,
+    on_foot=True,
     properties={"colour": "red", "nested": {"a": [1, None, True]}},
     extra={"bbox": [0, 0, 1, 1]},
 )
@@ -123,11 +124,13 @@ SHAPES = [
 
 def test_fences_have_the_same_boxes_alone_and_among_others() -> None:
     drawn = [fence for shape in SHAPES for fence in fences(shape)]
-    numbers, corners = packed.boxes(drawn, packed.circles(drawn))
+    rows, _ = packed.rows(drawn)
+    numbers, corners = packed.boxes(drawn, rows)
     for nth, fence in enumerate(drawn):
         together = [tuple(corners[row].tolist()) for row in np.flatnonzero(numbers == nth)]
-        assert sorted(together) == sorted(packed.boxes_of(fence))
-        assert np.allclose(packed.circles([fence])[0], packed.circle_of(fence), rtol=1e-15)
+        row, _ = packed.rows([fence])
+        assert sorted(together) == sorted(map(tuple, packed.boxes([fence], row)[1].tolist()))
+        assert np.array_equal(row[0, packed.LON :], rows[nth, packed.LON :])
         for leaf in fence.geometry.leaves():
             for lon, lat in leaf.coords[:, :2].tolist():
                 assert any(w <= lon <= e and s <= lat <= n for w, s, e, n in together)
@@ -150,18 +153,18 @@ def test_what_was_built_at_once_can_be_taken_out_one_by_one() -> None:
     assert len(index._tree) == len(index) == 300
     for fence in list(index):
         index.remove(fence.id)
-    assert len(index._tree) == len(index) == len(index._read) == 0
+    assert len(index._tree) == len(index) == len(index._roster._read) == 0
 
 
 def test_the_fences_kept_ready_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofences.index.KEPT_FENCES", 10)
+    monkeypatch.setattr("geofences.roster.KEPT_FENCES", 10)
     index = FenceIndex(outline(f"o{n}", 0.01 * n, 0.0) for n in range(50))
     for number in range(50):
         fence = index.get(f"o{number}")
         assert fence is not None
         assert fence.id == f"o{number}"
         assert fence is index.get(f"o{number}")
-    assert len(index._read) <= 10
+    assert len(index._roster._read) <= 10
 
 
 @pytest.mark.parametrize("lat", [0.3, 89.99999999999999, -89.99999999999999])
@@ -177,3 +180,23 @@ def test_a_hair_from_the_seam_is_still_on_the_map(lat: float) -> None:
         assert len(points) == 2
     index.remove("c0")
     assert index.locate(float(np.nextafter(180.0, 0.0)), lat) == ["c1"]
+
+
+def test_vertices_of_fences_gone_are_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofences.columns.LEAST_WASTE", 100)
+    index = FenceIndex(outline(f"o{n}", 0.01 * n, 0.0) for n in range(40))
+    holed = feature({"type": "Polygon", "coordinates": [
+        [[-1, -1], [0, -1], [0, 1], [-1, 1], [-1, -1]],
+        [[-0.6, -0.5], [-0.4, -0.5], [-0.4, 0.5], [-0.6, 0.5], [-0.6, -0.5]],
+    ]}, "holed")  # fmt: skip
+    (fence,) = fences(holed)
+    for number in range(300):
+        index.put(outline(f"o{number % 40}", 0.01 * (number % 40) + 0.001, 0.0))
+        index.put(fence)
+        assert len(index._roster.columns.xs) < 3000
+    assert index.get("holed") == fence
+    assert index.locate(-0.5, 0.0) == []
+    assert index.locate(-0.3, 0.0) == index.locate(-0.5, 0.7) == ["holed"]
+    for number in range(40):
+        assert f"o{number}" in index.locate(0.01 * number + 0.001, 0.0)
+        assert index.locate_many([0.01 * number + 0.001], [0.0])[0].size

@@ -30,6 +30,7 @@ def test_every_property_is_read():
             valid_from="2026-05-01T10:00:00.250Z",
             valid_until=1_800_000_000,
             exclude=True,
+            on_foot=True,
             exit_after_s=30,
             silent_after_s=600,
             exit_margin_m=5,
@@ -50,6 +51,7 @@ def test_every_property_is_read():
     )
     assert (fence.valid_from, fence.valid_until) == (1777629600.25, 1_800_000_000.0)
     assert fence.exclude
+    assert fence.on_foot
     assert (fence.exit_after_s, fence.silent_after_s) == (30.0, 600.0)
     assert (fence.exit_margin_m, fence.min_confidence) == (5.0, 0.7)
     assert fence.properties["colour"] == "red"
@@ -59,6 +61,7 @@ def test_what_is_not_said_is_none():
     (fence,) = fences(drawn(tags=None, floor=None))
     assert (fence.name, fence.tags, fence.venue, fence.dwell_s) == ("a", (), None, ())
     assert (fence.priority, fence.floor, fence.active, fence.exclude) == (0.0, None, None, False)
+    assert fence.on_foot is False
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,7 @@ def test_what_is_not_said_is_none():
         ("valid_from", "2026-05-01T10:00:00", "with its zone"),
         ("valid_until", 1_800_000_000_000, "Unix seconds"),
         ("exclude", 1, "true or false"),
+        ("on_foot", "yes", "true or false"),
         ("exit_after_s", -1, "from 0"),
         ("min_confidence", 1.1, "from 0 to 1"),
         ("carried_by", "bus-7", "take it out"),
