@@ -1,4 +1,4 @@
-"""What OwnTracks says: one JSON object a message, by HTTP as its apps send it.
+"""What OwnTracks says and is told: one JSON object a message, by HTTP as its apps send it.
 
 Also Overland's OwnTracks mode, whose times count from 2001. Knows no token: whoever calls says
 which id the message may speak for.
@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from beacon_gateway.model import Beacon, Sighting
+from proximity.arming import Client
 from proximity.feeds.model import Answer, Decoded, Format, Incoming, gather, poison, read_json
 from proximity.feeds.units import KMH_MPS, fields_of, known, motion, number, position, text
 from proximity.model import Fix, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proximity.admission import Receipt
+    from proximity.arming import Order, Region
 
 APPLE_EPOCH = 978307200.0
 """2001-01-01 in Unix seconds, from which Overland counts in its OwnTracks mode."""
@@ -32,7 +38,11 @@ BEACON_TRIGGERS = {"b", "e"}
 
 
 def decode(message: Incoming) -> Decoded:
-    """Read a message: a location is a fix, a beacon a sighting, all else is no fix."""
+    """Read a message: a location or transition is a fix, a beacon a sighting, all else is no fix.
+
+    A transition counts for where it was noticed. What the phone makes of it, enter or leave, was
+    judged by a circle, and is not taken over.
+    """
     if not message.body.strip():
         return Decoded(ignored=1)
     try:
@@ -50,7 +60,7 @@ def _read(item: Any, message: Incoming) -> Record | None:
         raise ValueError("the message is encrypted: clear the encryption key in the app")
     if kind is None:
         raise ValueError("the message has no _type")
-    if kind == "location":
+    if kind == "location" or (kind == "transition" and item.get("lat") is not None):
         return _fix(item, message)
     if kind == "beacon" and text(item.get("uuid")) is not None:
         return _sighting(item, message)
@@ -60,7 +70,7 @@ def _read(item: Any, message: Incoming) -> Record | None:
 def _fix(item: dict[str, Any], message: Incoming) -> Fix | None:
     at = position(item.get("lon"), item.get("lat"))
     if at is None:
-        raise ValueError("the location has no lon and lat")
+        raise ValueError(f"the {item['_type']} has no lon and lat")
     accuracy = known(item.get("acc"))
     if item.get("t") in BEACON_TRIGGERS and at == (0.0, 0.0) and not accuracy:
         return None
@@ -134,6 +144,96 @@ def subject_of(item: dict[str, Any], message: Incoming) -> str:
 def answer(_decoded: Decoded, _receipt: Receipt | None) -> Answer:
     """Write an empty list of commands; any 2xx empties the queue, so poison gets it too."""
     return Answer(200, b"[]", "application/json")
+
+
+# Regions --------------------------------------------------------------------------------------
+
+#: iOS watches 20 regions for an app, Android 100, and Android's app hands over all of its own in
+#: one list that is refused as a whole where it is longer. So a fifth and more stays free: for the
+#: region iOS's app draws around the phone itself, and for those that its person drew.
+IOS_MOST, ANDROID_MOST = 15, 80
+
+#: The apps know a region by when it was made (Android) and by its ``rid`` (iOS); both are a slot's
+#: number here. In 2001 there was no OwnTracks, so that no region of the person's own is meant.
+FIRST_TST = 1_000_000_000
+
+#: Out of range, which is how a region is deleted on iOS. Android's app deletes so only in its
+#: newest versions, and older ones may stop at what they cannot watch: there an emptied slot is
+#: parked instead, in the sea where longitude and latitude are 0.
+NOWHERE = -1_000_000
+PARKED_M = 1
+
+#: What a region is called where there is no name to give, or none that may be told any more.
+NAMELESS = "proximity"
+
+#: Bytes of a list of regions that is looked at: a phone's hundred take 20,000.
+LONGEST_LIST = 2**18
+
+
+def client(message: Incoming) -> Client:
+    """Tell from its ``User-Agent`` what the app that sent a message can take.
+
+    Whoever is not known takes as few as iOS, and is told nothing that Android's may stop at.
+    """
+    agent = (message.headers.get("user-agent") or "").lower()
+    if "owntracks-android" in agent:
+        return Client(ANDROID_MOST, empties=False, write=_set_waypoints)
+    if "darwin" in agent:
+        return Client(IOS_MOST, empties=True, write=_delete_and_set_waypoints)
+    return Client(IOS_MOST, empties=False, write=_set_waypoints)
+
+
+def asks(message: Incoming) -> str | None:
+    """Name the device where it publishes the list of its regions, which its person may have it do.
+
+    None for any other message, and where nothing names the device.
+    """
+    if b'"waypoints"' not in message.body or len(message.body) > LONGEST_LIST:
+        return None
+    try:
+        item = fields_of(read_json(message.body))
+        return subject_of(item, message) if text(item.get("_type")) == "waypoints" else None
+    except ValueError:
+        return None
+
+
+def _set_waypoints(orders: Sequence[Order]) -> bytes:
+    return _command([_waypoint(order.slot, order.after) for order in orders])
+
+
+def _delete_and_set_waypoints(orders: Sequence[Order]) -> bytes:
+    # All are deleted first: iOS itself knows a region by its name, and a name that moves to
+    # another slot would be stopped again as its old slot is replaced. Old versions of the app
+    # know regions by name alone, so each is deleted by the one it had.
+    gone = []
+    for order in orders:
+        named = {} if order.before is None else {"desc": order.before.name}
+        gone.append({**_waypoint(order.slot, None), **named, "lon": NOWHERE, "lat": NOWHERE})
+    told = [_waypoint(order.slot, order.after) for order in orders if order.after is not None]
+    return _command(gone + told)
+
+
+def _waypoint(slot: int, region: Region | None) -> dict[str, Any]:
+    """Write what a slot is to hold; a parked region for nothing."""
+    name, lon, lat, radius_m = (
+        (NAMELESS, 0.0, 0.0, PARKED_M)
+        if region is None
+        else (region.name, region.lon, region.lat, int(region.radius_m))
+    )
+    return {
+        "_type": "waypoint",
+        "rid": f"proximity-{slot}",
+        "tst": FIRST_TST + slot,
+        "desc": name,
+        "lon": lon,
+        "lat": lat,
+        "rad": radius_m,
+    }
+
+
+def _command(waypoints: list[dict[str, Any]]) -> bytes:
+    lists = {"_type": "waypoints", "waypoints": waypoints}
+    return msgspec.json.encode([{"_type": "cmd", "action": "setWaypoints", "waypoints": lists}])
 
 
 OWNTRACKS = Format(

@@ -1,18 +1,26 @@
-"""What the Transistor background-geolocation SDK says, which many retailers' own apps carry.
+"""What the Transistor background-geolocation SDK says and is told; many retailers' apps carry it.
 
-Traccar Client 9 speaks the same JSON on OsmAnd's path: ``osmand.py`` reads it with ``read_fix``.
+A geofence event (ENTER, EXIT, DWELL) is read as the fix it carries: what the phone made of it was
+judged by a circle, and is not taken over. Traccar Client 9 speaks the same JSON on OsmAnd's path:
+``osmand.py`` reads it with ``read_fix``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from proximity.arming import Client
 from proximity.feeds.model import Answer, Decoded, Format, Incoming, gather, poison, read_json
 from proximity.feeds.units import fields_of, flag, known, motion, number, position, text
 from proximity.model import Fix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proximity.admission import Receipt
+    from proximity.arming import Order
 
 
 def decode(message: Incoming) -> Decoded:
@@ -74,6 +82,48 @@ def subject_of(item: dict[str, Any], root: dict[str, Any], message: Incoming) ->
 def answer(_decoded: Decoded, _receipt: Receipt | None) -> Answer:
     """Write an object without commands; any 2xx deletes the rows, so poison gets it too."""
     return Answer(200, b"{}", "application/json")
+
+
+#: The SDK keeps any number of regions and hands the nearest to the phone, 20 on iOS and 100 on
+#: Android, by itself: these are enough for it to choose from until the next reply.
+MOST_REGIONS = 100
+
+
+def client(_message: Incoming) -> Client:
+    """Tell what the SDK can take: the same on both platforms."""
+    return Client(MOST_REGIONS, empties=True, write=_commands)
+
+
+def _commands(orders: Sequence[Order]) -> bytes:
+    """Write the reply that commands the SDK.
+
+    One name each to remove: a list of them is read as "remove all" by versions that know no lists,
+    and the app may have regions of its own.
+    """
+    commands: list[list[Any]] = [
+        ["removeGeofence", _name(order)] for order in orders if order.after is None
+    ]
+    added = [
+        {
+            "identifier": _name(order),
+            "longitude": region.lon,
+            "latitude": region.lat,
+            "radius": region.radius_m,
+            "notifyOnEntry": True,
+            "notifyOnExit": True,
+            "extras": {"id": region.id, "name": region.name},
+        }
+        for order in orders
+        if (region := order.after) is not None
+    ]
+    if added:
+        commands.append(["addGeofences", added])
+    return msgspec.json.encode({"background_geolocation": commands})
+
+
+def _name(order: Order) -> str:
+    """Name a slot; a region added by a name that is there replaces what was."""
+    return f"proximity-{order.slot}"
 
 
 TRANSISTOR = Format(

@@ -172,7 +172,24 @@ def test_a_beacon_event_without_position_moves_nobody():
     assert fix_of("owntracks", {**nowhere, "t": "u", "acc": 9}).lat == 0.0
 
 
-@pytest.mark.parametrize("kind", ["transition", "waypoint", "waypoints", "lwt", "status", "steps", "card", "cmd", "configuration", "request", "new"])  # fmt: skip
+@pytest.mark.parametrize("event", ["enter", "leave"])
+def test_a_transition_is_the_fix_it_carries_whatever_it_claims(event):
+    body = {"_type": "transition", "event": event, "desc": "Store", "rid": "proximity-0", "t": "c",
+            "wtst": 1000000000, "tst": 1767225000, "acc": 65, "lat": 48.85, "lon": 2.35,
+            "tid": "ap", "topic": "owntracks/ann/phone/event", "_id": "e1"}  # fmt: skip
+    expected = fix("ann/phone", 1767225000, 2.35, 48.85, accuracy_m=65, id="e1")
+    near(fix_of("owntracks", body), expected)
+
+
+def test_a_transition_that_says_no_place_is_no_fix():
+    body = {"_type": "transition", "event": "enter", "t": "b", "tst": 1767225000, "acc": 0, "tid": "x"}  # fmt: skip
+    for said in (body, {**body, "lat": 0, "lon": 0}):
+        decoded = take("owntracks", said)
+        assert (decoded.records, decoded.rejected, decoded.ignored) == ((), (), 1)
+    assert "no position" in take("owntracks", {**body, "lat": 1}).rejected[0].reason
+
+
+@pytest.mark.parametrize("kind", ["waypoint", "waypoints", "lwt", "status", "steps", "card", "cmd", "configuration", "request", "new"])  # fmt: skip
 def test_what_owntracks_sends_beside_fixes_is_ignored(kind):
     decoded = take("owntracks", {"_type": kind, "tst": 1, "lat": 1.0, "lon": 1.0, "tid": "x"})
     assert (decoded.records, decoded.rejected, decoded.ignored) == ((), (), 1)
@@ -297,6 +314,17 @@ def test_transistor_floor_activity_and_time():
          "coords": {"latitude": 48.85, "longitude": 2.35, "floor": 3}, "device_id": "a"},
     )  # fmt: skip
     assert found == fix("a", NOW, 2.35, 48.85, floor=3.0, motion="walking", id="u", mock=True)
+
+
+@pytest.mark.parametrize("action", ["ENTER", "EXIT", "DWELL"])
+def test_a_transistor_geofence_event_is_the_fix_it_carries(action):
+    plain = fix("a", NOW, 2.35, 48.85, accuracy_m=5, motion="walking", id="u")
+    event = {"identifier": "proximity-0", "action": action, "extras": {"id": "store-7"}}
+    where = location(event="geofence", uuid="u", activity={"type": "walking"}, geofence=event)
+    assert fix_of("transistor", {"location": where, "device_id": "a"}) == plain
+    # The event as the SDK's own callback has it, posted by an app's own code.
+    bare = location(uuid="u", activity={"type": "walking"})
+    assert fix_of("transistor", {**event, "location": bare, "device_id": "a"}) == plain
 
 
 def test_transistor_without_a_position_is_no_fix():
