@@ -6,11 +6,11 @@ no engine.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from proximity.feeds.model import Rejected
 from proximity.model import Sighting
@@ -67,45 +67,56 @@ class Admission:
         ``lines`` says where each record stood (else counted from 1). Raises StoreFailed where the
         people cannot be read; nothing is admitted then.
         """
-        taken: list[Record] = []
-        counts: Counter[str] = Counter()
-        rejected: list[Rejected] = []
-        try:
-            for line, record in zip(lines or itertools.count(1), records, strict=False):
-                verdict = self._judge(record, site, now, taken)
-                if verdict in _REASONS:
-                    rejected.append(Rejected(line, _REASONS[verdict]))
-                else:
-                    counts[verdict] += 1
-        except BaseException:
-            # Not judged to the end: those admitted so far must not count as repeats next time.
-            for record in taken:
-                self.intake.forget(record)
-            raise
-        return taken, Receipt(**counts, rejected=tuple(rejected))
-
-    def _judge(self, record: Record, site: Site, now: float, taken: list[Record]) -> str:
-        """Say what becomes of a record, by the name that the receipt has; add it to ``taken``."""
-        subject = record.subject
-        if isinstance(record, Sighting):
-            whose = site.who(record)
-            if whose is None:
+        subjects = [_subject(record, site) for record in records]
+        agreed = self._agreed(subjects, now)
+        oldest = now - self.intake.late_s
+        counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0}
+        asked: list[Record] = []
+        whose: list[str] = []
+        places: list[int] = []
+        for place, (record, subject) in enumerate(zip(records, subjects, strict=True)):
+            if subject is None:
                 # A stranger's tag is not written down, whoever is assumed to have agreed.
                 self.unlisted += 1
-                return "accepted" if self._consent == "assumed" else "unconsented"
-            subject = whose[0]
-        assert subject is not None  # only a sighting may lack one
-        if self._consent == "required" and not self._agreed(subject, now):
-            return "unconsented"
-        if record.at < now - self.intake.late_s:
-            return "late"
-        stamped = msgspec.structs.replace(record, received_at=now)
-        refusal = self.intake.admit(stamped, subject)
-        if refusal is not None:
-            return refusal
-        taken.append(stamped)
-        return "accepted"
+                counts["accepted" if agreed is None else "unconsented"] += 1
+            elif agreed is not None and subject not in agreed:
+                counts["unconsented"] += 1
+            elif record.at < oldest:
+                counts["late"] += 1
+            else:
+                # The caller's own record stays as it is. It was checked when it was made, so that
+                # copying it checks nothing.
+                stamped = copy(record)
+                force_setattr(stamped, "received_at", now)
+                asked.append(stamped)
+                whose.append(subject)
+                places.append(place)
+        taken: list[Record] = []
+        rejected: list[Rejected] = []
+        refusals = map(self.intake.admit, asked, whose)
+        for stamped, place, refusal in zip(asked, places, refusals, strict=True):
+            if refusal is None:
+                taken.append(stamped)
+            elif refusal in _REASONS:
+                line = place + 1 if lines is None else lines[place]
+                rejected.append(Rejected(line, _REASONS[refusal]))
+            else:
+                counts[refusal] += 1
+        counts["accepted"] += len(taken)
+        return taken, Receipt(**counts, rejected=tuple(rejected))
 
-    def _agreed(self, subject: str, now: float) -> bool:
-        """Whether there is a yes in force as the record comes in."""
-        return subject not in self.leaving and self._people.may_process(subject, now)
+    def _agreed(self, subjects: Sequence[str | None], now: float) -> set[str] | None:
+        """Give those of whom there is a yes in force as their records come in; None: everybody."""
+        if self._consent == "assumed":
+            return None
+        asked = {subject for subject in subjects if subject is not None} - self.leaving
+        self._people.know(asked, consents=True)
+        return {subject for subject in asked if self._people.may_process(subject, now)}
+
+
+def _subject(record: Record, site: Site) -> str | None:
+    """Name whose record it is; None for a sighting that is nobody's."""
+    if type(record) is not Sighting:
+        return record.subject
+    whose = site.who(record)
+    return None if whose is None else whose[0]

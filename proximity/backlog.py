@@ -31,12 +31,16 @@ MOST_TOGETHER = 1000
 
 
 class Pending(msgspec.Struct):
-    """A row on its way: its records, its commit, and who waits until it is applied."""
+    """A row on its way: its records, and who waits until it is applied.
+
+    ``landed`` is set once it is on the disk, or ``error`` says why it never will be.
+    """
 
     row: Row
     records: list[Record]
-    committed: asyncio.Future[None]
     applied: asyncio.Future[None]
+    landed: asyncio.Event
+    error: StoreFailed | None = None
 
 
 class Backlog:
@@ -68,6 +72,11 @@ class Backlog:
     def first(self) -> Pending | None:
         """The oldest row, None where there is none."""
         return self._rows[0] if self._rows else None
+
+    @property
+    def committed(self) -> bool:
+        """Whether the oldest row is on the disk, so that it can be applied."""
+        return bool(self._rows) and self._rows[0].landed.is_set()
 
     def gather(self, records: Sequence[Record], *, now: float, version: str) -> Pending:
         """Add records to the row that waits for the disk to be free, or begin one.
@@ -106,26 +115,24 @@ class Backlog:
 
     def take(self, row: Row, records: Sequence[Record]) -> None:
         """Add a row that is on the disk already."""
-        loop = asyncio.get_running_loop()
-        pending = Pending(row, list(records), loop.create_future(), loop.create_future())
-        pending.committed.set_result(None)
+        pending = self._enter(row, list(records))
+        pending.landed.set()
         self.records += len(records)
-        self._enter(pending)
 
     def _next(
         self, kind: journal.Kind, payload: bytes, now: float, version: str, records: list[Record]
     ) -> Pending:
-        loop = asyncio.get_running_loop()
         self.position += 1
         row = Row(position=self.position, kind=kind, now=now, version=version, payload=payload)
-        pending = Pending(row, records, loop.create_future(), loop.create_future())
-        self._enter(pending)
-        return pending
+        return self._enter(row, records)
 
-    def _enter(self, pending: Pending) -> None:
+    def _enter(self, row: Row, records: list[Record]) -> Pending:
+        applied = asyncio.get_running_loop().create_future()
+        pending = Pending(row, records, applied, asyncio.Event())
         self._rows.append(pending)
         self.idle.clear()
         self.arrived.set()
+        return pending
 
     def _flush(self) -> None:
         """Have the row that is being gathered written."""
@@ -144,8 +151,8 @@ class Backlog:
                 also(connection)
 
         self._writing += 1
-        task = asyncio.ensure_future(self._store.awrite(work))
-        task.add_done_callback(lambda done: self._written(pending, done))
+        writing = asyncio.wrap_future(self._store.write(work))
+        writing.add_done_callback(lambda done: self._written(pending, done))
 
     def _written(self, pending: Pending, done: asyncio.Future[None]) -> None:
         """Tell whoever waits what became of a row, and have the next one written."""
@@ -153,19 +160,19 @@ class Backlog:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             self.refusing = None
-            pending.committed.set_result(None)
         else:
             if not isinstance(error, StoreFailed):
                 # Whatever it was, nothing is on the disk, and what failed may come again.
                 error = StoreFailed(f"the write failed ({type(error).__name__})")
             self._refusals += 1
             self.refusing = error
+            pending.error = error
             for record in pending.records:
                 self._forget(record)
-            pending.committed.set_exception(error)
-            pending.committed.exception()  # perhaps nobody waits, which is no fault
+        pending.landed.set()
         if not self._writing:
-            self._flush()
+            # After those who waited have answered: the writer's thread would take turns with them.
+            asyncio.get_running_loop().call_soon(self._flush)
 
     async def settled(self, own: Pending | None, *, repeats: bool) -> None:
         """Return when the caller's ``own`` row is on disk, and where it repeats others, theirs too.
@@ -176,22 +183,22 @@ class Backlog:
         if waited is None:
             return
         refusals = self._refusals
-        # Whoever waits may go away; the row stays.
-        await asyncio.shield(waited.committed)
+        await waited.landed.wait()
+        if waited.error is not None:
+            raise waited.error
         if repeats and self._refusals != refusals:
             # What was repeated may have been in a row that failed: then it is new after all.
             raise StoreFailed("a write failed meanwhile; send it again")
 
     async def on_disk(self, pending: Pending) -> bool:
         """Wait for a row's commit; False where it failed, and then whoever waits is told."""
-        try:
-            await pending.committed
-        except StoreFailed as error:
-            if not pending.applied.done():
-                pending.applied.set_exception(error)
-                pending.applied.exception()  # perhaps nobody waits, which is no fault
-            return False
-        return True
+        await pending.landed.wait()
+        if pending.error is None:
+            return True
+        if not pending.applied.done():
+            pending.applied.set_exception(pending.error)
+            pending.applied.exception()  # perhaps nobody waits, which is no fault
+        return False
 
     def applied(self, pending: Pending) -> None:
         """Let go of the oldest row; whoever waits for its application goes on."""

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import geofences
+from proximity.edits import decode_changes, read_edit, read_features
 from proximity.engine import Engine
-from proximity.model import digest
 from proximity.registry import Site
 from proximity.sitefile import parse_site
 from proximity.store import journal
-from proximity.store.journal import FenceChange, Row, SiteChange, SiteText, StoredFence
+from proximity.store.journal import Row, SiteChange, SiteText, StoredFence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Literal
 
-    from geofences import Fence
+    from proximity.edits import FenceEdit
     from proximity.model import Record, Transition
 
 # So many records are applied before others get their turn: some ten milliseconds.
@@ -30,55 +30,8 @@ STEP = 250
 # And so many fences: a circle takes some 0.05 ms, a drawn outline up to ten times that.
 FENCE_STEP = 100
 
-_changes = msgspec.msgpack.Decoder(list[FenceChange])
 _site_change = msgspec.msgpack.Decoder(SiteChange)
 _subjects = msgspec.msgpack.Decoder(list[str])
-
-
-class FenceEdit(msgspec.Struct, frozen=True):
-    """What a row of kind ``fences`` changes, and the fences that it puts, read."""
-
-    changes: Sequence[FenceChange]
-    puts: Sequence[Fence]
-
-
-def read_edit(changes: Sequence[FenceChange]) -> FenceEdit:
-    """Read the fences that changes put, from the very text that the journal keeps of them."""
-    puts = _read(change.after.feature for change in changes if change.after is not None)
-    return FenceEdit(changes, puts)
-
-
-def plan_edit(
-    fences: Mapping[str, StoredFence],
-    puts: Sequence[Fence],
-    removals: Sequence[str],
-    source: Literal["file", "http"],
-) -> tuple[FenceEdit, bytes, str]:
-    """Say what an edit of ``fences`` changes, what is so already left out.
-
-    Gives the edit, its row's payload, and the hash of the fences after it. Takes seconds where
-    the fences are many, so it belongs in a thread.
-    """
-    after: dict[str, StoredFence | None] = {
-        fence.id: StoredFence(msgspec.json.encode(fence.to_feature()).decode(), source)
-        for fence in puts
-    }
-    after.update(dict.fromkeys(removals))
-    changes = [
-        FenceChange(fence_id, fences.get(fence_id), now)
-        for fence_id, now in after.items()
-        if now != fences.get(fence_id)
-    ]
-    # Read again from what was written: running and recovering must judge by the very same shapes.
-    edit = read_edit(changes)
-    upcoming = {**fences, **{one.id: one.after for one in changes}}
-    there = {fence_id: one for fence_id, one in upcoming.items() if one is not None}
-    return edit, msgspec.msgpack.encode(changes), hash_fences(there)
-
-
-def hash_fences(fences: Mapping[str, StoredFence]) -> str:
-    """Give one hash of all fences."""
-    return digest(*(f"{fence_id} {one.etag}" for fence_id, one in sorted(fences.items())))
 
 
 class Fold:
@@ -99,7 +52,7 @@ class Fold:
         self.fences = dict(fences)
         self.site_text = site
         self.site = _parse(site)
-        self.index = geofences.FenceIndex(_read(fence.feature for fence in fences.values()))
+        self.index = geofences.FenceIndex(read_features(fence.feature for fence in fences.values()))
         self.position, self.now = 0, 0.0
         self.fault: Exception | None = None
         if snapshot is None:
@@ -142,7 +95,7 @@ class Fold:
         elif row.kind == "tick":
             yield self.engine.advance(row.now)
         elif row.kind == "fences":
-            yield from self._change_fences(edit or read_edit(_changes.decode(row.payload)))
+            yield from self._change_fences(edit or read_edit(decode_changes(row.payload)))
             yield self.engine.advance(row.now)
         elif row.kind == "site":
             self.site_text = _site_change.decode(row.payload).after
@@ -183,7 +136,7 @@ def before(
         if row.kind == "site":
             site = _site_change.decode(row.payload).before
         elif row.kind == "fences":
-            for change in _changes.decode(row.payload):
+            for change in decode_changes(row.payload):
                 if change.before is None:
                     found.pop(change.id, None)
                 else:
@@ -193,8 +146,3 @@ def before(
 
 def _parse(site: SiteText | None) -> Site:
     return Site() if site is None else parse_site(site.text, site.name, site.beacons)
-
-
-def _read(features: Iterable[str]) -> list[Fence]:
-    """Read stored features: one by one, since all together may exceed what one file may hold."""
-    return [fence for feature in features for fence in geofences.loads(feature).fences]

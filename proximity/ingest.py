@@ -12,22 +12,25 @@ import asyncio
 import contextlib
 from collections import Counter
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from proximity import queue
 from proximity.admission import Admission, Receipt
 from proximity.backlog import Backlog, Pending
+from proximity.clock import Present
+from proximity.edits import hash_fences, plan_edit, refuse_fixed
 from proximity.faults import log_fault
-from proximity.fold import Fold, hash_fences, plan_edit
+from proximity.fold import Fold
 from proximity.intake import Intake
 from proximity.model import ProximityError, digest
+from proximity.outputs import Outputs
 from proximity.recovery import recover
 from proximity.sitefile import read_site
-from proximity.store import StoreFailed, journal, ledger
+from proximity.store import StoreFailed, journal
 from proximity.store.journal import SiteChange, SiteText
 
 if TYPE_CHECKING:
@@ -38,13 +41,13 @@ if TYPE_CHECKING:
 
     from geofences import Fence, FenceIndex
     from proximity.campaigns import Campaigns
+    from proximity.edits import FenceEdit
     from proximity.engine import Engine
-    from proximity.fold import FenceEdit
-    from proximity.model import Record, Transition, Trigger
+    from proximity.model import Record, Transition
     from proximity.people import People
     from proximity.places import Places
     from proximity.registry import Site
-    from proximity.store import Entry, LedgerRow, Store
+    from proximity.store import LedgerRow, Store
     from proximity.store.journal import StoredFence
 
 T = TypeVar("T")
@@ -57,9 +60,17 @@ MOST_ROWS = 2_000
 MOST_RECORDS = 20_000
 # Rows whose outputs share one transaction: bounds how long the first waits for the last.
 _TOGETHER = 200
+# And so many outputs, for which no further row is waited: some ten milliseconds of writing.
+_MOST_OUTPUTS = 500
+# So long the engine works before others get their turn. Many small rows share one: requests come
+# in by dozens at a time, and the engine would fall behind if each of its rows waited for them.
+_TURN_S = 0.003
 # A snapshot this often bounds what a start has to fold; sooner where very much came.
 SNAPSHOT_S = 60.0
 SNAPSHOT_ROWS = 20_000
+# But taking them stops the engine, for a second or more where subjects are many: of its time they
+# get no more than this share, so that 99 of 100 events do not wait for one.
+_SNAPSHOT_SHARE = 0.005
 # How often the engine's timers are looked at. It costs the top of a heap, follows any clock (one
 # that is set, or runs faster for a rehearsal), and lets what falls due together share a row.
 _TICK_S = 0.1
@@ -67,21 +78,10 @@ _TICK_S = 0.1
 _DRAIN_S = 10.0
 # While the disk is full the next attempt comes after this long.
 _RETRY_S = 1.0
-# So far back a clock may be set and time merely stands still: what a machine that was a little
-# ahead is corrected by. Beyond it every fix of the real present would count as late.
-MOST_BACK_S = 60.0
 
 
 class Overloaded(ProximityError):  # noqa: N818 - it says what the server is
     """More waits for the engine than may; nothing was taken, come back in some seconds."""
-
-
-class ClockSetBack(StoreFailed):
-    """The clock stands far behind the time of what was taken already; nothing was taken."""
-
-
-class FenceFixed(ProximityError):  # noqa: N818 - it says what the fence is
-    """The fence comes from a file that the server was started with: change it there."""
 
 
 class Ingest:
@@ -91,7 +91,8 @@ class Ingest:
     Use from one event loop: ``start``, then ``accept`` and the edits, then ``stop``. ``ready``
     tells whether writes are accepted, and ``fault`` is what ended its work for good, if anything
     did: then only a new start helps. ``on_committed`` are called with each transaction's new
-    ledger rows, and ``triggers_added`` is set when there may be something to decide.
+    ledger rows, ``on_accepted`` with the records that are on disk, and ``triggers_added`` is set
+    when there may be something to decide.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Ingest:
         decide: Literal["robust", "point"] = "robust",
     ) -> None:
         self.on_committed: list[Callable[[list[LedgerRow]], None]] = []
+        self.on_accepted: list[Callable[[Sequence[Record]], None]] = []
         self.triggers_added = asyncio.Event()
         self.fault: BaseException | None = None
         self._failed = 0
@@ -123,8 +125,7 @@ class Ingest:
         self._decide = decide
         self._admission = Admission(people, Intake(late_s), consent)
         self._fold = Fold({}, None, decide=decide, late_s=late_s)
-        self._now = 0.0
-        self._back = False
+        self._present = Present(clock)
         self._version: tuple[str, str] | None = None
         self._etags = ""  # of the fences that the next row is judged by
         self._edits: dict[int, FenceEdit] = {}  # by the position of the row they wait in
@@ -132,7 +133,9 @@ class Ingest:
         self._editing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._snapshot = (0, 0.0)  # position and time of the newest
+        self._snapshot_took_s = 0.0
         self._pruned_at = 0.0
+        self._turn_ends = 0.0
         self._open = False
 
     @property
@@ -156,9 +159,14 @@ class Ingest:
         return self._fold.fences
 
     @property
+    def position(self) -> int:
+        """The last row of the journal that the engine has had."""
+        return self._fold.position
+
+    @property
     def depth(self) -> int:
-        """Rows that wait for their commit or for the engine."""
-        return len(self._backlog)
+        """Rows that wait for their commit, for the engine or for what came of them."""
+        return len(self._backlog) or int(not self._backlog.idle.is_set())
 
     @property
     def counts(self) -> Counter[str]:
@@ -172,7 +180,7 @@ class Ingest:
             self._open
             and self._backlog.refusing is None
             and self._store.failure is None
-            and self._set_back() <= MOST_BACK_S
+            and self._present.sound
         )
 
     async def start(self) -> None:
@@ -186,7 +194,7 @@ class Ingest:
         self._store.hold()
         found = await self._store.aread(partial(recover, decide=self._decide, late_s=self._late_s))
         self._fold, self._admission.intake = found.fold, found.intake
-        self._now, self._snapshot = found.now, found.snapshot
+        self._present, self._snapshot = Present(self._clock, found.now), found.snapshot
         self._backlog = Backlog(self._store, found.intake.forget, found.position)
         self._places.replace(self.index, self.site)
         for row, records in found.rows:
@@ -220,12 +228,14 @@ class Ingest:
         come again.
         """
         self._check_room()
-        now = self._tell_time()
+        now = self._present.tell()
         taken, receipt = self._admission.judge(records, lines, self.site, now)
         pending = None
         if taken:
             pending = self._backlog.gather(taken, now=now, version=self._judged_by())
         await self._backlog.settled(pending, repeats=receipt.duplicate > 0)
+        for told in self.on_accepted:
+            told(taken)
         return receipt
 
     async def edit_fences(self, puts: Sequence[Fence], removals: Sequence[str] = ()) -> None:
@@ -236,18 +246,7 @@ class Ingest:
         """
         self._check_room()
         async with self._editing:
-            for fence_id in (*(fence.id for fence in puts), *removals):
-                known = self.fences.get(fence_id)
-                if known is not None and known.source == "file":
-                    raise FenceFixed(
-                        f"fence {fence_id!r} comes from a file that the server was started with: "
-                        "change it there"
-                    )
-                if known is None and fence_id in self.site.places:
-                    raise FenceFixed(
-                        f"place {fence_id!r} is named by the site file that the server was started "
-                        "with: change it there, or give the fence another id"
-                    )
+            refuse_fixed(self.fences, self.site, [*(fence.id for fence in puts), *removals])
             await self._change(puts, removals, "http")
 
     async def forget(
@@ -276,7 +275,8 @@ class Ingest:
         leaving.update(subjects)
         try:
             payload = msgspec.msgpack.encode(list(subjects))
-            await self._applied(self._append("forget", payload, now=self._tell_time(), also=work))
+            now = self._present.tell()
+            await self._applied(self._append("forget", payload, now=now, also=work))
             for subject in subjects:
                 self._admission.intake.forget_subject(subject)
             with contextlib.suppress(StoreFailed):  # then whoever watches the people reads them
@@ -320,33 +320,9 @@ class Ingest:
 
     def _check_room(self) -> None:
         self._check_open()
-        back = self._set_back()
-        if back > MOST_BACK_S:
-            raise ClockSetBack(
-                f"the server's clock was set back by {back:.0f} s: set it right, or wait until it "
-                "has caught up; nothing was taken, send it again then"
-            )
+        self._present.check()
         if len(self._backlog) >= MOST_ROWS or self._backlog.records >= MOST_RECORDS:
             raise Overloaded("too much is waiting to be worked off; try again in some seconds")
-
-    def _tell_time(self) -> float:
-        """Give the time of the clock, or the latest time told where it was set back since."""
-        self._now = max(self._now, self._clock())
-        return self._now
-
-    def _set_back(self) -> float:
-        """Give how many seconds the clock is behind the latest time told."""
-        return self._now - self._clock()
-
-    def _watch_clock(self) -> None:
-        """Log once that the clock was set back, and once that it is well again."""
-        back = self._set_back()
-        if self._back != (back > MOST_BACK_S):
-            self._back = not self._back
-            if self._back:
-                log.error("the clock was set back: nothing is taken", seconds=round(back))
-            else:
-                log.info("the clock has caught up")
 
     def _append(
         self,
@@ -382,7 +358,7 @@ class Ingest:
             return
         before, self._etags, self._version = self._etags, etags, None
         also = partial(journal.change_fences, changes=edit.changes)
-        pending = self._append("fences", payload, now=self._tell_time(), also=also)
+        pending = self._append("fences", payload, now=self._present.tell(), also=also)
         self._edits[pending.row.position] = edit
         try:
             await self._applied(pending)
@@ -394,7 +370,7 @@ class Ingest:
     async def _append_site(self, site: SiteText | None) -> None:
         payload = msgspec.msgpack.encode(SiteChange(self._fold.site_text, site))
         also = partial(journal.change_site, site=site)
-        await self._applied(self._append("site", payload, now=self._tell_time(), also=also))
+        await self._applied(self._append("site", payload, now=self._present.tell(), also=also))
 
     async def _applied(self, pending: Pending) -> None:
         """Return once the engine has had a row; raise what its write or the engine failed with."""
@@ -412,24 +388,48 @@ class Ingest:
     # What comes of it ----------------------------------------------------------------------
 
     async def _apply_rows(self) -> None:
-        """Apply committed rows in order, and write what came of them, for ever."""
+        """Apply committed rows in order, and write what came of them, for ever.
+
+        While the outputs of some rows are written the next rows are applied.
+        """
         backlog = self._backlog
-        while True:
-            await backlog.arrived.wait()
-            entries: list[Entry] = []
-            triggers: list[Trigger] = []
-            for _ in range(_TOGETHER):
-                pending = backlog.first
-                if pending is None or (entries and not pending.committed.done()):
-                    break
-                if await backlog.on_disk(pending):
-                    for transition in await self._apply(pending):
-                        self._follow(transition, entries, triggers)
-                backlog.applied(pending)
-            if entries:
-                await self._until_written(partial(self._write, entries, triggers))
-            await self._tidy(self._tell_time())
-            backlog.rest()
+        writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        writing.set_result(None)
+        try:
+            while True:
+                await backlog.arrived.wait()
+                outputs = await self._apply_some(wait=writing.done())
+                await writing
+                if outputs:
+                    writing = asyncio.create_task(self._until_written(outputs))
+                now = self._present.tell()
+                if self._tidy_due(now) or not backlog.committed:
+                    await writing
+                    await self._tidy(now)
+                    backlog.rest()
+        finally:
+            writing.cancel()
+
+    async def _apply_some(self, *, wait: bool) -> Outputs:
+        """Apply rows until there is enough to write, or no row is on the disk.
+
+        ``wait``: where there is nothing to write yet, wait for the next row's commit.
+        """
+        backlog = self._backlog
+        outputs = Outputs()
+        for _ in range(_TOGETHER):
+            pending = backlog.first
+            if pending is None or len(outputs) >= _MOST_OUTPUTS:
+                break
+            if not pending.landed.is_set() and (outputs or not wait):
+                break
+            if await backlog.on_disk(pending):
+                found = await self._apply(pending)
+                if found:
+                    outputs.add(found, self._people, self._places, self._campaigns())
+            outputs.position = self._fold.position
+            backlog.applied(pending)
+        return outputs
 
     async def _apply(self, pending: Pending) -> list[Transition]:
         """Let the engine have one row."""
@@ -438,7 +438,9 @@ class Ingest:
         edit = self._edits.pop(row.position, None)
         for step in self._fold.steps(row, pending.records or None, edit):
             found += step
-            await asyncio.sleep(0)
+            if perf_counter() >= self._turn_ends:
+                await asyncio.sleep(0)
+                self._turn_ends = perf_counter() + _TURN_S
         if self._fold.fault is not None:
             log_fault(
                 "the engine failed on a row of the journal",
@@ -452,37 +454,20 @@ class Ingest:
             self._places.replace(self.index, self.site)
         return found
 
-    def _follow(
-        self, transition: Transition, entries: list[Entry], triggers: list[Trigger]
-    ) -> None:
-        """Say what a transition adds to the ledger and to the queue."""
-        person = self._people.person_of(transition.subject)
-        entries.append(ledger.entry(transition, person))
-        facts = self._places.facts(transition.place)
-        triggers += self._campaigns().triggers(transition, person, facts)
-
-    async def _write(self, entries: Sequence[Entry], triggers: Sequence[Trigger]) -> None:
-        """Write outputs and the position they stand for in one transaction."""
-        position = self._fold.position
-
-        def work(connection: Connection) -> tuple[list[LedgerRow], int]:
-            rows = ledger.append(connection, entries)
-            added = queue.append(connection, triggers)
-            journal.set_evaluated(connection, position)
-            return rows, added
-
-        rows, added = await self._store.awrite(work)
+    async def _write(self, outputs: Outputs) -> None:
+        """Write what came of rows in one transaction, and tell of it."""
+        rows, added = await self._store.awrite(outputs.write)
         if added:
             self.triggers_added.set()
         if rows:
             for told in self.on_committed:
                 told(rows)
 
-    async def _until_written(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _until_written(self, outputs: Outputs) -> None:
         """Repeat a write until the disk takes it; the journal has what it is made from."""
         while True:
             try:
-                await write()
+                await self._write(outputs)
             except StoreFailed as error:
                 self._backlog.refusing = error
                 log.warning("the disk takes nothing", reason=str(error))
@@ -500,11 +485,11 @@ class Ingest:
             await asyncio.sleep(_TICK_S if backlog.refusing is None else _RETRY_S)
             if not self._open or not backlog.idle.is_set():
                 continue
-            self._watch_clock()
-            now, due = self._tell_time(), self.engine.next_due()
+            self._present.watch()
+            now, due = self._present.tell(), self.engine.next_due()
             # While writes are refused, a row that changes nothing finds out when they work again.
             if backlog.refusing is not None or (due is not None and due <= now):
-                await asyncio.wait({self._append("tick", b"", now=now).committed})
+                await self._append("tick", b"", now=now).landed.wait()
             else:
                 await self._tidy(now)
 
@@ -513,26 +498,39 @@ class Ingest:
 
         Called between rows, when the outputs of all those applied are written.
         """
-        rows = self._fold.position - self._snapshot[0]
         try:
-            if rows >= SNAPSHOT_ROWS or (rows > 0 and now >= self._snapshot[1] + SNAPSHOT_S):
+            if self._snapshot_due(now):
                 await self._save_snapshot()
-            if now >= self._pruned_at + SNAPSHOT_S:
+            if self._prune_due(now):
                 self._pruned_at = now
                 await self._store.awrite(partial(journal.prune, before=now - self._late_s))
         except StoreFailed as error:
             self._backlog.refusing = error
 
+    def _tidy_due(self, now: float) -> bool:
+        return self._snapshot_due(now) or self._prune_due(now)
+
+    def _snapshot_due(self, now: float) -> bool:
+        rows = self._fold.position - self._snapshot[0]
+        if rows == 0 or now < self._snapshot[1] + self._snapshot_took_s / _SNAPSHOT_SHARE:
+            return False
+        return rows >= SNAPSHOT_ROWS or now >= self._snapshot[1] + SNAPSHOT_S
+
+    def _prune_due(self, now: float) -> bool:
+        return now >= self._pruned_at + SNAPSHOT_S
+
     async def _save_snapshot(self) -> None:
         """Keep the engine's state; all outputs of its rows are written by now."""
+        began = perf_counter()
         snapshot = journal.Snapshot(self._fold.position, self._fold.now, self.engine.snapshot())
+        self._snapshot_took_s = perf_counter() - began
 
         def work(connection: Connection) -> None:
             journal.save_snapshot(connection, snapshot)
             journal.set_evaluated(connection, snapshot.position)
 
         await self._store.awrite(work)
-        self._snapshot = (snapshot.position, self._tell_time())
+        self._snapshot = (snapshot.position, self._present.tell())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Take no more where a task has ended by a fault: nobody would apply it."""

@@ -20,7 +20,7 @@ from proximity.store import schema
 from proximity.windows import load_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -44,9 +44,12 @@ _SUBJECTS = (
     .where(schema.subjects.c.person == sa.bindparam("person"))
     .order_by(schema.subjects.c.subject)
 )
+_CARRIERS = sa.select(schema.subjects.c.subject, schema.subjects.c.person).where(
+    schema.subjects.c.subject.in_(sa.bindparam("subjects", expanding=True))
+)
 _CONSENTS = (
     sa.select(schema.consents)
-    .where(schema.consents.c.person == sa.bindparam("person"))
+    .where(schema.consents.c.person.in_(sa.bindparam("persons", expanding=True)))
     .order_by(schema.consents.c.seq)
 )
 
@@ -78,13 +81,27 @@ class People:
         """Tell who carries a subject: the subject itself where nobody said."""
         found = self._persons.get(subject)
         if found is None:
-            statement = sa.select(schema.subjects.c.person).where(
-                schema.subjects.c.subject == subject
-            )
-            found = self._store.read(lambda c: c.scalar(statement)) or subject
-            self._bound()
-            self._persons[subject] = found
+            self.know((subject,))
+            found = self._persons[subject]
         return found
+
+    def know(self, subjects: Collection[str], *, consents: bool = False) -> None:
+        """Remember who carries these subjects, asking once for all that are not remembered yet.
+
+        ``consents``: and what those people agreed to. Whoever looks up many subjects one by one
+        calls this first. Raises StoreFailed.
+        """
+        self._bound()
+        strange = [subject for subject in subjects if subject not in self._persons]
+        if strange:
+            found = self._store.read(lambda c: _carriers(c, strange))
+            self._persons.update((subject, found.get(subject, subject)) for subject in strange)
+        if consents:
+            persons = {self._persons[subject] for subject in subjects}
+            unread = [person for person in persons if person not in self._consents]
+            if unread:
+                standing = self._store.read(lambda c: _standing(c, unread))
+                self._consents.update((person, standing.get(person, ())) for person in unread)
 
     def get(self, person: str) -> Person | None:
         """Give a person with subjects and consents; None where nothing is known of them."""
@@ -98,12 +115,10 @@ class People:
 
         Whoever agreed to any purpose agreed to the processing that it needs.
         """
-        person = self.person_of(subject)
-        consents = self._consents.get(person)
+        consents = self._consents.get(self._persons.get(subject, ""))
         if consents is None:
-            consents = self._store.read(lambda c: load_consents(c, person))
-            self._bound()
-            self._consents[person] = consents
+            self.know((subject,), consents=True)
+            consents = self._consents[self._persons[subject]]
         return any(consent.holds(at) for consent in consents)
 
     def put(self, connection: Connection, person: Person, *, source: str = "file") -> None:
@@ -226,15 +241,36 @@ class People:
 
 def load_consents(connection: Connection, person: str) -> tuple[Consent, ...]:
     """Read a person's consents in the order recorded, each ended where it was withdrawn."""
-    standing: list[Consent] = []
-    for row in connection.execute(_CONSENTS, {"person": person}):
-        if row.since is not None and row.since == row.until:
-            standing = [_ended(one, row.purpose, row.channel, row.since) for one in standing]
-        else:
-            standing.append(
-                Consent(purpose=row.purpose, channel=row.channel, since=row.since, until=row.until)
-            )
-    return tuple(standing)
+    return _standing(connection, (person,)).get(person, ())
+
+
+def _standing(connection: Connection, persons: Sequence[str]) -> dict[str, tuple[Consent, ...]]:
+    """Read the consents of those who have any, as ``load_consents`` does."""
+    standing: dict[str, list[Consent]] = {}
+    for start in range(0, len(persons), _AT_ONCE):
+        some = persons[start : start + _AT_ONCE]
+        for row in connection.execute(_CONSENTS, {"persons": some}):
+            theirs = standing.setdefault(row.person, [])
+            if row.since is not None and row.since == row.until:
+                theirs[:] = [_ended(one, row.purpose, row.channel, row.since) for one in theirs]
+            else:
+                theirs.append(
+                    Consent(
+                        purpose=row.purpose, channel=row.channel, since=row.since, until=row.until
+                    )
+                )
+    return {person: tuple(theirs) for person, theirs in standing.items()}
+
+
+def _carriers(connection: Connection, subjects: Sequence[str]) -> dict[str, str]:
+    """Read who carries those subjects that somebody carries."""
+    found: dict[str, str] = {}
+    for start in range(0, len(subjects), _AT_ONCE):
+        some = subjects[start : start + _AT_ONCE]
+        found.update(
+            (row.subject, row.person) for row in connection.execute(_CARRIERS, {"subjects": some})
+        )
+    return found
 
 
 def read_people(path: str | Path) -> list[Person]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from proximity.model import Trigger
 from proximity.store import ledger
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+log = structlog.get_logger(__name__)
+
 # Long enough for a page of decisions on a slow card, short enough that what a dead claimer held
 # is decided within the 120 s for which most triggers are worth anything.
 LEASE_S = 30.0
+
+# The state of a trigger that cannot be read; its lease never ends, so that nobody claims it.
+ASIDE = "aside"
 
 _decode = msgspec.msgpack.Decoder(Trigger).decode
 
@@ -46,20 +52,22 @@ def append(
     if not triggers:
         return 0
     known = ledger.decided(connection, [trigger.id for trigger in triggers])
-    statement = ledger.insert_new(connection, queue).returning(queue.c.seq)
-    added = 0
-    for trigger in triggers:
-        if trigger.id not in known:
-            row = {
-                "id": trigger.id,
-                "trigger": msgspec.msgpack.encode(trigger),
-                "due_at": trigger.decided_at if due_at is None else due_at,
-                "state": "ready",
-                "token": 0,
-                "attempts": 0,
-            }
-            added += connection.scalar(statement, row) is not None
-    return added
+    rows = [
+        {
+            "id": trigger.id,
+            "trigger": msgspec.msgpack.encode(trigger),
+            "due_at": trigger.decided_at if due_at is None else due_at,
+            "state": "ready",
+            "token": 0,
+            "attempts": 0,
+        }
+        for trigger in triggers
+        if trigger.id not in known
+    ]
+    if not rows:
+        return 0
+    statement = ledger.insert_new(connection.dialect.name, queue, "seq")
+    return len(connection.execute(statement, rows).all())
 
 
 def claim(
@@ -72,7 +80,8 @@ def claim(
 ) -> list[Claim]:
     """Lease up to ``limit`` triggers that are due to ``owner``, oldest first.
 
-    What another holds comes back only after its lease has ended.
+    What another holds comes back only after its lease has ended. A trigger that cannot be read
+    (the file was damaged, or a newer version wrote it) is set aside, so that it stops no other.
     """
     free = sa.or_(queue.c.state == "ready", queue.c.lease_until <= now)
     due = (
@@ -98,7 +107,18 @@ def claim(
         .returning(queue.c.due_at, queue.c.seq, queue.c.trigger, queue.c.token, queue.c.attempts)
     )
     rows = sorted(connection.execute(lease), key=lambda row: (row.due_at, row.seq))
-    return [Claim(_decode(row.trigger), row.token, row.attempts) for row in rows]
+    claims: list[Claim] = []
+    unreadable: list[int] = []
+    for row in rows:
+        try:
+            claims.append(Claim(_decode(row.trigger), row.token, row.attempts))
+        except msgspec.MsgspecError:
+            unreadable.append(row.seq)
+    if unreadable:
+        aside = {"state": ASIDE, "owner": None, "lease_until": None}
+        connection.execute(queue.update().where(queue.c.seq.in_(unreadable)).values(aside))
+        log.error("triggers cannot be read: set aside, undecided", count=len(unreadable))
+    return claims
 
 
 def settle(connection: Connection, claim: Claim) -> bool:
@@ -121,7 +141,8 @@ def next_due(connection: Connection) -> float | None:
 
 def depth(connection: Connection) -> int:
     """Count the triggers that wait or are being decided."""
-    return connection.scalar(sa.select(sa.func.count()).select_from(queue)) or 0
+    waiting = sa.select(sa.func.count()).select_from(queue).where(queue.c.state != ASIDE)
+    return connection.scalar(waiting) or 0
 
 
 def _mine(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proximity.clock import ClockSetBack
 from proximity.faults import log_fault
-from proximity.ingest import ClockSetBack, Overloaded
+from proximity.ingest import Overloaded
 from proximity.server.auth import NOBODY
 from proximity.server.problems import Problem
 from proximity.server.reading import known_query

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from proximity.model import format_time
 from proximity.server.auth import Caller
-from proximity.server.etags import etag_of, unchanged
-from proximity.server.problems import HEADERS, Problem, answer
+from proximity.server.etags import tagged
+from proximity.server.problems import Problem, answer
 from proximity.server.reading import AFTER_ID, LIMIT, read_id
 from proximity.server.routes import READERS, Content, Route
 
@@ -85,11 +85,7 @@ async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.
     campaign = parts.campaigns().campaigns.get(read_id(request))
     if campaign is None:
         raise Problem(404, "There is no campaign with this id.")
-    record = campaign_record(campaign)
-    etag = etag_of(msgspec.json.encode(record))
-    if unchanged(request, etag):
-        return web.Response(status=304, headers={**HEADERS, "ETag": etag})
-    return answer(record, headers={"ETag": etag})
+    return tagged(request, campaign_record(campaign))
 
 
 ROUTES = (

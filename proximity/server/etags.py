@@ -6,12 +6,13 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from proximity.server.problems import Problem
+import msgspec
+from aiohttp import web
+
+from proximity.server.problems import HEADERS, Problem, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from aiohttp import web
 
 _TAG = re.compile(r'\s*(W/)?("[^"]*")\s*(?:,|$)')
 NAMES = ("If-Match", "If-None-Match")
@@ -57,3 +58,12 @@ def _matches(header: str, etag: str | None, *, weakly: bool) -> bool:
 def _tags(header: str, *, weakly: bool) -> Iterable[str]:
     """List a header's tags; a weak one counts only where comparing weakly is enough."""
     return [tag for weak, tag in _TAG.findall(header) if weakly or not weak]
+
+
+def tagged(request: web.Request, record: object) -> web.Response:
+    """Answer a read of one record with its ETag, or 304 where the client has it already."""
+    text = msgspec.json.encode(record)
+    etag = etag_of(text)
+    if unchanged(request, etag):
+        return web.Response(status=304, headers={**HEADERS, "ETag": etag})
+    return json_answer(text, headers={"ETag": etag})

@@ -28,6 +28,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        # Looking a series up by its labels takes longer than counting in it.
+        self._series: dict[tuple[str, str], Counter] = {}
         self.requests = Counter(
             "proximity_requests",
             "Requests answered, by route of the table and status.",
@@ -69,6 +71,14 @@ class Metrics:
             "Connections turned away at the cap.",
             registry=self._registry,
         )
+
+    def count_records(self, feed: str, outcome: str, count: int) -> None:
+        """Count received records."""
+        if count:
+            series = self._series.get((feed, outcome))
+            if series is None:
+                series = self._series[feed, outcome] = self.records.labels(feed, outcome)
+            series.inc(count)
 
     def watch(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from proximity.ingest import Ingest
     from proximity.people import People
     from proximity.places import Places
+    from proximity.server.arming import Arming
     from proximity.server.auth import Tokens
     from proximity.server.metrics import Metrics
     from proximity.server.tail import Tail
@@ -34,6 +35,8 @@ class Parts:
     metrics: Metrics
     tail: Tail
     clock: Callable[[], float]
+    arming: Arming | None = None
+    """What tells phones which regions to watch; None where they are not to be told."""
     fences_edit: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from comparing an ETag to writing the fence: two editors cannot both win."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -213,6 +213,8 @@ async def erased(parts: Parts, write: Callable[[Connection], tuple[str, ...]]) -
             break
         except _Erases as found:
             subjects = found.subjects
+    if parts.arming is not None:
+        parts.arming.forget(subjects)
     parts.people.reload()
 
 

@@ -8,8 +8,8 @@ import msgspec
 from aiohttp import web
 
 from proximity.server.auth import Caller
-from proximity.server.etags import etag_of, unchanged
-from proximity.server.problems import HEADERS, Problem, answer
+from proximity.server.etags import tagged
+from proximity.server.problems import Problem, answer
 from proximity.server.reading import AFTER_ID, LIMIT, read_id
 from proximity.server.routes import READERS, Content, Route
 
@@ -71,11 +71,7 @@ async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.
     name = read_id(request)
     if name not in _names(parts):
         raise Problem(404, "There is no place with this id.")
-    record = _record(parts, name)
-    etag = etag_of(msgspec.json.encode(record))
-    if unchanged(request, etag):
-        return web.Response(status=304, headers={**HEADERS, "ETag": etag})
-    return answer(record, headers={"ETag": etag})
+    return tagged(request, _record(parts, name))
 
 
 ROUTES = (

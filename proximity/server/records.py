@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proximity.admission import Receipt
+    from proximity.server.metrics import Metrics
     from proximity.server.parts import Parts
 
 SENDERS = frozenset({Role.DEVICE, Role.FEED, Role.ADMIN})
@@ -69,8 +70,10 @@ def _take(name: str, wire: Format) -> Endpoint:
         receipt = None
         if decoded.records:
             receipt = await _accept(decoded, parts)
-        _count(name, decoded, receipt, parts)
+        _count(name, decoded, receipt, parts.metrics)
         said = wire.answer(decoded, receipt)
+        if parts.arming is not None:
+            said = parts.arming.add(said, name, message, decoded, receipt)
         return web.Response(
             status=said.status,
             body=said.body,
@@ -110,20 +113,15 @@ def _query(request: web.Request) -> tuple[tuple[str, str], ...]:
     return tuple((key, text) for key, text in request.query.items() if key not in CREDENTIALS)
 
 
-def _count(name: str, decoded: Decoded, receipt: Receipt | None, parts: Parts) -> None:
+def _count(name: str, decoded: Decoded, receipt: Receipt | None, metrics: Metrics) -> None:
     """Count every record of a message under exactly one outcome."""
-    records = parts.metrics.records
     rejected = len(decoded.rejected)
     if receipt is not None:
         rejected += len(receipt.rejected)
         for outcome in OUTCOMES:
-            count = getattr(receipt, outcome)
-            if count:
-                records.labels(name, outcome).inc(count)
-    if rejected:
-        records.labels(name, "rejected").inc(rejected)
-    if decoded.ignored:
-        records.labels(name, "ignored").inc(decoded.ignored)
+            metrics.count_records(name, outcome, getattr(receipt, outcome))
+    metrics.count_records(name, "rejected", rejected)
+    metrics.count_records(name, "ignored", decoded.ignored)
 
 
 _RECORD: dict[str, Any] = {"$ref": "#/components/schemas/Record"}

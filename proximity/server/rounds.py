@@ -13,6 +13,7 @@ import structlog
 
 from proximity import outbox, queue
 from proximity.faults import log_fault
+from proximity.server import pauses
 from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ log = structlog.get_logger("proximity.server")
 WATCH_S = 1.0
 # The machine's clock may be set, and another process may add what is due: look this often anyway.
 LONGEST_S = 5.0
+# How often cycles of garbage are collected: what is new since costs a few milliseconds then.
+COLLECT_S = 60.0
 # After a failed round; the reason (a full disk, a fault) rarely goes sooner.
 AGAIN_S = 1.0
 
@@ -89,6 +92,18 @@ async def _always(
                     await reason.wait()
             except TimeoutError:
                 pass
+
+
+async def collect_always(parts: Parts) -> None:
+    """Collect cycles of garbage: all where nothing came in since the last time, else new ones."""
+    position = -1
+    while not parts.closing.is_set():
+        try:
+            async with asyncio.timeout(COLLECT_S):
+                await parts.closing.wait()
+        except TimeoutError:
+            before, position = position, parts.ingest.position
+            pauses.collect(whole=position == before)
 
 
 async def watch_always(parts: Parts, stop: asyncio.Event) -> None:

@@ -26,11 +26,13 @@ from proximity.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.people import People
 from proximity.places import Places
+from proximity.server import pauses
 from proximity.server.app import create_app
+from proximity.server.arming import Arming
 from proximity.server.auth import Tokens
 from proximity.server.metrics import Metrics
 from proximity.server.parts import Parts
-from proximity.server.rounds import decide_always, send_always, watch_always
+from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
 from proximity.server.settings import check_host, data_file, open_tls, read_files
 from proximity.server.tail import Tail
 from proximity.store import Store
@@ -109,10 +111,11 @@ async def _run(settings: Settings, files: Files, store: Store, tls: ssl.SSLConte
         working(parts, dispatcher, stop),
         bound(settings, parts, tls) as url,
     ):
-        sys.stdout.write(f"listening on {url}\n")
-        sys.stdout.flush()
-        log.info("listening", url=url)
-        await stop.wait()
+        with pauses.kept_short():
+            sys.stdout.write(f"listening on {url}\n")
+            sys.stdout.flush()
+            log.info("listening", url=url)
+            await stop.wait()
         log.info("stopping")
         parts.closing.set()
         parts.tail.grew()
@@ -163,17 +166,27 @@ async def opened(
         tail=tail,
         clock=clock,
     )
+    if settings.arm_phones:
+        parts.arming = Arming(
+            lambda: ingest.index,
+            lambda subject: settings.consent == "assumed" or people.may_process(subject, clock()),
+            clock,
+        )
     parts.metrics.watch(
         {
             "journal_rows_waiting": ("Rows not yet judged by the engine.", lambda: ingest.depth),
             "subjects": ("Subjects the engine remembers.", lambda: ingest.engine.subjects),
             "fences": ("Fences in force.", lambda: len(ingest.fences)),
             "streams": ("Live streams open.", lambda: tail.readers),
+            "phones_armed": (
+                "Phones told which regions to watch.",
+                lambda: len(parts.arming or ()),
+            ),
             "ready": ("1 while writes are accepted.", lambda: int(ingest.ready)),
         },
         lambda: ingest.engine.counts + ingest.counts,
     )
-    ingest.on_committed.append(lambda _rows: tail.grew())
+    ingest.on_committed.append(tail.grew)
     started = time.perf_counter()
     await ingest.start()
     log.info(
@@ -270,6 +283,7 @@ async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> 
         asyncio.create_task(decide_always(parts, dispatcher, wake_sender), name="decide"),
         asyncio.create_task(send_always(parts, dispatcher, wake_sender), name="send"),
         asyncio.create_task(watch_always(parts, stop), name="watch"),
+        asyncio.create_task(collect_always(parts), name="collect"),
     ]
     try:
         yield

@@ -43,6 +43,7 @@ class Settings:
     late_s: float = 3600.0
     decide: Literal["robust", "point"] = "robust"
     clock_speed: float = 1.0
+    arm_phones: bool = False
 
 
 def data_file(folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """How is what happens told live? Server-sent events, straight from the ledger.
 
-A stream is a cursor: it reads what came after it, writes it, and waits for news. Nothing is
-buffered for a slow reader; one that does not take a frame in time is cut off, and resumes with
-``Last-Event-ID`` where it was.
+A stream is a cursor: it reads what came after it, from memory where it keeps up, writes it, and
+waits for news. Nothing is buffered for a slow reader; one that does not take a frame in time is
+cut off, and resumes with ``Last-Event-ID`` where it was.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from proximity.server.auth import Caller
     from proximity.server.parts import Parts
+    from proximity.store import LedgerRow
 
 # Proxies close what is silent for a minute or less; a comment every 15 s keeps them from it.
 HEARTBEAT_S = 15.0
@@ -50,15 +51,26 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
         loop = asyncio.get_running_loop()
         await _write(response, b": the ledger, live\nretry: 2000\n\n")
         beat = loop.time() + HEARTBEAT_S
+        seen = -1  # what of the ledger's growth elsewhere has been looked at
         try:
             while not parts.closing.is_set() and parts.tokens.in_force(caller):
                 news = parts.tail.next()
-                rows, cursor = await parts.store.aread(
-                    lambda conn, after=after: ledger.page(  # type: ignore[misc]
-                        conn, None, after, ROWS, subject=subject, place=place
+                rows = parts.tail.after(after)
+                if rows:
+                    after = rows[-1].seq
+                    rows = [row for row in rows if _matches(row, subject, place)]
+                elif rows is None or seen != parts.tail.unread:
+                    seen, end = parts.tail.unread, parts.tail.end
+                    found, after = await parts.store.aread(
+                        lambda conn, after=after: ledger.page(  # type: ignore[misc]
+                            conn, None, after, ROWS, subject=subject, place=place
+                        )
                     )
-                )
-                after = cursor
+                    if len(found) < ROWS:
+                        after = max(after, end)
+                    else:
+                        seen = -1
+                    rows = found
                 if rows:
                     frames = (f"id: {r.seq}\nevent: {r.kind}\ndata: {r.record}\n\n" for r in rows)
                     await _write(response, "".join(frames).encode())
@@ -66,7 +78,8 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
                 if loop.time() >= beat:
                     await _write(response, b": still here\n\n")
                     beat = loop.time() + HEARTBEAT_S
-                await _wait(news, min(RECHECK_S, beat - loop.time()))
+                if not await _wait(news, min(RECHECK_S, beat - loop.time())):
+                    seen = -1  # another process may have written
         except TimeoutError:
             parts.metrics.streams_cut.inc()
             if request.transport is not None:
@@ -89,6 +102,10 @@ async def _start(request: web.Request, parts: Parts) -> int:
     return await parts.store.aread(_newest)
 
 
+def _matches(row: LedgerRow, subject: str | None, place: str | None) -> bool:
+    return subject in {None, row.subject} and place in {None, row.place}
+
+
 def _newest(connection: Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(schema.ledger.c.seq))) or 0
 
@@ -98,12 +115,12 @@ async def _write(response: web.StreamResponse, frames: bytes) -> None:
         await response.write(frames)
 
 
-async def _wait(news: asyncio.Event, seconds: float) -> None:
+async def _wait(news: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
-            await news.wait()
+            return await news.wait()
     except TimeoutError:
-        pass
+        return False
 
 
 ROUTES = (

@@ -11,6 +11,7 @@ from proximity.server.health import ROUTES as HEALTH
 from proximity.server.ledger import ROUTES as LEDGER
 from proximity.server.people import ROUTES as PEOPLE
 from proximity.server.places import ROUTES as PLACES
+from proximity.server.recording import ROUTES as RECORDING
 from proximity.server.records import ROUTES as RECORDS
 from proximity.server.stream import ROUTES as STREAM
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TABLE: tuple[Route, ...] = (
     *RECORDS,
+    *RECORDING,
     *FENCES,
     *PLACES,
     *CAMPAIGNS,

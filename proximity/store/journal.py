@@ -31,6 +31,15 @@ _DECODERS = {name: msgspec.msgpack.Decoder(type_) for name, type_ in _TYPES.item
 _tagged = msgspec.msgpack.Decoder(list[tuple[str, msgspec.Raw]])
 _encode = msgspec.msgpack.Encoder().encode
 
+# Made once: every group of rows writes one, and building it costs more than running it.
+_INSERT = schema.journal.insert()
+_READ_META = sa.select(schema.meta.c.value).where(schema.meta.c.key == sa.bindparam("fact"))
+_WRITE_META = (
+    schema.meta.update()
+    .where(schema.meta.c.key == sa.bindparam("fact"))
+    .values(value=sa.bindparam("said"))
+)
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One input of the engine; ``now`` is the server's time of it (Unix seconds).
@@ -100,7 +109,7 @@ def decode_records(payload: bytes) -> list[Record]:
 
 def append(connection: Connection, row: Row) -> None:
     """Write a row."""
-    connection.execute(schema.journal.insert(), msgspec.structs.asdict(row))
+    connection.execute(_INSERT, msgspec.structs.asdict(row))
 
 
 def rows_after(
@@ -209,14 +218,12 @@ def change_site(connection: Connection, site: SiteText | None) -> None:
 
 def read_meta(connection: Connection, key: str) -> str | None:
     """Give a fact about the store, None where it was never written."""
-    table = schema.meta
-    value: str | None = connection.scalar(sa.select(table.c.value).where(table.c.key == key))
+    value: str | None = connection.scalar(_READ_META, {"fact": key})
     return value
 
 
 def write_meta(connection: Connection, key: str, value: str) -> None:
     """Write a fact about the store."""
-    table = schema.meta
-    changed = connection.execute(table.update().where(table.c.key == key).values(value=value))
+    changed = connection.execute(_WRITE_META, {"fact": key, "said": value})
     if changed.rowcount == 0:
-        connection.execute(table.insert(), {"key": key, "value": value})
+        connection.execute(schema.meta.insert(), {"key": key, "value": value})

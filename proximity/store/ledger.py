@@ -6,17 +6,19 @@ crash harmless: what is there already is not written again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from proximity.model import Decision, Delivery, Transition, Verdict
 from proximity.store.schema import ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
@@ -26,11 +28,16 @@ Kind = Literal["transition", "decision", "delivery"]
 _MOST_ASKED = 500
 
 
-def insert_new(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """Make an INSERT that passes over rows whose key is there already."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+@cache
+def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInsert[Any]:
+    """Make an INSERT that passes over rows whose key is there already, and tells of the others.
+
+    Made once for each database and table: building it costs as much as running it.
+    """
+    columns = [table.c[name] for name in returning]
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing().returning(*columns)
+    return sqlite.insert(table).on_conflict_do_nothing().returning(*columns)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,16 +102,20 @@ def entry(item: Transition | Decision | Delivery, person: str | None = None) -> 
     )
 
 
-def append(connection: Connection, entries: Iterable[Entry]) -> list[LedgerRow]:
+def append(connection: Connection, entries: Sequence[Entry]) -> list[LedgerRow]:
     """Append what is not there yet; give the rows that were appended, in order."""
-    statement = insert_new(connection, ledger).returning(ledger.c.seq)
-    rows = []
-    for one in entries:
-        fields = msgspec.structs.asdict(one)
-        seq = connection.scalar(statement, fields)
-        if seq is not None:
-            rows.append(LedgerRow(seq=seq, **fields))
-    return rows
+    if not entries:
+        return []
+    # One statement for all: each of its own would cost several times what writing the row does.
+    statement = insert_new(connection.dialect.name, ledger, "seq", "kind", "id")
+    fields = [msgspec.structs.asdict(one) for one in entries]
+    found = connection.execute(statement, fields)
+    appended = {(kind, id_): seq for seq, kind, id_ in found}
+    return [
+        LedgerRow(seq=seq, **one)
+        for one in fields
+        if (seq := appended.pop((one["kind"], one["id"]), None)) is not None
+    ]
 
 
 def decided(connection: Connection, ids: Sequence[str]) -> set[str]:

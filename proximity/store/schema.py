@@ -117,7 +117,7 @@ triggers = Table(
     _column("id", Text, "none", "the decision's id", unique=True),
     _column("trigger", LargeBinary, "location", "msgpack of the trigger"),
     _column("due_at", Double, "none", "not to be decided before, Unix seconds"),
-    _column("state", Text, "none", "ready or leased"),
+    _column("state", Text, "none", "ready, leased, or aside: it cannot be read"),
     _column("owner", Text, "none", "who holds the lease", optional=True),
     _column("lease_until", Double, "none", "end of the lease, Unix seconds", optional=True),
     _column("token", Integer, "none", "counts leases: an older holder is fenced off"),

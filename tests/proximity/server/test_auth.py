@@ -53,6 +53,7 @@ ALLOWED = {
     "GET /v1/decisions": "marketer analyst admin",
     "GET /v1/deliveries": "marketer analyst admin",
     "GET /v1/explain": "marketer analyst admin",
+    "GET /v1/records/stream": "analyst admin",
     "GET /v1/stream": "analyst admin",
     "GET /healthz": "",
     "GET /readyz": "",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proximity.ingest import Ingest
+from proximity.clock import Present
 from proximity.model import ProximityError
 from proximity.server import serve
 from proximity.server.serve import Clock
@@ -73,7 +73,7 @@ async def test_a_lost_engine_stops_the_server(
     def broken(_: object) -> None:
         raise KeyError("canary")
 
-    monkeypatch.setattr(Ingest, "_watch_clock", broken)
+    monkeypatch.setattr(Present, "watch", broken)
     settings = Settings(data=tmp_path, port=0)
     store = Store.open(":memory:")
     async with asyncio.timeout(10):

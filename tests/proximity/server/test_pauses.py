@@ -1,0 +1,43 @@
+"""The collector under a server: what stays is passed over, and no cycle of garbage stays for good."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+
+import pytest
+
+from proximity.server import pauses
+
+
+class Loop:
+    """Refers to itself, so that only the collector can free it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_there_is_at_the_start_is_looked_at_no_more() -> None:
+    before = sys.getswitchinterval(), gc.get_threshold()
+    with pauses.kept_short():
+        assert gc.get_freeze_count() > 10_000
+        assert sys.getswitchinterval() == pytest.approx(pauses.TURN_S)
+        assert gc.get_threshold() == (pauses.YOUNG, pauses.SURVIVORS, pauses.NEVER)
+    assert (sys.getswitchinterval(), gc.get_threshold()) == before
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_cycle_goes_at_the_next_turn_or_with_the_whole() -> None:
+    with pauses.kept_short():
+        young = weakref.ref(Loop())
+        pauses.collect(whole=False)
+        assert young() is None
+        old = Loop()
+        seen = weakref.ref(old)
+        pauses.collect(whole=False)
+        del old
+        pauses.collect(whole=False)
+        assert seen() is not None, "it died after it was put by"
+        pauses.collect(whole=True)
+        assert seen() is None
