@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+# What a group without a command ends with since click 8.2; before, it printed its help by itself.
+_NO_WORDS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 ROLES = ("device", "gateway", "feed", "marketer", "analyst", "admin")
 
 
@@ -42,6 +44,9 @@ class Commands(click.Group):
         except click.exceptions.Exit as end:
             status = end.exit_code
         except click.UsageError as error:
+            if isinstance(error, _NO_WORDS):
+                error.show()  # the help, in its own lines
+                sys.exit(2)
             command = error.ctx.command_path if error.ctx is not None else "proximity"
             _refuse(f"{error.format_message()} See `{command} --help`.")
         except click.ClickException as error:
@@ -114,6 +119,10 @@ def _log_to_stderr() -> None:
 @click.option(
     "--late", "late_s", type=Finite(0, 7 * 86400), default=3600.0, show_default=True,
     help="Seconds a record may be behind.",
+)  # fmt: skip
+@click.option(
+    "--arm-phones", is_flag=True,
+    help="Tell OwnTracks and Transistor clients the nearest fences, to wake them there.",
 )  # fmt: skip
 @click.option(
     "--clock-speed", type=Finite(1.0, 1000.0), default=1.0, show_default=True,

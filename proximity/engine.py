@@ -9,30 +9,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from geofences import FenceIndex
-from proximity.history import Subject
+from proximity.history import Subject, announced
 from proximity.intake import Intake, Packed
 from proximity.layout import Layout
-from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
+from proximity.model import Fix, ProximityError, Record, Sighting, Transition
+from proximity.nowhere import cut, doze, lengthened, standing_of, wake
+from proximity.occupants import Occupants
 from proximity.point import POINT
-from proximity.presence import State
 from proximity.registry import Site
 from proximity.robust import ROBUST
-from proximity.standing import Decide, Held, Moment, Standing, end
+from proximity.rounds import LEAST_BATCH, ask
+from proximity.standing import Decide, Held, Moment, Quiet, Standing, end
+from proximity.timers import Timers
+from proximity.trail import Columns, newest_of, row_of
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 # The ways to decide (contract 1).
 DECIDE: dict[str, Decide] = {"robust": ROBUST, "point": POINT}
 # Edits of fences that are remembered one by one: whoever is not heard of for longer is sealed.
 KEPT_EDITS = 1000
-# Fewer fixes than this are quicker one by one than as arrays (measured: about ten).
-LEAST_BATCH = 10
 
 
 class Engine:
@@ -79,10 +80,12 @@ class Engine:
         self._decide = DECIDE[decide]
         self._late_s = late_s
         self._intake = None if admitted else Intake(late_s)
-        self._subjects: dict[str, Subject] = {}
-        self._occupants: dict[str, set[str]] = {}
-        self._timers: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}
+        # Who is nowhere, and has long been, is no more than a trail of fixes.
+        self._subjects: dict[str, Subject | bytes] = {}
+        self._occupants = Occupants()
+        self._timers = Timers(self._due_of)
+        # Whom something happened to since the batch was looked at.
+        self._touched: set[str] = set()
         self._sweep_at = math.inf
         self._recheck = False
         self._edits = 0
@@ -100,11 +103,7 @@ class Engine:
 
     def present(self, place: str) -> list[str]:
         """List the subjects that are in a place now, sorted."""
-        return sorted(
-            subject
-            for subject in self._occupants.get(place, ())
-            if self._subjects[subject].standing.presences[place].state is not State.ARRIVING
-        )
+        return self._occupants.of(place)
 
     def on_fixes(self, fixes: Iterable[Fix]) -> list[Transition]:
         """Take location reports in the order of their arrival; give what changed."""
@@ -121,26 +120,26 @@ class Engine:
         counted in ``counts``: ``duplicate``, ``future``, ``late``, ``unlisted`` (a beacon or
         gateway that the site does not know), ``unmeasured``.
         """
+        self._touched.clear()
         out = self._follow_fences()
         batch = records if isinstance(records, (list, tuple)) else list(records)
         fixes = [record for record in batch if type(record) is Fix]
         if len(fixes) < LEAST_BATCH:
             for record in batch:
                 self._take(record, None, out)
-            return out
-        # All points at once are an order of magnitude quicker than one by one.
-        lons, lats = [fix.lon for fix in fixes], [fix.lat for fix in fixes]
-        held = iter(self.index.holding(lons, lats))
-        for record in batch:
-            self._take(record, next(held) if type(record) is Fix else None, out)
+        elif len(fixes) < len(batch):
+            columns = Columns.of(fixes)
+            held = iter(self.index.holding(columns.lons, columns.lats))
+            for record in batch:
+                self._take(record, next(held) if type(record) is Fix else None, out)
+        else:
+            self._take_fixes(fixes, out)
         return out
 
     def next_due(self) -> float | None:
         """Say when the next timer fires (Unix seconds); None where none runs."""
-        timers = self._timers
-        while timers and self._due.get(timers[0][1]) != timers[0][0]:
-            heappop(timers)
-        return timers[0][0] if timers else None
+        first = self._timers.first()
+        return None if first is None else first[0]
 
     def advance(self, now: float) -> list[Transition]:
         """Let time pass until Unix second ``now``: fire every timer due by then."""
@@ -153,15 +152,13 @@ class Engine:
     def forget(self, subject: str, now: float) -> list[Transition]:
         """Erase a subject: end its visits (reason ``erased``) and drop all that is known of it."""
         out = self.advance(now)
-        known = self._subjects.get(subject)
-        if known is not None:
-            moment = Moment(self._layout, subject, self.now)
-            before = set(known.standing.presences)
-            for place in sorted(before):
+        known = self._subjects.pop(subject, None)
+        if isinstance(known, Subject):
+            moment, told = Moment(self._layout, subject, self.now), len(out)
+            for place in sorted(known.standing.presences):
                 out += end(known.standing, place, "erased", moment)
-            self._occupy(subject, before, known)
-            del self._subjects[subject]
-            self._due.pop(subject, None)
+            self._occupants.follow(out[told:])
+            self._timers.set(subject, None)
         if self._intake is not None:
             self._intake.forget_subject(subject)
         return out
@@ -174,6 +171,9 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """Give the whole state, for ``restore``; equal states give equal bytes."""
+        for known in self._subjects.values():
+            if isinstance(known, Subject):
+                known.enter_told()
         state: list[Any] = [
             SNAPSHOT_FORMAT,
             self._decide_name,
@@ -217,7 +217,7 @@ class Engine:
             ) = msgspec.msgpack.decode(
                 state,
                 type=tuple[
-                    Literal[1],
+                    Literal[2],
                     Literal["robust", "point"],
                     float,
                     float,
@@ -226,7 +226,7 @@ class Engine:
                     Packed | None,
                     int,
                     list[frozenset[str] | None],
-                    list[tuple[str, Subject]],
+                    list[tuple[str, Subject | bytes]],
                 ],
             )
         except msgspec.MsgspecError as error:
@@ -245,14 +245,19 @@ class Engine:
         engine._edited.extend(edited)
         engine._recheck = True
         for subject, known in subjects:
-            engine._occupy(subject, set(), known)
-            engine._schedule(subject, known)
+            if isinstance(known, Subject):
+                engine._occupants.move(subject, (), announced(known.standing))
+                engine._schedule(subject, known)
         return engine
 
     def _edit(self, places: frozenset[str] | None) -> None:
         """Remember an edit of fences; None where it may concern any place."""
         self._edits += 1
         self._edited.append(places)
+        if places is None:
+            for subject, known in self._subjects.items():
+                if isinstance(known, bytes):
+                    self._subjects[subject] = cut(known)
 
     def _catch_up(self, known: Subject) -> None:
         """Settle what a subject did before the edits since its last record, where they concern it.
@@ -264,13 +269,12 @@ class Engine:
         recent = list(self._edited)[-missed:]
         if missed > len(recent) or any(places is None or known.knows(places) for places in recent):
             known.seal()
+            known.give_up(self._layout)
 
     def _take(self, record: Record, held: Held | None, out: list[Transition]) -> None:
+        """Take a record of any type, one by one: the order of things is told here."""
         now = record.at if record.received_at is None else record.received_at
-        if now > self.now:
-            self._move_to(now)
-        if self._timers and self._timers[0][0] <= self.now:
-            self._fire(self.now, out)
+        self._let_pass(now, out)
         if type(record) is Fix:
             subject = record.subject
         elif isinstance(record, Sighting):
@@ -289,29 +293,151 @@ class Engine:
             if refusal is not None:
                 self.counts[refusal] += 1
                 return
-        if isinstance(record, Event):
-            return
-        known = self._subjects.get(subject)
-        if known is None:
-            known = self._subjects[subject] = Subject(Standing(), edits=self._edits)
-        elif known.edits != self._edits:
-            self._catch_up(known)
-        moment = Moment(self._layout, subject, self.now)
-        if (
-            held is not None
-            and type(record) is Fix
-            and known.stays(record, held, moment, self._decide, self._late_s)
+        if type(record) is Fix:
+            if held is None:
+                held = tuple(self.index.locate(record.lon, record.lat))
+            row = row_of(record)
+            if not self._stays(record, held, row):
+                self._judge(subject, record, held, row, out)
+        elif isinstance(record, Sighting):
+            self._judge(subject, record, None, None, out)
+
+    def _take_fixes(self, fixes: list[Fix], out: list[Transition]) -> None:
+        """Take many fixes: what can be told of all at once is, then the same as ``_take``."""
+        columns = Columns.of(fixes)
+        held = self.index.holding(columns.lons, columns.lats)
+        refusals: Sequence[str | None] = [None] * len(fixes)
+        if self._intake is not None:
+            rows = [
+                row if own is None else None
+                for own, row in zip(columns.ids, columns.rows, strict=True)
+            ]
+            refusals = self._intake.admit_many(fixes, columns.subjects, rows)
+        answers: Sequence[Quiet | None] = [None] * len(fixes)
+        if self._decide.quiet is not None:
+            admitted = [refusal is None for refusal in refusals]
+            answers = ask(
+                self._decide.quiet, self._layout, fixes, columns, held, admitted, self._standing_of
+            )
+        for fix, now, here, row, refusal, answer in zip(
+            fixes, columns.arrivals().tolist(), held, columns.rows, refusals, answers, strict=True
         ):
+            self._let_pass(now, out)
+            if refusal is not None:
+                self.counts[refusal] += 1
+            elif answer is not None and fix.subject not in self._touched:
+                self._rest(fix, row, answer, out)
+            elif not self._stays(fix, here, row):
+                self._judge(fix.subject, fix, here, row, out)
+
+    def _standing_of(self, subject: str) -> Standing | None:
+        """Give where a subject stands before its next fix; None where it must catch up first."""
+        known = self._subjects.get(subject)
+        if isinstance(known, Subject):
+            return known.standing if known.edits == self._edits else None
+        return Standing() if known is None else standing_of(known)
+
+    def _due_of(self, subject: str) -> float | None:
+        """Give when a subject's earliest timer is due; somebody who is nowhere has none."""
+        known = self._subjects[subject]
+        return known.due_at(self._layout) if isinstance(known, Subject) else None
+
+    def _rest(self, fix: Fix, row: bytes | None, answer: Quiet, out: list[Transition]) -> None:
+        """Take a fix that says nothing new, as ``answer`` has it."""
+        subject = fix.subject
+        known = self._subjects.get(subject)
+        if not isinstance(known, Subject):
+            if not answer.track and row is not None and self._go_on(subject, known, fix, row):
+                return
+            known = self._awake(known)
+        elif self._timers.told(subject) <= math.nextafter(known.received, math.inf):
+            # A timer that was overdue when it was set rings before the next record of its time.
+            self._judge(subject, fix, None, row, out)
             return
-        before = set(known.standing.presences)
-        changes = known.take(record, moment, self._decide, self._late_s, held)
+        known.rest(fix, row, self.now, self._late_s)
+        known.standing.track = answer.track
+        if answer.presences is not None:
+            known.standing.presences = answer.presences
+        self._put(subject, known)
+
+    def _stays(self, fix: Fix, held: Held, row: bytes | None) -> bool:
+        """Take a fix that changes nothing, quickly; False where it may change something."""
+        subject, decide = fix.subject, self._decide
+        known = self._subjects.get(subject)
+        if isinstance(known, Subject):
+            standing = known.standing
+            if (
+                known.edits != self._edits
+                or fix.at <= standing.clock
+                or not decide.stays(standing, fix, held, self._layout)
+            ):
+                return False
+            known.rest(fix, row, self.now, self._late_s)
+            self._put(subject, known)
+            return True
+        if held or row is None:
+            return False
+        if decide.timers and not decide.stays(
+            Standing() if known is None else standing_of(known), fix, held, self._layout
+        ):
+            return False
+        return self._go_on(subject, known, fix, row)
+
+    def _go_on(self, subject: str, known: bytes | None, fix: Fix, row: bytes) -> bool:
+        """Lengthen the trail of somebody who is nowhere; False where there is more to do."""
+        trail = lengthened(known, row, fix.at, self._late_s)
+        if trail is None:
+            return False
+        self._subjects[subject] = trail
+        return True
+
+    def _awake(self, known: Subject | bytes | None) -> Subject:
+        """Give a subject as one, by the fences now in force."""
+        if known is None:
+            return Subject(Standing(), edits=self._edits)
+        if isinstance(known, bytes):
+            return wake(known, self._edits)
+        if known.edits != self._edits:
+            self._catch_up(known)
+        return known
+
+    def _put(self, subject: str, known: Subject) -> None:
+        """Remember a subject, in the few bytes of its trail where that is all there is to it."""
+        trail = None if known.standing.presences else doze(known, self._late_s)
+        self._subjects[subject] = trail or known
+
+    def _judge(
+        self,
+        subject: str,
+        record: Fix | Sighting,
+        held: Held | None,
+        row: bytes | None,
+        out: list[Transition],
+    ) -> None:
+        """Judge one record, in order or late, and keep account of who is where."""
+        known = self._awake(self._subjects.get(subject))
+        standing = known.standing
+        moment = Moment(self._layout, subject, self.now)
+        changes = known.take(record, moment, self._decide, self._late_s, held, row)
         if changes is None:
             self.counts["late"] += 1
-            return
-        out += changes
-        if before or known.standing.presences:
-            self._occupy(subject, before, known)
-            self._schedule(subject, known)
+        elif known.standing is not standing:
+            # Judged again: what is told are corrections, not who is where.
+            self._occupants.move(subject, announced(standing), announced(known.standing))
+            out += changes
+        elif changes:
+            self._occupants.follow(changes)
+            out += changes
+        self._put(subject, known)
+        self._touched.add(subject)
+        self._schedule(subject, known)
+
+    def _let_pass(self, now: float, out: list[Transition]) -> None:
+        """Let time pass up to a record that arrived at ``now`` (Unix seconds)."""
+        if now > self.now:
+            self._move_to(now)
+        if self._timers.waiting(self.now):
+            self._fire(self.now, out)
 
     def _move_to(self, now: float) -> None:
         self.now = max(self.now, now)
@@ -328,54 +454,35 @@ class Engine:
         """
         old = self.now - 2.0 * self._late_s
         for subject, known in list(self._subjects.items()):
-            presences = known.standing.presences
-            if known.newest < old and all(p.state is State.ARRIVING for p in presences.values()):
+            if isinstance(known, bytes):
+                gone = newest_of(known) < old
+            else:
                 # An arrival that nothing has confirmed since is none.
-                before = set(presences)
-                presences.clear()
-                self._occupy(subject, before, known)
+                gone = known.newest < old and not announced(known.standing)
+            if gone:
                 del self._subjects[subject]
+                self._timers.set(subject, None)
+                self._touched.add(subject)
         self._sweep_at = self.now + self._late_s
 
     def _fire(self, until: float, out: list[Transition]) -> None:
         """Fire timers in the order of due time, subject, place."""
-        while True:
-            due = self.next_due()
-            if due is None or due > until:
-                return
-            _, subject = heappop(self._timers)
-            del self._due[subject]
+        while (first := self._timers.first()) is not None and first[0] <= until:
+            subject = self._timers.take()
             known = self._subjects[subject]
-            before = set(known.standing.presences)
+            assert isinstance(known, Subject)
             # What was overdue when its record came is known since then, not since it was due.
-            out += known.fire(Moment(self._layout, subject, min(known.received, self.now)))
-            self._occupy(subject, before, known)
+            moment = Moment(self._layout, subject, min(known.received, self.now))
+            changes = known.fire(moment)
+            self._occupants.follow(changes)
+            out += changes
+            self._touched.add(subject)
             self._schedule(subject, known)
 
     def _schedule(self, subject: str, known: Subject) -> None:
-        if not self._decide.timers:
-            return
-        due = known.due_at(self._layout)
-        if due is None:
-            self._due.pop(subject, None)
-        elif self._due.get(subject) != due:
-            self._due[subject] = due
-            heappush(self._timers, (due, subject))
-            if len(self._timers) > 64 + 4 * len(self._due):
-                # Refreshed timers leave their old entries behind; clear them out now and then.
-                self._timers = [(at, whose) for whose, at in self._due.items()]
-                heapify(self._timers)
-
-    def _occupy(self, subject: str, before: set[str], known: Subject) -> None:
-        """Keep the list of who is where in step with a subject's presences."""
-        after = known.standing.presences.keys()
-        for place in before - after:
-            occupants = self._occupants[place]
-            occupants.discard(subject)
-            if not occupants:
-                del self._occupants[place]
-        for place in after - before:
-            self._occupants.setdefault(place, set()).add(subject)
+        if self._decide.timers:
+            due = known.due_at(self._layout) if known.standing.presences else None
+            self._timers.set(subject, due)
 
     def _follow_fences(self) -> list[Transition]:
         """End visits to places that are no more, and judge by the fences now in force."""
@@ -386,18 +493,18 @@ class Engine:
             self._recheck = False
             changed = tuple(self._occupants)
         out: list[Transition] = []
-        for place in sorted(set(changed) & self._occupants.keys()):
+        for place in sorted({*changed} & {*self._occupants}):
             if self._layout.known(place):
                 continue
-            for subject in sorted(self._occupants.get(place, ())):
+            for subject in self._occupants.of(place):
                 known = self._subjects[subject]
+                assert isinstance(known, Subject)
                 self._catch_up(known)
-                before = set(known.standing.presences)
                 moment = Moment(self._layout, subject, self.now)
                 ended = end(known.standing, place, "fence-removed", moment)
-                known.note(ended)
+                known.told += ended
                 known.seal()
+                self._occupants.follow(ended)
                 out += ended
-                self._occupy(subject, before, known)
                 self._schedule(subject, known)
         return out

@@ -8,42 +8,30 @@ are compared with those that were announced. Pure.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Container
-from operator import attrgetter
+from collections.abc import Collection
 
 import msgspec
 
+from proximity.corrections import FOUND_AGAIN, Visit, compare
 from proximity.layout import Layout
-from proximity.model import Fix, Sighting, Transition, digest
+from proximity.model import Fix, Sighting, Transition
 from proximity.standing import Decide, Held, Moment, Standing, apply, fire, first_due
+from proximity.trail import (
+    ROW_BYTES,
+    History,
+    Spot,
+    order,
+)
 
 # A standing is kept after this many records: a late record costs at most this many evaluations
 # beyond those it is late by, and a kept standing costs about as much memory as ten records.
 KEEP_EVERY = 64
-# Leads the names of visits while a subject is judged again; no final name has it.
-FOUND_AGAIN = "?"
 # What one subject may make the engine remember: an hour at four records a second. Beyond it the
 # oldest go, and records that would have to be sorted in before them count as late.
 MAX_HISTORY = 16_384
 
-_at = attrgetter("at")
-_encode = msgspec.msgpack.Encoder().encode
 
-
-class Visit(msgspec.Struct, array_like=True):
-    """A visit (or a pass) as it was announced; Unix seconds. ``dwelt`` dwells were announced."""
-
-    id: str
-    place: str
-    enter_at: float
-    exit_at: float | None = None
-    passed: bool = False
-    dwelt: int = 0
-    born: int = 0
-
-
-class Mark(msgspec.Struct, array_like=True):
+class Mark(msgspec.Struct, array_like=True, gc=False):
     """A standing as it was before record number ``index`` of the history."""
 
     index: int
@@ -51,34 +39,32 @@ class Mark(msgspec.Struct, array_like=True):
     standing: Standing
 
 
-class Subject(msgspec.Struct, array_like=True):
+class Subject(msgspec.Struct, array_like=True, gc=False):
     """One subject: where it stands, and what is needed to judge again.
 
     ``newest`` is the greatest ``at`` so far, ``received`` what the engine's clock read when the
-    last record was taken (Unix seconds). ``log`` holds the visits that may still change. ``edits``
-    is how many edits of fences and site the subject has been judged by.
+    last record was taken (Unix seconds). ``log`` holds the visits that may still change, ``told``
+    the announcements that are not entered into it yet. ``edits`` is how many edits of fences and
+    site the subject has been judged by.
     """
 
     standing: Standing
     newest: float = -math.inf
     received: float = -math.inf
-    history: list[Fix | Sighting] = []
+    history: History = msgspec.field(default_factory=History)
     marks: list[Mark] = []
     log: dict[str, Visit] = {}
     born: int = 0
     edits: int = 0
+    told: list[Transition] = []
 
-    def stays(self, fix: Fix, held: Held, moment: Moment, decide: Decide, late_s: float) -> bool:
-        """Take a fix that changes nothing, quickly; False where it may change something."""
-        standing = self.standing
-        if fix.at <= standing.clock or not decide.stays(standing, fix, held, moment.layout.index):
-            return False
-        self.received = moment.now
-        self._keep(late_s)
-        self.newest = standing.clock = fix.at
-        standing.last = fix
-        self.history.append(fix)
-        return True
+    def rest(self, fix: Fix, row: bytes | None, now: float, late_s: float) -> None:
+        """Take a fix in order that changes nothing; ``row`` is a plain fix's own."""
+        at, standing = fix.at, self.standing
+        self.newest = at
+        self._remember(fix, row, now, late_s)
+        standing.clock = at
+        standing.last = Spot(at, fix.lon, fix.lat, fix.accuracy_m)
 
     def take(
         self,
@@ -87,34 +73,35 @@ class Subject(msgspec.Struct, array_like=True):
         decide: Decide,
         late_s: float,
         held: Held | None = None,
+        row: bytes | None = None,
     ) -> list[Transition] | None:
         """Take a record, in order or not; None where it lies before all that is remembered.
 
-        ``held`` are the fences that hold a fix, where they are known already.
+        ``held`` are the fences that hold a fix, ``row`` is a plain fix's own, where they are known
+        already.
         """
-        late = record.at < self.newest
-        clock = self.standing.clock
-        if record.at > clock or (record.at == clock and self._comes_last(record)):
-            self.newest = max(self.newest, record.at)
-            self.received = moment.now
-            self._keep(late_s)
-            self.history.append(record)
-            # In a backlog timers come due between records that arrive at one instant; where a
-            # sender's clock runs ahead they wait for the engine's.
-            until = min(record.at, moment.now)
-            out = self._ring_until(until, moment, decide) if self.standing.presences else []
-            # In order, an arrival is later than all that a corrected visit's name may stand for.
-            found = apply(self.standing, record, moment, decide, held)
-            self.note(found)
-            return out + found if out else found
-        return self._judge_again(record, moment, decide, late=late)
+        at, standing = record.at, self.standing
+        if at <= standing.clock and not (at == standing.clock and self._comes_last(record, moment)):
+            return self._judge_again(record, moment, decide, late=at < self.newest)
+        self.newest = max(self.newest, at)
+        self._remember(record, row, moment.now, late_s)
+        # In a backlog timers come due between records that arrive at one instant; where a
+        # sender's clock runs ahead they wait for the engine's.
+        out: list[Transition] = []
+        if decide.timers and standing.presences:
+            out = self._ring_until(min(at, moment.now), moment, decide)
+        # In order, an arrival is later than all that a corrected visit's name may stand for.
+        found = apply(standing, record, moment, decide, held)
+        if found:
+            self.told += found
+        return out + found if out else found
 
     def fire(self, moment: Moment) -> list[Transition]:
         """Let the earliest timer end."""
         due = first_due(self.standing, moment.layout)
         assert due is not None
         out = fire(self.standing, due, moment)
-        self.note(out)
+        self.told += out
         return out
 
     def due_at(self, layout: Layout) -> float | None:
@@ -130,35 +117,73 @@ class Subject(msgspec.Struct, array_like=True):
 
     def seal(self) -> None:
         """Forget the past: what was judged so far stays (its fence is no more)."""
-        self.history.clear()
+        self.enter_told()
+        self.history = History()
         self.marks.clear()
         self.log = {v.id: v for v in self.log.values() if v.exit_at is None}
         self.marks.append(Mark(0, self.born, self.standing.copy()))
 
+    def give_up(self, layout: Layout) -> None:
+        """Drop arrivals, not yet told, in places that are no more."""
+        presences = self.standing.presences
+        told = announced(self.standing)
+        for place in [one for one in presences if one not in told and not layout.known(one)]:
+            del presences[place]
+
     def knows(self, places: Collection[str]) -> bool:
         """Whether a visit that may still change, or a presence, is in one of the places."""
+        self.enter_told()
         return any(visit.place in places for visit in self.log.values()) or any(
             place in places for place in self.standing.presences
         )
 
-    def note(self, changes: list[Transition]) -> None:
-        """Enter changes that were not found by judging (a place ended) into the log."""
-        for change in changes:
-            self._note(change)
+    def enter_told(self) -> None:
+        """Enter announcements into the log, which is read where a late record comes: rarely."""
+        log = self.log
+        for change in self.told:
+            visit, at = change.visit, change.at
+            if change.kind == "exit":
+                log[visit].exit_at = at
+            elif change.kind == "dwell":
+                log[visit].dwelt += 1
+            else:
+                assert at is not None
+                passed = change.kind == "pass"
+                exit_at = change.because["exit_at"] if passed else None
+                log[visit] = Visit(visit, change.place, at, exit_at, passed, 0, self.born)
+                self.born += 1
+        self.told.clear()
 
-    def _comes_last(self, record: Fix | Sighting) -> bool:
-        return not self.history or order(self.history[-1]) < order(record)
+    def _comes_last(self, record: Fix | Sighting, moment: Moment) -> bool:
+        newest = len(self.history) - 1
+        return newest < 0 or order(self.history.record(newest, moment.subject)) < order(record)
+
+    def _remember(
+        self, record: Fix | Sighting, row: bytes | None, now: float, late_s: float
+    ) -> None:
+        """Add a record that came in order at Unix second ``now`` to the history."""
+        self.received = now
+        history, marks = self.history, self.marks
+        if not marks or len(history.trail) - marks[-1].index * ROW_BYTES >= KEEP_EVERY * ROW_BYTES:
+            self._keep(late_s)
+        elif marks[-1].index < len(history) and history.at(marks[-1].index) < record.at - late_s:
+            # Seldom heard of: so that visits of long ago are forgotten all the same.
+            self._keep(late_s)
+        if row is None:
+            history.append(record)
+        else:
+            history.trail += row
 
     def _keep(self, late_s: float) -> None:
-        """Keep a standing now and then, and drop what no late record can reach any more."""
-        if self.marks and len(self.history) - self.marks[-1].index < KEEP_EVERY:
-            return
+        """Keep a standing, and drop what no late record can reach any more."""
+        self.enter_told()
         self.marks.append(Mark(len(self.history), self.born, self.standing.copy()))
         while len(self.marks) > 1 and (
             self.marks[1].standing.clock < self.newest - late_s or len(self.history) > MAX_HISTORY
         ):
             gone = self.marks[1].index
-            del self.marks[0], self.history[:gone]
+            del self.marks[0]
+            self.history.drop(gone)
             for mark in self.marks:
                 mark.index -= gone
             open_visits = {p.visit for p in self.marks[0].standing.presences.values()}
@@ -168,20 +193,6 @@ class Subject(msgspec.Struct, array_like=True):
                 if v.born >= self.marks[0].born or v.id in open_visits
             }
 
-    def _note(self, change: Transition) -> None:
-        """Enter an announced change into the log."""
-        if change.kind in {"enter", "pass"}:
-            assert change.at is not None
-            visit = Visit(change.visit, change.place, change.at, born=self.born)
-            self.born += 1
-            if change.kind == "pass":
-                visit.passed, visit.exit_at = True, change.because["exit_at"]
-            self.log[visit.id] = visit
-        elif change.kind == "exit":
-            self.log[change.visit].exit_at = change.at
-        else:
-            self.log[change.visit].dwelt += 1
-
     def _judge_again(
         self, record: Fix | Sighting, moment: Moment, decide: Decide, *, late: bool
     ) -> list[Transition] | None:
@@ -190,15 +201,17 @@ class Subject(msgspec.Struct, array_like=True):
             self.marks.pop()
         if not self.marks or self.marks[0].standing.clock >= record.at:
             return None
+        self.enter_told()
         start = self.marks[-1]
         settled = max(self.standing.clock, record.at)
-        self._insert(record)
+        self.history.insert(record, moment.subject)
         self.newest = max(self.newest, record.at)
         self.received = moment.now
 
         open_then = {p.visit for p in start.standing.presences.values()}
         before = [v for v in self.log.values() if v.born >= start.born or v.id in open_then]
-        earlier = {v.id: v for v in self.log.values() if v.born < start.born}
+        # A visit open then may have been born again since: left and entered at one instant.
+        earlier = {v.id: v for v in self.log.values() if v.born < start.born or v.id in open_then}
         self.standing, self.born = start.standing.copy(), start.born
         self.log = {
             place_visit: Visit(place_visit, known.place, known.enter_at, born=known.born)
@@ -208,10 +221,11 @@ class Subject(msgspec.Struct, array_like=True):
         for presence in self.standing.presences.values():
             if presence.visit in self.log:
                 self.log[presence.visit].dwelt = presence.dwelt
-        again = moment._replace(names=FOUND_AGAIN)
+        again = Moment(moment.layout, moment.subject, moment.now, FOUND_AGAIN)
         changes = self._replay(start.index, settled, again, decide)
+        self.enter_told()
         after = list(self.log.values())
-        out, names = _compare(before, after, changes, moment, set(earlier), late=late)
+        out, names = compare(before, after, changes, moment, set(earlier), late=late)
         self._rename(names)
         for visit in after:
             visit.id = names.get(visit.id, visit.id)
@@ -220,27 +234,19 @@ class Subject(msgspec.Struct, array_like=True):
         }
         return out
 
-    def _insert(self, record: Fix | Sighting) -> None:
-        low = bisect_left(self.history, record.at, key=_at)
-        high = bisect_right(self.history, record.at, key=_at)
-        own = order(record)
-        while low < high and order(self.history[low]) < own:
-            low += 1
-        self.history.insert(low, record)
-
     def _replay(
         self, first: int, settled: float, moment: Moment, decide: Decide
     ) -> list[Transition]:
         """Judge the history again from record number ``first``, timers up to ``settled``."""
         changes: list[Transition] = []
-        records = self.history
-        for number in range(first, len(records)):
-            record = records[number]
+        for number in range(first, len(self.history)):
+            record = self.history.record(number, moment.subject)
             if number - self.marks[-1].index >= KEEP_EVERY:
+                self.enter_told()
                 self.marks.append(Mark(number, self.born, self.standing.copy()))
             changes += self._ring_until(min(record.at, moment.now), moment, decide)
             found = apply(self.standing, record, moment, decide)
-            self.note(found)
+            self.told += found
             changes += found
         changes += self._ring_until(min(settled, moment.now), moment, decide)
         return changes
@@ -252,7 +258,7 @@ class Subject(msgspec.Struct, array_like=True):
             if due is None or due.at > until:
                 break
             found = fire(self.standing, due, moment)
-            self.note(found)
+            self.told += found
             changes += found
         return changes
 
@@ -263,114 +269,6 @@ class Subject(msgspec.Struct, array_like=True):
                 presence.visit = names.get(presence.visit, presence.visit)
 
 
-def order(record: Fix | Sighting) -> tuple[float, bytes]:
-    """Order records of one instant by their content, whichever came first."""
-    return record.at, _encode(msgspec.structs.replace(record, received_at=None))
-
-
-def _overlap(old: Visit, new: Visit) -> bool:
-    old_end = math.inf if old.exit_at is None else old.exit_at
-    new_end = math.inf if new.exit_at is None else new.exit_at
-    return old.enter_at <= new_end and new.enter_at <= old_end
-
-
-def _pair(before: list[Visit], after: list[Visit]) -> list[tuple[Visit | None, Visit | None]]:
-    """Match announced visits with those found again: the same one, else the first that overlaps."""
-    pairs: list[tuple[Visit | None, Visit | None]] = []
-    again = {(v.place, v.enter_at, v.passed): v for v in after}
-    left: list[Visit] = []
-    for old in before:
-        same = again.pop((old.place, old.enter_at, old.passed), None)
-        if same is not None:
-            pairs.append((old, same))
-        else:
-            left.append(old)
-    for old in sorted(left, key=lambda v: (v.enter_at, v.id)):
-        meets = [
-            new
-            for new in again.values()
-            if new.place == old.place and not new.passed and not old.passed and _overlap(old, new)
-        ]
-        found = min(meets, key=lambda v: v.enter_at, default=None)
-        if found is not None:
-            del again[found.place, found.enter_at, found.passed]
-        pairs.append((old, found))
-    return pairs + [(None, new) for new in again.values()]
-
-
-def _free_name(name: str, taken: Container[str]) -> str:
-    """Derive a name that no visit has: that of an arrival may be kept by a corrected visit."""
-    while name in taken:
-        name = digest(name, "again")
-    return name
-
-
-def _compare(
-    before: list[Visit],
-    after: list[Visit],
-    changes: list[Transition],
-    moment: Moment,
-    taken: set[str],
-    *,
-    late: bool,
-) -> tuple[list[Transition], dict[str, str]]:
-    """Say what judging again changed in what was announced.
-
-    ``taken`` names belong to earlier visits. Gives the transitions to announce, and for each visit
-    that was found again the name that it has.
-    """
-    told: dict[str, list[Transition]] = {}
-    for change in changes:
-        told.setdefault(change.visit, []).append(change)
-    corrections: list[Transition] = []
-    fresh: list[Transition] = []
-    names: dict[str, str] = {}
-    taken = taken | {old.id for old in before}
-    for old, new in _pair(before, after):
-        if new is None:
-            assert old is not None
-            corrections.append(_correct(old, None, None, moment))
-            continue
-        said = told.get(new.id, [])
-        if old is None:
-            name = _free_name(new.id.removeprefix(FOUND_AGAIN), taken)
-            taken.add(name)
-        else:
-            name = names[new.id] = old.id
-            if old.passed:
-                continue
-            moved = old.enter_at != new.enter_at
-            if moved or (old.exit_at is not None and old.exit_at != new.exit_at):
-                corrections.append(_correct(old, new.enter_at, new.exit_at, moment))
-                said = [one for one in said if one.kind == "dwell"]
-            elif old.exit_at == new.exit_at:
-                said = [one for one in said if one.kind == "dwell"]
-            dwells = [one for one in said if one.kind == "dwell"]
-            known = len(dwells) - max(0, new.dwelt - old.dwelt)
-            said = [
-                one
-                for one in said
-                if one.kind == "exit" or (one.kind == "dwell" and one not in dwells[:known])
-            ]
-        names[new.id] = name
-        fresh += [msgspec.structs.replace(one, visit=name, late=late) for one in said]
-    corrections.sort(key=lambda one: (one.place, one.visit))
-    fresh.sort(key=lambda one: one.at or 0.0)
-    return corrections + fresh, names
-
-
-def _correct(
-    old: Visit, enter_at: float | None, exit_at: float | None, moment: Moment
-) -> Transition:
-    because = {"was_enter_at": old.enter_at, "was_exit_at": old.exit_at}
-    return Transition(
-        kind="corrected",
-        subject=moment.subject,
-        place=old.place,
-        visit=old.id,
-        at=None,
-        decided_at=moment.now,
-        because={"rule": "late record"} | because,
-        enter_at=enter_at,
-        exit_at=exit_at,
-    )
+def announced(standing: Standing) -> set[str]:
+    """Give the places that a standing's subject was told to be in; an arrival is not told yet."""
+    return {place for place, presence in standing.presences.items() if presence.visit}

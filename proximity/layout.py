@@ -6,11 +6,20 @@ version, so that an answer is never older than the fences.
 
 from __future__ import annotations
 
+import numpy as np
+
 from geofences import Fence, FenceIndex
 from proximity.presence import EXIT_AFTER_S, SILENT_AFTER_S, UNHEARD_AFTER_S, Rules
 from proximity.registry import Site
-from proximity.tracking import MIN_CONFIDENCE
+from proximity.tracking import EXIT_MARGIN_M, MIN_CONFIDENCE
+from proximity.trail import Floats
 
+# A subject is followed where a fence may lie within so many metres of the square of 1/256 degree
+# (434 m from south to north) that it is in. A walker takes minutes for that.
+NEAR_M = 512.0
+PER_DEGREE = 256.0
+# Squares remembered at most, some 100 bytes each.
+MOST_SQUARES = 65_536
 # A chain of parents longer than this is a mistake (or a loop), not a venue.
 DEEPEST = 16
 
@@ -24,6 +33,7 @@ class Layout:
         self._version = index.version
         self._rules: dict[str, Rules] = {}
         self._depths: dict[str, int] = {}
+        self._near: dict[tuple[int, int], bool] = {}
 
     def changed(self) -> tuple[str, ...] | None:
         """Give the fence ids put or removed since the last call; None where that is unknown."""
@@ -33,7 +43,26 @@ class Layout:
         self._version = self.index.version
         self._rules.clear()
         self._depths.clear()
+        self._near.clear()
         return changes
+
+    def near(self, lon: float, lat: float) -> bool:
+        """Whether a fence is near enough for a subject to be followed; ``lon``, ``lat`` degrees.
+
+        The index's own answer for the square, so that ``near_many`` says the same.
+        """
+        square = int((lon + 180.0) * PER_DEGREE), int((lat + 90.0) * PER_DEGREE)
+        near = self._near.get(square)
+        if near is None:
+            if len(self._near) >= MOST_SQUARES:
+                self._near.clear()
+            near = self._near[square] = self.near_many(np.array([lon]), np.array([lat]))[0]
+        return near
+
+    def near_many(self, lons: Floats, lats: Floats) -> list[bool]:
+        """Answer ``near`` for many points, degrees."""
+        answers: list[bool] = (~self.index.clear_many(lons, lats, NEAR_M)).tolist()
+        return answers
 
     def known(self, place: str) -> bool:
         """Whether a place exists: drawn by a fence, or named by the site."""
@@ -85,6 +114,8 @@ class Layout:
             unheard_after_s=UNHEARD_AFTER_S if exit_after_s is None else exit_after_s,
             silent_after_s=SILENT_AFTER_S if silent is None else silent,
             min_confidence=MIN_CONFIDENCE if sure is None else sure,
+            exit_margin_m=EXIT_MARGIN_M if fence.exit_margin_m is None else fence.exit_margin_m,
+            depth_m=self.index.depth(place),
             dwell_s=tuple(sorted(dwell_s | set(fence.dwell_s))),
             valid_from=Rules().valid_from if fence.valid_from is None else fence.valid_from,
             valid_until=Rules().valid_until if fence.valid_until is None else fence.valid_until,

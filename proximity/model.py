@@ -11,6 +11,7 @@ import math
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -35,6 +36,8 @@ Kind = Literal["enter", "dwell", "exit", "pass", "corrected"]
 Says = Literal["inside", "outside", "nothing"]
 Source = Literal["fix", "sighting"]
 
+_YEAR_10000 = 253402300800.0  # Unix seconds; times end before it, as parse_time has it
+
 
 class ProximityError(Exception):
     """Something the engine was given cannot be used; ``problems`` lists all of it, a line each."""
@@ -46,9 +49,17 @@ class ProximityError(Exception):
 
 def format_time(at: float) -> str:
     """Write Unix seconds as RFC 3339 UTC with milliseconds, as all output does."""
-    millis = round(at * 1000.0)
-    moment = datetime.fromtimestamp(millis // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+    second, millis = divmod(round(at * 1000.0), 1000)
+    return _to_the_second(second) + _MILLIS[millis]
+
+
+_MILLIS = tuple(f".{millis:03d}Z" for millis in range(1000))
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(second: int) -> str:
+    """Write a whole Unix second; the records of a batch share a few of them."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def digest(*parts: object) -> str:
@@ -92,25 +103,37 @@ class Fix(
     received_at: Time | None = None
 
     def __post_init__(self) -> None:
-        check_id(self.subject, "subject")
-        normalise_times(self)
-        numbers = (
-            self.lon, self.lat, self.accuracy_m, self.altitude_m, self.floor, self.speed_mps,
-            self.course_deg,
-        )  # fmt: skip
-        for number in numbers:
-            if type(number) is not float and number is not None:
-                self._make_floats()
-                break
-        if not -180.0 <= self.lon <= 180.0:
-            raise ValueError(f"lon {self.lon!r} is outside -180 to 180 degrees")
-        if not -90.0 <= self.lat <= 90.0:
-            raise ValueError(
-                f"lat {self.lat!r} is outside -90 to 90 degrees (are lon and lat swapped?)"
-            )
+        # Every record comes this way, and most are as they should be: looked at, not called about.
+        subject, at, received_at = self.subject, self.at, self.received_at
+        if not (0 < len(subject) <= 128 and subject.isprintable()):
+            check_id(subject, "subject")
+        if type(at) is not float or not 0.0 <= at < _YEAR_10000:
+            msgspec.structs.force_setattr(self, "at", parse_time(at))
+        if received_at is not None and (
+            type(received_at) is not float or not 0.0 <= received_at < _YEAR_10000
+        ):
+            msgspec.structs.force_setattr(self, "received_at", parse_time(received_at))
+        lon, lat, accuracy_m = self.lon, self.lat, self.accuracy_m
+        altitude_m, floor = self.altitude_m, self.floor
+        speed_mps, course_deg = self.speed_mps, self.course_deg
+        if not (
+            type(lon) is float
+            and type(lat) is float
+            and (accuracy_m is None or type(accuracy_m) is float)
+            and (altitude_m is None or type(altitude_m) is float)
+            and (floor is None or type(floor) is float)
+            and (speed_mps is None or type(speed_mps) is float)
+            and (course_deg is None or type(course_deg) is float)
+        ):
+            self._make_floats()
+            lon, lat, accuracy_m = self.lon, self.lat, self.accuracy_m
+        if not -180.0 <= lon <= 180.0:
+            raise ValueError(f"lon {lon!r} is outside -180 to 180 degrees")
+        if not -90.0 <= lat <= 90.0:
+            raise ValueError(f"lat {lat!r} is outside -90 to 90 degrees (are lon and lat swapped?)")
         if self.id is not None:
             check_id(self.id, "id")
-        if self.accuracy_m is not None and not 0.0 < self.accuracy_m < math.inf:
+        if accuracy_m is not None and not 0.0 < accuracy_m < math.inf:
             msgspec.structs.force_setattr(self, "accuracy_m", None)
 
     def _make_floats(self) -> None:
@@ -163,7 +186,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     because: dict[str, Any]
 
 
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """A change of presence, as ``transitions.jsonl`` carries it (contract 6).
 
     ``at`` is when it happened, ``decided_at`` when the engine was sure; ``enter_at`` and
@@ -193,10 +216,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_record(self) -> dict[str, Any]:
         """Give the JSON object of contract 6, keys in its order, times as RFC 3339 text."""
-        because = {
-            key: format_time(value) if key.endswith("_at") and value is not None else value
-            for key, value in self.because.items()
-        }
+        because = dict(self.because)
+        for key, value in because.items():
+            if key[-3:] == "_at" and value is not None:
+                because[key] = format_time(value)
         if self.kind == "corrected":
             return {
                 "kind": "corrected",

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from geofences import FenceIndex
+from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
 from proximity.presence import Presence, State
 from proximity.registry import loudest
-from proximity.standing import Decide, Held, Moment, Standing, say, visit_id
+from proximity.standing import Decide, Held, Moment, Standing, visit_id
 from proximity.tracking import is_still
 
 
 def point_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
     """Take a fix as the truth: inside exactly the fences that hold its coordinates."""
     standing.fenced = held
-    accuracy_m = None if fix.accuracy_m is None else float(fix.accuracy_m)
-    because = {"rule": "point", "accuracy_m": accuracy_m}
-    return _settle(standing, fix.at, because, moment, still=is_still(fix))
+    still = (fix.motion is not None or fix.speed_mps is not None) and is_still(fix)
+    at, accuracy_m = fix.at, fix.accuracy_m
+    because = {"rule": "point", "accuracy_m": accuracy_m, "evidence_at": at, "still": still}
+    return _settle(standing, at, because, moment)
 
 
 def point_sighting(
@@ -29,38 +30,46 @@ def point_sighting(
     """Take the loudest sighting of the last seconds as the truth."""
     level = moment.layout.site.level_dbm(sighting)
     standing.window = loudest(standing.window, sighting.at, level, place)
-    because = {"rule": "loudest", "rssi_dbm": float(sighting.rssi_dbm)}
-    return _settle(standing, sighting.at, because, moment, still=False)
+    because = {
+        "rule": "loudest",
+        "rssi_dbm": float(sighting.rssi_dbm),
+        "evidence_at": sighting.at,
+        "still": False,
+    }
+    return _settle(standing, sighting.at, because, moment)
 
 
 def _settle(
-    standing: Standing, at: float, because: dict[str, Any], moment: Moment, *, still: bool
+    standing: Standing, at: float, because: dict[str, Any], moment: Moment
 ) -> list[Transition]:
-    """Make presence what point mode's latest record says."""
-    inside = set(standing.fenced)
+    """Make presence what point mode's latest record says.
+
+    All that one record tells shares one ``because``, and nothing is built by name: this is what an
+    update that crosses an edge costs.
+    """
+    presences, inside = standing.presences, standing.fenced
     if standing.window:
-        inside.add(standing.window[0][2])
-    out: list[Transition] = []
-    for place in sorted(standing.presences.keys() - inside):
-        presence = standing.presences.pop(place)
-        presence.inside_at, presence.still, presence.because = at, still, because
-        out.append(say("exit", moment, place, presence, at, moment.now, reason="left"))
-    for place in sorted(inside - standing.presences.keys()):
-        presence = standing.presences[place] = Presence(
-            State.INSIDE,
-            moment.names + visit_id(moment.subject, place, at),
-            at,
-            inside_at=at,
-            still=still,
-        )
-        presence.because = because
-        out.append(say("enter", moment, place, presence, at, moment.now))
+        inside = tuple(sorted({*inside, standing.window[0][2]}))
+    subject, now = moment.subject, moment.now
+    out = []
+    if presences:
+        for place in sorted(presences) if len(presences) > 1 else list(presences):
+            if place not in inside:
+                visit = presences.pop(place).visit
+                out.append(Transition("exit", subject, place, visit, at, now, because, "left"))
+    for place in inside:
+        if place not in presences:
+            visit = moment.names + visit_id(subject, place, at)
+            presences[place] = Presence(
+                State.INSIDE, visit, at, 0.0, at, None, None, 0, because["still"], because
+            )
+            out.append(Transition("enter", subject, place, visit, at, now, because))
     return out
 
 
-def point_stays(standing: Standing, fix: Fix, held: Held, index: FenceIndex) -> bool:  # noqa: ARG001 - rows of one table
+def point_stays(standing: Standing, fix: Fix, held: Held, layout: Layout) -> bool:  # noqa: ARG001 - rows of one table
     """Whether the same fences hold a fix as the one before."""
     return held is standing.fenced or held == standing.fenced
 
 
-POINT = Decide(point_fix, point_sighting, point_stays, timers=False)
+POINT = Decide(point_fix, point_sighting, point_stays, timers=False, ordered=True)

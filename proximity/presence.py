@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from proximity.model import Observation
-from proximity.tracking import CLEAR, MIN_CONFIDENCE
+from proximity.tracking import EXIT_MARGIN_M, MIN_CONFIDENCE, TWICE_SHARE
 
 # Contract 5: departure by fixes is confirmed after this long, silence of beacons after this long,
 # and a subject that sends no fix at all is given up after this long.
@@ -33,7 +33,7 @@ class State(IntEnum):
     OUTSIDE = 0
     ARRIVING = 1  # one unsure fix lay inside
     INSIDE = 2
-    LEAVING = 3  # a fix lay clear of it; the exit timer runs
+    LEAVING = 3  # a fix said outside; the exit timer runs
 
 
 class Signal(IntEnum):
@@ -41,8 +41,8 @@ class Signal(IntEnum):
 
     SURE = 0  # evidence of being inside that needs no second
     MAYBE = 1  # evidence of being inside that does
-    VAGUE = 2  # a fix beside the place, not clear of it
-    OUT = 3  # a fix clear of the place
+    VAGUE = 2  # a fix that tells neither: near the edge, or outweighed
+    OUT = 3  # a fix that says outside
     LEFT = 4  # the exit timer ended, or a nearer place took a beacon's carrier over
     LOST = 5  # nothing speaks for the place any more
     DWELT = 6  # a dwell timer ended
@@ -85,7 +85,7 @@ TABLE: dict[tuple[State, Signal], tuple[State, Action]] = {
     (State.INSIDE, Signal.ENDED): (State.OUTSIDE, Action.EXIT),
     (State.LEAVING, Signal.SURE): (State.INSIDE, Action.STAY),
     (State.LEAVING, Signal.MAYBE): (State.INSIDE, Action.STAY),
-    (State.LEAVING, Signal.VAGUE): (State.LEAVING, Action.NOTHING),
+    (State.LEAVING, Signal.VAGUE): (State.INSIDE, Action.NOTHING),
     (State.LEAVING, Signal.OUT): (State.LEAVING, Action.NOTHING),
     (State.LEAVING, Signal.LEFT): (State.OUTSIDE, Action.EXIT),
     (State.LEAVING, Signal.LOST): (State.OUTSIDE, Action.EXIT),
@@ -100,19 +100,22 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     unheard_after_s: float = UNHEARD_AFTER_S
     silent_after_s: float = SILENT_AFTER_S
     min_confidence: float = MIN_CONFIDENCE
+    exit_margin_m: float = EXIT_MARGIN_M
+    depth_m: float = math.inf
     dwell_s: tuple[float, ...] = ()
     valid_from: float = -math.inf
     valid_until: float = math.inf
     parent: str | None = None
 
 
-class Presence(msgspec.Struct, array_like=True):
+class Presence(msgspec.Struct, array_like=True, gc=False):
     """One subject's standing in one place. All times are Unix seconds.
 
     ``since``: of the first unsure fix while ARRIVING, of the first clear fix while LEAVING.
     ``inside_at``: newest evidence of being inside. Each feed supports a visit on its own:
     ``fixed`` while the newest verdict of fixes is inside (None: they have none), ``heard_at`` the
     newest sighting in the place (None: silent). A visit ends when nothing supports it any more.
+    ``visit`` is empty until the visit is told; of a ``quiet`` one nothing is told.
     """
 
     state: State = State.OUTSIDE
@@ -125,6 +128,7 @@ class Presence(msgspec.Struct, array_like=True):
     dwelt: int = 0
     still: bool = False
     because: dict[str, Any] = {}
+    quiet: bool = False
 
     def copy(self) -> Presence:
         """Give an independent copy."""
@@ -198,6 +202,10 @@ def weigh(presence: Presence, seen: Observation, rules: Rules) -> Signal | None:
             # No second fix: the same instant again, or so late that the first proves nothing.
             presence.state = State.OUTSIDE
         sure = seen.strength >= rules.min_confidence
+        if not sure and seen.strength < TWICE_SHARE * rules.min_confidence:
+            if presence.state is State.LEAVING:
+                presence.fixed = True
+            return Signal.VAGUE
         if sure or presence.state is not State.OUTSIDE:
             presence.fixed = True
         return Signal.SURE if sure else Signal.MAYBE
@@ -206,8 +214,6 @@ def weigh(presence: Presence, seen: Observation, rules: Rules) -> Signal | None:
         if presence.state is State.OUTSIDE or presence.fixed:
             return None
         return Signal.LEFT
-    if seen.strength < CLEAR:
-        return Signal.VAGUE
     if presence.fixed is not None:
         presence.fixed = False
     if presence.heard_at is not None:
@@ -228,8 +234,11 @@ def step(presence: Presence, signal: Signal, at: float) -> Action:
         presence.dwelt = 0
     elif action is Action.STAY:
         presence.inside_at = at
-    elif action is Action.NOTE or action is Action.AWAIT:
+    elif action is Action.NOTE:
         presence.since = at
+    elif action is Action.AWAIT:
+        # A fix that tells from when on one was elsewhere cannot undo what was seen since.
+        presence.since = max(at, presence.inside_at)
     elif action is Action.DWELL:
         presence.dwelt += 1
     return action

@@ -10,7 +10,7 @@ import difflib
 import math
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -113,12 +113,15 @@ class Site:
     """Places, gateways and enrolled beacons of one site, ready to be asked about sightings.
 
     ``fences`` is the fence file as written, ``timezone`` an IANA name, ``name`` the file's name
-    for problems, ``named`` every place that it speaks of, parents included.
+    for problems, ``named`` every place that it speaks of, parents included. ``first_inside`` says
+    what a subject's first fix of all is that lies in a place: an ``enter``, or a visit of which
+    nothing is told (``quiet``), since nobody saw it begin.
     """
 
     name: str = "site"
     fences: str | None = None
     timezone: str | None = None
+    first_inside: Literal["enter", "quiet"] = "enter"
     places: dict[str, Place] = field(default_factory=dict)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     beacons: tuple[Enrolled, ...] = ()

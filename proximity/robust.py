@@ -6,28 +6,34 @@ the places that the way between two fixes passed. One row of the engine's table 
 
 from __future__ import annotations
 
-from math import cos, hypot, radians
 from typing import Any
 
-from geofences import FenceIndex
 from proximity.layout import Layout
 from proximity.model import Fix, Observation, Sighting, Transition
+from proximity.passing import PASS_GAP_S, passes
 from proximity.presence import Action, Presence, Signal, State, step, weigh
+from proximity.quiet import robust_quiet
 from proximity.registry import Ranging
 from proximity.standing import Decide, Held, Moment, Standing, say, visit_id
-from proximity.tracking import fits_level, is_still, judge
+from proximity.tracking import (
+    ASIDE,
+    Where,
+    fits_level,
+    follow,
+    is_still,
+    judge,
+    point,
+)
 
-# A pass is read from two fixes at most this far apart: beyond two minutes a walker may have been
-# anywhere, and a straight line between the fixes is a guess.
-PASS_GAP_S = 120.0
-# Faster than this between two fixes is a jump of the position, not a journey past a shop
-# (70 m/s = 252 km/h).
-PASS_SPEED_MPS = 70.0
-METRES_PER_DEGREE = 111_320.0
+# Who more likely stands than walks passes nothing: the fixes wander, not the phone. A track that
+# has just begun (0.55) is given the benefit of the doubt.
+MOVES = 0.6
+# What in a place speaks for its parent, too.
+_SPEAKS = frozenset({Signal.SURE, Signal.MAYBE})
 
 
 def _see(
-    standing: Standing, seen: Observation, moment: Moment, *, still: bool
+    standing: Standing, seen: Observation, moment: Moment, *, still: bool, quiet: bool = False
 ) -> tuple[list[Transition], bool]:
     """Take one observation: what changed, and whether the subject is now surely in the place."""
     place = seen.place
@@ -38,13 +44,17 @@ def _see(
     if signal is None:
         return [], False
     left_at = presence.since if presence.state is State.LEAVING else seen.at
+    if known is None:
+        presence.quiet = quiet
     action = step(presence, signal, seen.at)
-    inside = seen.says == "inside" and presence.state is State.INSIDE
-    if seen.says == "inside":
+    inside = signal in _SPEAKS and presence.state is State.INSIDE
+    if inside:
         presence.still = still
         presence.because = seen.because
     if action is Action.EXIT:
         del standing.presences[place]
+        if not presence.visit:
+            return [], False
         presence.because = seen.because
         return [say("exit", moment, place, presence, left_at, moment.now, reason="left")], False
     if presence.state is State.OUTSIDE:
@@ -56,13 +66,20 @@ def _see(
         if action is Action.AWAIT:
             presence.because = seen.because
         return [], inside
+    if presence.quiet:
+        return [], inside
     presence.visit = moment.names + visit_id(moment.subject, place, presence.enter_at)
     presence.because = seen.because | {"fixes": 2 if was is State.ARRIVING else 1}
     return [say("enter", moment, place, presence, presence.enter_at, moment.now)], inside
 
 
 def _see_all(
-    standing: Standing, seen: dict[str, Observation], moment: Moment, *, still: bool
+    standing: Standing,
+    seen: dict[str, Observation],
+    moment: Moment,
+    *,
+    still: bool,
+    quiet: bool = False,
 ) -> tuple[list[Transition], set[str]]:
     """Take what one record says of several places; being in a place is being in its parent.
 
@@ -83,7 +100,7 @@ def _see_all(
                 child.subject, place, child.at, child.source, "inside", 1.0, because
             )
         assert observation is not None
-        changes, inside = _see(standing, observation, moment, still=still)
+        changes, inside = _see(standing, observation, moment, still=still, quiet=quiet)
         out += changes
         parent = layout.rules(place).parent
         if inside and parent is not None and parent not in children:
@@ -94,46 +111,87 @@ def _see_all(
     return out, set(children)
 
 
-def robust_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
-    """Judge a fix against the fences that hold it and those that the subject is in."""
+def robust_fix(
+    standing: Standing,
+    fix: Fix,
+    held: Held,  # noqa: ARG001 - rows of one table
+    moment: Moment,
+) -> list[Transition]:
+    """Follow a fix's subject, and judge the fences that hold it and those that it is in."""
+    layout = moment.layout
     last = standing.last
+    near = layout.near(fix.lon, fix.lat)
+    if not near and not standing.presences and not standing.track:
+        if last is None or is_still(fix) or fix.mock:
+            return []
+        return passes((point(last), point(last), point(fix)), fix, set(), moment)
+    standing.track, where = follow(standing.track, fix)
+    if where.rule in ASIDE:
+        return []
     still = is_still(fix)
-    layout, index = moment.layout, moment.layout.index
-    seen: dict[str, Observation] = {}
-    if held or standing.presences:
-        distances = {place: index.distance(place, fix.lon, fix.lat) for place in held}
-        shut = _shut(fix, distances, layout)
-        for place in standing.presences:
-            if place not in distances and place in index:
-                distances[place] = index.distance(place, fix.lon, fix.lat)
-        for place, distance_m in distances.items():
-            rules = layout.rules(place)
-            if not rules.valid_from <= fix.at < rules.valid_until:
-                continue
-            fence = index.get(place)
-            assert fence is not None
-            if shut and not fence.exclude:
-                # Inside an excluded area means outside its venue's other fences, as deep as that.
-                depths = [-shut[venue] for venue in (fence.venue, place) if venue in shut]
-                seen[place] = judge(fix, fence, max([distance_m, *depths]))
-            else:
-                seen[place] = judge(fix, fence, distance_m)
-    before = set(standing.presences)
+    # What a subject's first fix of all finds began before anybody looked.
+    first = last is None and standing.ranging is None
+    quiet = first and layout.site.first_inside == "quiet"
+    before = bool(standing.presences)
+    were = _present(standing)
+    seen = _judge(standing, fix, where, layout)
     out: list[Transition] = []
     if before or seen:
-        out, spoken_for = _see_all(standing, seen, moment, still=still)
+        out, spoken_for = _see_all(standing, seen, moment, still=still, quiet=quiet)
         undrawn = {
             place
             for place, presence in standing.presences.items()
-            if presence.fixed and place not in index
+            if presence.fixed and place not in layout.index
         }
         # After their children, the deepest first: a venue that nothing draws follows its shops.
         for place in sorted(undrawn - spoken_for, key=lambda one: (-layout.depth(one), one)):
             observation = _childless(standing, fix, place, layout)
             out += _see(standing, observation, moment, still=still)[0]
-    if last is not None and not still:
-        out += _passes(last, fix, {*before, *standing.presences, *held}, moment)
+    way = where.way
+    if way is None and last is not None:
+        way = (point(last), point(last))
+    if way is not None and not still and where.standing < MOVES:
+        out += passes((*way, point(fix)), fix, {*were, *_present(standing)}, moment)
+    if not near and not standing.presences:
+        standing.track = b""
     return out
+
+
+def _judge(standing: Standing, fix: Fix, where: Where, layout: Layout) -> dict[str, Observation]:
+    """Judge the fences that hold a position and those that its subject is in."""
+    index = layout.index
+    held = index.locate(where.lon, where.lat)
+    if not held and not standing.presences:
+        return {}
+    distances = {place: index.distance(place, where.lon, where.lat) for place in held}
+    shut = _shut(fix, distances, layout)
+    for place in standing.presences:
+        if place not in distances and place in index:
+            distances[place] = index.distance(place, where.lon, where.lat)
+    seen: dict[str, Observation] = {}
+    for place, distance_m in distances.items():
+        rules = layout.rules(place)
+        if not rules.valid_from <= fix.at < rules.valid_until:
+            continue
+        fence = index.get(place)
+        assert fence is not None
+        judged_m = distance_m
+        if shut and not fence.exclude:
+            # Inside an excluded area means outside its venue's other fences, as deep as that.
+            depths = [-shut[venue] for venue in (fence.venue, place) if venue in shut]
+            judged_m = max([distance_m, *depths])
+        known = standing.presences.get(place)
+        within = known is not None and known.state is not State.ARRIVING
+        seen[place] = judge(
+            fix,
+            fence,
+            where,
+            judged_m,
+            rules.depth_m,
+            min_confidence=rules.min_confidence,
+            margin_m=rules.exit_margin_m if within else 0.0,
+        )
+    return seen
 
 
 def _shut(fix: Fix, distances: dict[str, float], layout: Layout) -> dict[str | None, float]:
@@ -166,49 +224,13 @@ def _childless(standing: Standing, fix: Fix, place: str, layout: Layout) -> Obse
     return Observation(fix.subject, place, fix.at, "fix", "outside", 1.0, because)
 
 
-def _passes(last: Fix, fix: Fix, but: set[str], moment: Moment) -> list[Transition]:
-    """Find the places that the way between two fixes crossed although neither lay in them.
-
-    ``but`` are those that the subject is or was in.
-    """
-    gap_s = fix.at - last.at
-    if not 0.0 < gap_s <= PASS_GAP_S:
-        return []
-    east = (fix.lon - last.lon + 180.0) % 360.0 - 180.0
-    length_m = METRES_PER_DEGREE * hypot(
-        fix.lat - last.lat, east * cos(radians((fix.lat + last.lat) / 2.0))
-    )
-    if length_m == 0.0 or length_m > PASS_SPEED_MPS * gap_s:
-        return []
-    accuracy_m = max(fix.accuracy_m or 0.0, last.accuracy_m or 0.0)
-    layout = moment.layout
-    way = last.lon, last.lat, fix.lon, fix.lat
-    if length_m <= accuracy_m or layout.index.no_edge_between(*way):
-        return []
-    out: list[Transition] = []
-    for place, first, final in layout.index.crossings(*way, but):
-        chord_m = (final - first) * length_m
-        # A chord shorter than the accuracy may not have touched the place at all.
-        if first <= 0.0 or final >= 1.0 or chord_m <= accuracy_m:
-            continue
-        fence, rules = layout.fence(place), layout.rules(place)
-        assert fence is not None
-        enter_at, exit_at = last.at + first * gap_s, last.at + final * gap_s
-        if not fits_level(fix, fence) or not rules.valid_from <= enter_at < rules.valid_until:
-            continue
-        presence = Presence(
-            visit=visit_id(moment.subject, place, enter_at, "pass"), inside_at=fix.at
-        )
-        step(presence, Signal.CROSSED, enter_at)
-        presence.because = {
-            "rule": "crossed",
-            "exit_at": round(exit_at, 6),
-            "gap_s": round(gap_s, 3),
-            "chord_m": round(chord_m, 1),
-            "accuracy_m": float(accuracy_m) or None,
-        }
-        out.append(say("pass", moment, place, presence, enter_at, moment.now))
-    return out
+def _present(standing: Standing) -> list[str]:
+    """List the places that a subject is in."""
+    return [
+        place
+        for place, presence in standing.presences.items()
+        if presence.state is not State.ARRIVING
+    ]
 
 
 def robust_sighting(
@@ -223,18 +245,19 @@ def robust_sighting(
     return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 
 
-def robust_stays(standing: Standing, fix: Fix, held: Held, index: FenceIndex) -> bool:
+def robust_stays(
+    standing: Standing,
+    fix: Fix,
+    held: Held,  # noqa: ARG001 - rows of one table
+    layout: Layout,
+) -> bool:
     """Whether a fix far from every place changes nothing."""
-    if held or standing.presences:
+    if standing.presences or standing.track or layout.near(fix.lon, fix.lat):
         return False
     last = standing.last
-    if last is not None and fix.at - last.at <= PASS_GAP_S:
-        accuracy_m = max(fix.accuracy_m or 0.0, last.accuracy_m or 0.0)
-        # A way no longer than the accuracy passes nothing; degrees of latitude are the longest.
-        reach = accuracy_m / METRES_PER_DEGREE
-        if abs(fix.lon - last.lon) + abs(fix.lat - last.lat) > reach:
-            return index.no_edge_between(last.lon, last.lat, fix.lon, fix.lat)
-    return True
+    if last is None or fix.mock or not 0.0 < fix.at - last.at <= PASS_GAP_S:
+        return True
+    return layout.index.no_edge_between(last.lon, last.lat, fix.lon, fix.lat)
 
 
-ROBUST = Decide(robust_fix, robust_sighting, robust_stays, timers=True)
+ROBUST = Decide(robust_fix, robust_sighting, robust_stays, timers=True, quiet=robust_quiet)

@@ -11,7 +11,7 @@ import csv
 import io
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from beacon_gateway.adverts import format_uuid
 from proximity.inputs import STANDARD, called, open_input
@@ -29,6 +29,8 @@ MAX_SITE_BYTES = 16 * 1024 * 1024
 MAX_BEACONS_BYTES = 128 * 1024 * 1024
 # More problems than a person mends in one go are not listed.
 MAX_PROBLEMS = 100
+FIRST_INSIDE: dict[str, Literal["enter", "quiet"]] = {"enter": "enter", "quiet": "quiet"}
+"""What a subject's first fix of all may be that lies in a place."""
 # Longer than this nobody waits for a beacon: a slip of the pen, 30 days in seconds.
 MAX_SECONDS = 30 * 86400.0
 MAX_DWELLS = 16
@@ -80,6 +82,9 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     timezone = top.text("timezone")
     if timezone is not None and load_zone(timezone) is None:
         top.fault(f'timezone {timezone!r:.60} is not known: write one like "Europe/Paris"')
+    first_inside = top.text("first_inside") or "enter"
+    if first_inside not in FIRST_INSIDE:
+        top.fault(f'first_inside {first_inside!r:.60} is not known: write "enter" or "quiet"')
     places: dict[str, Place] = {}
     for table in top.children("place"):
         _place(table, places)
@@ -104,6 +109,7 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
         name=name,
         fences=fences,
         timezone=timezone,
+        first_inside=FIRST_INSIDE.get(first_inside, "enter"),
         places=places,
         gateways=gateways,
         beacons=tuple(beacons.values()),

@@ -8,13 +8,13 @@ Knows nothing of other subjects, of late records (``history``) or of the clock (
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 
-from geofences import FenceIndex
 from proximity.layout import Layout
-from proximity.model import Fix, Sighting, Transition, digest
+from proximity.model import Fix, Sighting, Transition
 from proximity.presence import (
     Action,
     Due,
@@ -25,6 +25,7 @@ from proximity.presence import (
     timer,
 )
 from proximity.registry import Ranging, Window
+from proximity.trail import Floats, Spot
 
 Held = tuple[str, ...]
 """The sorted ids of the fences that hold a point."""
@@ -32,19 +33,20 @@ Held = tuple[str, ...]
 _RANK = {"exit": 0, "enter": 1, "dwell": 2, "pass": 3}
 
 
-class Standing(msgspec.Struct, array_like=True):
+class Standing(msgspec.Struct, array_like=True, gc=False):
     """Where one subject stands: plain values, so that it can be copied and packed.
 
-    ``last`` is the newest fix; ``clock`` is the event time (Unix seconds) up to which records and
-    timers have had effect.
+    ``last`` is the newest fix, ``track`` what ``tracking`` knows of the way to it; ``clock`` is the
+    event time (Unix seconds) up to which records and timers have had effect.
     """
 
     presences: dict[str, Presence] = {}
-    last: Fix | None = None
+    last: Spot | None = None
     ranging: Ranging | None = None
     window: Window = ()
     fenced: tuple[str, ...] = ()
     clock: float = -1.0
+    track: bytes = b""
 
     def copy(self) -> Standing:
         """Give an independent copy."""
@@ -55,10 +57,11 @@ class Standing(msgspec.Struct, array_like=True):
             self.window,
             self.fenced,
             self.clock,
+            self.track,
         )
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, frozen=True, gc=False):
     """Whose standing changes, and when the engine knows of it (Unix seconds).
 
     ``names`` leads the names of visits: while a subject is judged again they are not yet final.
@@ -71,8 +74,12 @@ class Moment(NamedTuple):
 
 
 def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> str:
-    """Name a visit or a pass: the same for the same arrival, on any machine."""
-    return digest(kind, subject, place, f"{enter_at:.6f}")
+    """Name a visit or a pass: the same for the same arrival, on any machine.
+
+    As ``digest`` does, written out because an arrival costs little else.
+    """
+    text = f"{kind}\x1f{subject}\x1f{place}\x1f{enter_at:.6f}"
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def first_due(standing: Standing, layout: Layout) -> Due | None:
@@ -96,6 +103,11 @@ def fire(standing: Standing, due: Due, moment: Moment) -> list[Transition]:
         return []
     decided = max(due.at, moment.now)
     action = step(presence, signal, due.at)
+    if not presence.visit:
+        # A visit that nobody was told of has no dwells and no end to tell either.
+        if action is not Action.DWELL:
+            del standing.presences[due.place]
+        return []
     if action is Action.DWELL:
         dwell_s = moment.layout.rules(due.place).dwell_s[presence.dwelt - 1]
         return [say("dwell", moment, due.place, presence, due.at, decided, dwell_s=dwell_s)]
@@ -110,7 +122,7 @@ def end(standing: Standing, place: str, reason: str, moment: Moment) -> list[Tra
     presence = standing.presences.pop(place)
     standing.fenced = tuple(one for one in standing.fenced if one != place)
     standing.window = tuple(heard for heard in standing.window if heard[2] != place)
-    if presence.state is State.ARRIVING:
+    if not presence.visit:
         return []
     presence.state = State.OUTSIDE
     return [say("exit", moment, place, presence, moment.now, moment.now, reason=reason)]
@@ -143,13 +155,50 @@ def say(
     )
 
 
+class Asked(NamedTuple):
+    """Fixes of as many subjects, side by side: what a way to decide is asked of all at once.
+
+    Each fix is newer than all that its subject is known by, and no timer of the subject is due
+    before it. ``standings`` are only read. ``accuracies`` are metres (NaN: not stated); ``plain``
+    fixes say no more than when, where and how exactly.
+    """
+
+    fixes: list[Fix]
+    held: list[Held]
+    standings: list[Standing]
+    ats: Floats
+    lons: Floats
+    lats: Floats
+    accuracies: Floats
+    plain: list[bool]
+
+
+class Quiet(msgspec.Struct, frozen=True, gc=False):
+    """What becomes of a standing by a fix that says nothing new.
+
+    No transition, the same states of the same visits, no timer due earlier than before.
+    ``presences`` None leaves them as they are.
+    """
+
+    track: bytes
+    presences: dict[str, Presence] | None = None
+
+
 class Decide(NamedTuple):
-    """A way to decide: what a record does, when a fix does nothing, whether timers run."""
+    """A way to decide: what a record does, when a fix does nothing, whether timers run.
+
+    ``stays`` is True only where nothing but ``last`` and the clock would change. ``ordered``:
+    changes are given in the order in which they are told. ``quiet`` answers for many fixes at once
+    what ``fix`` would do where that is nothing new, and None for the others; a way without it is
+    asked one by one.
+    """
 
     fix: Callable[[Standing, Fix, Held, Moment], list[Transition]]
     sighting: Callable[[Standing, Sighting, str, Moment], list[Transition]]
-    stays: Callable[[Standing, Fix, Held, FenceIndex], bool]
+    stays: Callable[[Standing, Fix, Held, Layout], bool]
     timers: bool
+    ordered: bool = False
+    quiet: Callable[[Asked, Layout], list[Quiet | None]] | None = None
 
 
 def apply(
@@ -163,15 +212,16 @@ def apply(
 
     ``held`` are the fences that hold a fix, where they are known already.
     """
-    standing.clock = max(standing.clock, record.at)
+    at = record.at
+    standing.clock = max(standing.clock, at)
     if isinstance(record, Fix):
         if held is None:
             held = tuple(moment.layout.index.locate(record.lon, record.lat))
         out = decide.fix(standing, record, held, moment)
-        standing.last = record
+        standing.last = Spot(at, record.lon, record.lat, record.accuracy_m)
     else:
         whose = moment.layout.site.who(record)
         out = [] if whose is None else decide.sighting(standing, record, whose[1], moment)
-    if len(out) > 1:
+    if len(out) > 1 and not decide.ordered:
         out.sort(key=lambda change: (_RANK[change.kind], change.place))
     return out

@@ -29,6 +29,13 @@ BOM = b"\xef\xbb\xbf"
 
 _record: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Fix | Sighting | Event)
 _records: msgspec.json.Decoder[list[Record]] = msgspec.json.Decoder(list[Fix | Sighting | Event])
+# A decoder of one type alone also takes records that leave their `type` to the path.
+_TYPES: dict[str, type[Record]] = {"fix": Fix, "sighting": Sighting, "event": Event}
+_record_of = {kind: msgspec.json.Decoder(type_) for kind, type_ in _TYPES.items()}
+_records_of = {
+    kind: msgspec.json.Decoder(list[type_])  # type: ignore[valid-type]
+    for kind, type_ in _TYPES.items()
+}
 _raws: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _object: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _value: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
@@ -68,9 +75,8 @@ def decode_records(message: Incoming, kind: str) -> Decoded:
     parts = body.count(b"," if whole else b"\n")
     if parts > MOST_RECORDS * MOST_PARTS:
         return _too_many(parts)
-    try:
-        records = _records.decode(body) if whole else _record.decode_lines(body)
-    except _UNREADABLE:
+    records = _decode_whole(body, kind, whole=whole)
+    if records is None:
         return _apart(body, message, kind, whole=whole)
     if len(records) > MOST_RECORDS:
         return _too_many(len(records))
@@ -83,6 +89,16 @@ def decode_records(message: Incoming, kind: str) -> Decoded:
         if len(lines) != len(records):  # several values on a line, or one on several
             return _apart(body, message, kind, whole=whole)
     return _own(records, lines, (), message.speaks_for)
+
+
+def _decode_whole(body: bytes, kind: str, *, whole: bool) -> list[Record] | None:
+    """Decode a clean body in one go; None where it is not clean, or not JSON."""
+    for one, many in ((_record_of[kind], _records_of[kind]), (_record, _records)):
+        try:
+            return many.decode(body) if whole else one.decode_lines(body)
+        except _UNREADABLE:
+            continue
+    return None
 
 
 def _apart(body: bytes, message: Incoming, kind: str, *, whole: bool) -> Decoded:

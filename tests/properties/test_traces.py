@@ -1,6 +1,7 @@
 """Whatever the file, a trace gives records or says in one line what is wrong with it."""
 
 import io
+from itertools import cycle
 
 import msgspec
 from hypothesis import given
@@ -33,8 +34,8 @@ def test_any_bytes(start, rest, skip):
 times = st.lists(st.tuples(st.integers(0, 50), st.none() | st.integers(0, 50)), max_size=12)
 
 
-@given(st.lists(times, max_size=4))
-def test_merge_keeps_each_files_order_and_the_clock(files):
+@given(st.lists(times, max_size=4), st.lists(st.integers(0, 5), min_size=1, max_size=9))
+def test_merge_keeps_each_files_order_and_the_clock(files, sizes):
     traces = [
         [
             Fix(subject=str(n), at=at, lon=0, lat=0, received_at=got, id=str(place))
@@ -42,7 +43,17 @@ def test_merge_keeps_each_files_order_and_the_clock(files):
         ]
         for n, trace in enumerate(files)
     ]
-    merged = list(merge(traces))
+
+    def parts(trace):
+        """Cut a trace into pieces of any size, empty ones too."""
+        rest = list(trace)
+        for size in cycle([*sizes, 1]):
+            if not rest:
+                return
+            yield rest[:size]
+            rest = rest[size:]
+
+    merged = [record for part in merge(map(parts, traces)) for record in part]
     for n, trace in enumerate(traces):
         assert [record for record in merged if record.subject == str(n)] == trace
     # The merged clock, the greatest time so far, is what each record would have met alone or later.

@@ -54,6 +54,13 @@ def test_help_stands_on_every_command() -> None:
         assert result.stdout.startswith("Usage: ")
 
 
+@pytest.mark.parametrize("words", [[], ["token"], ["consent"]])
+def test_a_group_alone_prints_its_help_in_its_own_lines(words: list[str]) -> None:
+    ended = run(*words)
+    assert ended.exit_code == 2
+    assert "\nCommands:\n" in ended.output
+
+
 def test_a_token_is_printed_alone_then_listed_then_revoked(tmp_path: Path) -> None:
     data = tmp_path / "fresh"
     made = run("token", "create", "--data", data, "--role", "device", "--id", "phone-1")

@@ -18,7 +18,9 @@ from geofences import Fence
 from proximity import ingest as module
 from proximity import queue
 from proximity.campaigns import Campaign, Campaigns
-from proximity.ingest import ClockSetBack, FenceFixed, Ingest, Overloaded, Receipt
+from proximity.clock import ClockSetBack
+from proximity.edits import FenceFixed
+from proximity.ingest import Ingest, Overloaded, Receipt
 from proximity.model import Consent, Event, Person, Record
 from proximity.people import People
 from proximity.places import Places
@@ -238,22 +240,20 @@ class TestAccept:
         await rig.settled()
         assert (await rig.ingest.accept([fix(START + 1, *INSIDE)])).accepted == 1
 
-    async def test_a_batch_judged_halfway_may_come_again(
+    async def test_a_batch_whose_people_cannot_be_read_may_come_again(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        def refuse(_: object) -> None:
+            raise StoreFailed("injected")
+
         rig = await start(consent="required")
-        asked: list[str] = []
-
-        def may_process(subject: str, _: float) -> bool:
-            asked.append(subject)
-            if len(asked) == 2:
-                raise StoreFailed("injected")
-            return True
-
-        monkeypatch.setattr(rig.people, "may_process", may_process)
         batch = [fix(START, *INSIDE), fix(START + 1, *INSIDE)]
-        with pytest.raises(StoreFailed, match="injected"):
-            await rig.ingest.accept(batch)
+        person = Person(person="p", subjects=("s0",), consents=(Consent(purpose="service"),))
+        await rig.store.awrite(lambda c: rig.people.put(c, person))
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.store, "read", refuse)
+            with pytest.raises(StoreFailed, match="injected"):
+                await rig.ingest.accept(batch)
         assert await rig.ingest.accept(batch) == Receipt(accepted=2)
 
     async def test_a_caller_that_goes_away_takes_nothing_along(self, start: Start) -> None:
@@ -625,6 +625,7 @@ class TestTidying:
         monkeypatch.setattr(module, "SNAPSHOT_ROWS", 5)
         rig = await start()
         for second in range(12):
+            rig.clock.now += 1.0
             await rig.ingest.accept([fix(START + second, *INSIDE)])
             await rig.settled()
         assert len(rig.store.read(journal.snapshots)) == 2

@@ -148,27 +148,27 @@ def test_one_feed_s_silence_ends_a_visit_only_where_the_other_is_silent_too(
 
 def test_a_sure_fix_enters_at_once_and_an_unsure_one_does_not() -> None:
     assert weigh(Presence(), seen("inside", strength=0.9), RULES) is Signal.SURE
-    assert weigh(Presence(), seen("inside", strength=0.6), RULES) is Signal.MAYBE
+    assert weigh(Presence(), seen("inside", strength=0.61), RULES) is Signal.MAYBE
     careful = Rules(min_confidence=0.95)
     assert weigh(Presence(), seen("inside", strength=0.9), careful) is Signal.MAYBE
 
 
 def test_the_same_instant_again_is_no_second_fix() -> None:
     presence = Presence(state=State.ARRIVING, since=100.0)
-    assert weigh(presence, seen("inside", at=100.0, strength=0.6), RULES) is Signal.MAYBE
+    assert weigh(presence, seen("inside", at=100.0, strength=0.61), RULES) is Signal.MAYBE
     assert presence.state is State.OUTSIDE
 
 
 def test_a_first_fix_too_old_proves_nothing() -> None:
     presence = Presence(state=State.ARRIVING, since=100.0)
-    later = seen("inside", at=101.0 + SECOND_WITHIN_S, strength=0.6)
+    later = seen("inside", at=101.0 + SECOND_WITHIN_S, strength=0.61)
     assert weigh(presence, later, RULES) is Signal.MAYBE
     assert presence.state is State.OUTSIDE
 
 
 def test_a_second_unsure_fix_supports_the_visit() -> None:
     presence = Presence(state=State.ARRIVING, since=100.0)
-    assert weigh(presence, seen("inside", at=130.0, strength=0.6), RULES) is Signal.MAYBE
+    assert weigh(presence, seen("inside", at=130.0, strength=0.61), RULES) is Signal.MAYBE
     assert presence.fixed is True
 
 
@@ -176,12 +176,30 @@ def test_no_information_is_no_signal() -> None:
     assert weigh(Presence(), seen("nothing", strength=0.0), RULES) is None
 
 
-def test_a_fix_beside_the_place_is_not_clear_of_it() -> None:
-    presence = Presence(state=State.INSIDE, fixed=True)
-    assert weigh(presence, seen("outside", strength=0.8), RULES) is Signal.VAGUE
-    assert presence.fixed is True
-    assert weigh(presence, seen("outside", strength=0.95), RULES) is Signal.OUT
-    assert presence.fixed is False
+def test_a_fix_at_the_edge_stops_what_ran_towards_an_exit_and_proves_nothing() -> None:
+    presence = Presence(state=State.LEAVING, since=90.0, inside_at=60.0, fixed=False)
+    signal = weigh(presence, seen("inside", strength=0.4), RULES)
+    assert signal is Signal.VAGUE
+    assert step(presence, signal, 100.0) is Action.NOTHING
+    assert (presence.state, presence.inside_at, presence.fixed) == (State.INSIDE, 60.0, True)
+    nobody = Presence()
+    assert weigh(nobody, seen("inside", strength=0.4), RULES) is Signal.VAGUE
+    assert nobody.fixed is None
+
+
+def test_the_thresholds_move_with_the_confidence_asked_for() -> None:
+    careful = Rules(min_confidence=0.9)
+    assert weigh(Presence(), seen("inside", strength=0.76), careful) is Signal.VAGUE
+    assert weigh(Presence(), seen("inside", strength=0.78), careful) is Signal.MAYBE
+    assert weigh(Presence(), seen("inside", strength=0.91), careful) is Signal.SURE
+
+
+def test_a_fix_that_says_outside_starts_the_exit_not_before_what_was_seen_inside() -> None:
+    presence = Presence(state=State.INSIDE, inside_at=80.0, fixed=True)
+    signal = weigh(presence, seen("outside", at=70.0, strength=0.8), RULES)
+    assert signal is Signal.OUT
+    assert step(presence, signal, 70.0) is Action.AWAIT
+    assert (presence.since, presence.fixed) == (80.0, False)
 
 
 def test_a_heard_beacon_outweighs_a_drifting_fix() -> None:

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from proximity import queue
-from proximity.store import Store
+from proximity.store import Store, schema
 from tests.contracts.test_store_contract import trigger
 
 
@@ -54,4 +54,19 @@ def test_a_trigger_comes_back_as_it_went() -> None:
     (claim,) = store.write(lambda c: queue.claim(c, "a", 2000.0)).result()
     assert claim.trigger == trigger(7)
     assert (claim.token, claim.attempts) == (1, 1)
+    store.close()
+
+
+def test_one_that_cannot_be_read_stops_no_other() -> None:
+    store = Store.open(":memory:")
+    store.write(lambda c: queue.append(c, [trigger(n) for n in range(3)])).result()
+    damaged = schema.triggers.update().where(schema.triggers.c.seq == 2).values(trigger=b"\xc1")
+    store.write(lambda c: c.execute(damaged)).result()
+    claims = store.write(lambda c: queue.claim(c, "a", 2000.0)).result()
+    assert [claim.trigger for claim in claims] == [trigger(0), trigger(2)]
+    assert store.read(queue.depth) == 2
+    for claim in claims:
+        assert store.write(lambda c, one=claim: queue.settle(c, one)).result()  # type: ignore[misc]
+    assert store.read(queue.next_due) is None, "nobody waits for it"
+    assert store.write(lambda c: queue.claim(c, "a", 1e9)).result() == []
     store.close()

@@ -159,6 +159,7 @@ def test_a_list_of_beacons_enrols_many() -> None:
         ("timezone = 'Mars/Base'", "timezone 'Mars/Base' is not known"),
         ("timezone = '../../etc/passwd'", "is not known"),
         ("timezone = 'Europe'", "is not known"),
+        ("first_inside = 'never'", "first_inside 'never' is not known"),
         ("fences = 3", "fences must be a text"),
         ("[[place]]", "place number 1: lacks id"),
         ("[[place]]\nid = ''", "place number 1: id must be a text"),
