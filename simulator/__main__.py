@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,43 @@ MAX_UNTIL_S = 366 * 86400.0
 PATH = click.Path(path_type=Path, allow_dash=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
+COMMANDS = {
+    "compare": "simulator.compare",
+    "plot": "simulator.plot",
+    "record": "simulator.record",
+    "make": "simulator.make",
+    "score": "simulator.score",
+}
+"""Command -> the file that has it, under the same name; one that is not asked for is not loaded."""
+
+
+class Commands(click.Group):
+    """The command's own group: what COMMANDS names is loaded when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return found
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.pass_context
+def cli(context: click.Context) -> int:
     """Replay traces through the real engine: what would have happened?"""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        return 2
+    return 0
 
 
 @cli.command()
@@ -121,7 +156,7 @@ def _send(server: str, speed: float, token_file: Path | None, told: dict[str, An
 
     from simulator import live
     from simulator.progress import Progress
-    from simulator.sources import read_small, records_of
+    from simulator.sources import parts_of, read_small
 
     context = click.get_current_context()
     for name in sorted(set(told) - {"traces", "skip_bad", "as_json"}):
@@ -137,8 +172,8 @@ def _send(server: str, speed: float, token_file: Path | None, told: dict[str, An
     with ExitStack() as stack:
         progress = stack.enter_context(Progress())
         skip_bad: bool = told["skip_bad"]
-        records = records_of(told["traces"], stack, progress.reads, Counter(), skip_bad=skip_bad)
-        counts = asyncio.run(live.send(progress.over(records), server, token, speed))
+        parts = parts_of(told["traces"], stack, progress.reads, Counter(), skip_bad=skip_bad)
+        counts = asyncio.run(live.send(progress.over(parts), server, token, speed))
     if told["as_json"]:
         import msgspec
 

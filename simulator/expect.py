@@ -8,9 +8,7 @@ file and knows nothing of engines. A run shows it each record once (``Expectatio
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -172,6 +170,8 @@ def read_expectations(text: bytes, name: str) -> Expectations:
 
 def to_junit(expectations: Expectations, suite: str) -> bytes:
     """Write the outcome as JUnit XML: a test case a line; no times, so that it never differs."""
+    from xml.etree import ElementTree as ET
+
     root = ET.Element("testsuites")
     unmet = expectations.unmet
     box = ET.SubElement(
@@ -247,6 +247,8 @@ def _differences(pattern: dict[str, Any], record: dict[str, Any], path: str) -> 
 
 
 def _hint(key: str) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(key, KEYS, n=1)
     return f": is {near[0]!r} meant?" if near else f"; it may hold {', '.join(sorted(KEYS))}"
 

@@ -13,21 +13,16 @@ import msgspec
 
 import geofences
 from proximity.model import ProximityError
-from proximity.people import People, read_people
-from proximity.sitefile import fences_beside, load_site
 from simulator.replay import OUTPUTS
 from simulator.sources import read_small
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy import Connection
-
     from proximity.registry import Site
-    from proximity.store import Store
     from simulator.expect import Expectations
 
-__all__ = ["Written", "people_of", "what_is_where"]
+__all__ = ["Written", "what_is_where"]
 
 
 class Written:
@@ -87,9 +82,12 @@ def what_is_where(
     """Read the site and its fences; ``fences_path`` stands in for the file that the site names."""
     if site_path is None and fences_path is None:
         raise ProximityError("say what is where: --site FILE, --fences FILE, or both")
-    site = None if site_path is None else load_site(site_path)
-    if fences_path is None and site is not None and site_path is not None:
-        fences_path = fences_beside(site_path, site)
+    site = None
+    if site_path is not None:
+        from proximity.sitefile import fences_beside, load_site
+
+        site = load_site(site_path)
+        fences_path = fences_path or fences_beside(site_path, site)
     fences: list[geofences.Fence] = []
     if fences_path is not None:
         fences = load_fences(fences_path, skip_bad=skip_bad)
@@ -112,18 +110,3 @@ def load_fences(path: Path, *, skip_bad: bool) -> list[geofences.Fence]:
         if not problem.advice:
             sys.stderr.write(f"left out: {problem}\n")
     return loaded.fences
-
-
-def people_of(store: Store, path: Path | None) -> People:
-    """Put the people of a file into ``store``; nobody where there is no file."""
-    people = People(store, clock=lambda: 0.0)
-    if path is not None:
-        known = read_people(path)
-
-        def put_all(connection: Connection) -> None:
-            for person in known:
-                people.put(connection, person)
-
-        store.write(put_all).result()
-        people.reload()
-    return people

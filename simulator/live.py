@@ -49,22 +49,34 @@ async def send(
     where the server refuses the token or the path, or stays away.
     """
     counts: Counter[str] = Counter()
-    first: float | None = None
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         base = server.rstrip("/")
         start = await _server_time(session, base)
         began = time.monotonic()
-        for due, group in groupby(records, key=arrival):
-            first = due if first is None else first
-            await asyncio.sleep(began + (due - first) / speed - time.monotonic())
-            for path, lines in _posts(list(group), start - first):
+        first: float | None = None
+        due: list[Record] = []
+
+        async def post_due() -> None:
+            for path, lines in _posts(due, start - (first or 0.0)):
                 answer = await _post(session, base + path, b"".join(lines))
                 counts.update(
                     {key: answer.get(key, 0) for key in ("accepted", "duplicate", "unconsented")}
                 )
                 counts["rejected"] += len(answer.get("rejected", ()))
+            due.clear()
+
+        for record in records:
+            first = arrival(record) if first is None else first
+            wait_s = began + (arrival(record) - first) / speed - time.monotonic()
+            # What is due by now goes together: at a great speed that is what keeps pace.
+            if due and (wait_s > 0.0 or len(due) >= MOST):
+                await post_due()
+            if wait_s > 0.0:
+                await asyncio.sleep(wait_s)
+            due.append(record)
+        await post_due()
     return counts
 
 
@@ -74,11 +86,9 @@ def body(record: Record, shift_s: float) -> bytes:
 
 
 def _posts(records: list[Record], shift_s: float) -> Iterator[tuple[str, list[bytes]]]:
-    """Split what arrived at one instant into requests: by kind, bounded in size."""
+    """Split what is due into requests: by kind, in order."""
     for path, group in groupby(records, key=lambda record: _PATHS[type(record)]):
-        lines = [body(record, shift_s) for record in group]
-        for start in range(0, len(lines), MOST):
-            yield path, lines[start : start + MOST]
+        yield path, [body(record, shift_s) for record in group]
 
 
 async def _server_time(session: aiohttp.ClientSession, base: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,20 +12,22 @@ import click
 import msgspec
 
 from geofences import FenceIndex
-from proximity.campaignfile import load_campaigns
 from proximity.engine import Engine
-from proximity.places import Places
-from proximity.store import Store
 from simulator.expect import Expectations, read_expectations, to_junit
-from simulator.files import Written, people_of, what_is_where
+from simulator.files import Written, what_is_where
 from simulator.progress import Progress
-from simulator.replay import OUTPUTS, Offers, Replay
-from simulator.sources import read_small, records_of, write_small
+from simulator.replay import OUTPUTS, Replay
+from simulator.sources import parts_of, read_small, write_small
 from simulator.summary import as_json, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from proximity.campaigns import Campaigns
+    from proximity.people import People
+    from proximity.registry import Site
+    from simulator.offers import Offers
 
 __all__ = ["Options", "run"]
 
@@ -48,35 +51,47 @@ class Options:
     as_json: bool = False
 
 
+SELDOM = (100_000, 20, 100)
+"""When Python looks for garbage in cycles (``gc.set_threshold``). A run makes millions of values
+that hold no cycles and are freed at once, over hundreds of thousands that stay: to look through
+those every 700 values, the default, took a twentieth of its time and found nothing."""
+
+
 def run(options: Options) -> int:
     """Read everything that is small, stream the traces through the engine, say how it went.
 
     Gives the exit status: 1 where an expectation is not met. Raises ProximityError where an input
     cannot be used; then no output file has changed.
     """
+    often = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
+    try:
+        return _run(options)
+    finally:
+        gc.set_threshold(*often)
+
+
+def _run(options: Options) -> int:
     site, fences = what_is_where(options.site, options.fences, skip_bad=options.skip_bad)
     index = FenceIndex(fences)
     expected = Expectations()
     if options.expect is not None:
         expected = read_expectations(read_small(options.expect), str(options.expect))
-    campaigns = None if options.campaigns is None else load_campaigns(options.campaigns)
+    campaigns = None
+    if options.campaigns is not None:
+        from proximity.campaignfile import load_campaigns
+
+        campaigns = load_campaigns(options.campaigns)
     engine = Engine(index, site, options.decide, options.late_s)
     read: Counter[str] = Counter()
     with ExitStack() as stack:
-        store = Store.open(":memory:")
-        stack.callback(store.close)
-        people = people_of(store, options.people)
-        offers = None
-        if campaigns is not None:
-            offers = Offers(store, campaigns, people, Places(index, site))
+        people, offers = _decisions(options, campaigns, index, site, stack)
         progress = stack.enter_context(Progress())
         written = stack.enter_context(Written(options.out, expected))
-        # Without a file of people processing is assumed, and every send lacks consent (contract 3).
-        known = None if options.people is None else people
-        replay = Replay(engine, written, offers=offers, people=known, site=site)
+        replay = Replay(engine, written, offers=offers, people=people, site=site)
         skip_bad = options.skip_bad
-        records = records_of(options.traces, stack, progress.reads, read, skip_bad=skip_bad)
-        replay.feed(progress.over(records))
+        parts = parts_of(options.traces, stack, progress.reads, read, skip_bad=skip_bad)
+        replay.feed(progress.over(parts))
         counts = replay.finish(options.until)
         written.keep()
     if options.junit is not None:
@@ -102,3 +117,31 @@ def run(options: Options) -> int:
         if checked:
             click.echo(expected.report())
     return 1 if expected.unmet else 0
+
+
+def _decisions(
+    options: Options,
+    campaigns: Campaigns | None,
+    index: FenceIndex,
+    site: Site | None,
+    stack: ExitStack,
+) -> tuple[People | None, Offers | None]:
+    """Open what decides offers, closed with ``stack``: who agreed to what, and the way out.
+
+    A run that needs neither does not load the database and all that hangs on it. Without a file
+    of people processing is assumed, and every send lacks consent (contract 3).
+    """
+    if options.people is None and campaigns is None:
+        return None, None
+    from proximity.places import Places
+    from proximity.store import Store
+    from simulator.offers import Offers, people_of
+
+    store = Store.open(":memory:")
+    stack.callback(store.close)
+    people = people_of(store, options.people)
+    offers = None
+    if campaigns is not None:
+        offers = Offers(store, campaigns, people, Places(index, site))
+        stack.callback(offers.close)
+    return None if options.people is None else people, offers

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
     from proximity.model import Record
+    from simulator.trace import Parts
 
 __all__ = ["Progress"]
 
@@ -21,7 +23,7 @@ AFTER_S = 1.0
 """A run that is over sooner shows no bar: it would only flicker."""
 
 EVERY = 2048
-"""Records between two looks at the clock."""
+"""Records between two looks at the clock, at least."""
 
 
 class Progress:
@@ -29,6 +31,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.records = 0
+        self._look_at = EVERY
         self._files: list[BinaryIO] = []
         self._bytes = 0
         self._began = time.monotonic()
@@ -49,13 +52,17 @@ class Progress:
             self._files.append(file)
             self._bytes += os.fstat(file.fileno()).st_size
 
-    def over(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Pass records through, counting them."""
-        for record in records:
-            self.records += 1
-            if self._shown and self.records % EVERY == 0:
+    def over(self, parts: Parts) -> Iterator[Record]:
+        """Give the records of ``parts`` one by one, counted as each part comes."""
+        return chain.from_iterable(self._counted(parts))
+
+    def _counted(self, parts: Parts) -> Parts:
+        for part in parts:
+            self.records += len(part)
+            if self._shown and self.records >= self._look_at:
+                self._look_at = self.records + EVERY
                 self._show()
-            yield record
+            yield part
 
     def _show(self) -> None:
         if self._bar is None:

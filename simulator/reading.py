@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from proximity.feeds import Decoded, Incoming
@@ -107,7 +107,7 @@ class Reading:
         """Make the message that a part of this file would have been."""
         return Incoming(body=body, otherwise=self.stem, now=math.nan)
 
-    def deliver(self, decoded: Decoded, line: int | None = None) -> Iterator[Record]:
+    def deliver(self, decoded: Decoded, line: int | None = None) -> Iterator[Sequence[Record]]:
         """Give the records of a part, in order, up to what is bad of it.
 
         ``line`` is the file's line that the part stands on; None: the part's own numbers count.
@@ -119,19 +119,16 @@ class Reading:
             while stop < len(decoded.records) and decoded.lines[stop] < bad.line:
                 stop += 1
             self.counts["read"] += stop - start
-            yield from decoded.records[start:stop]
+            yield decoded.records[start:stop]
             start = stop
             self.bad(bad.line if line is None else line, bad.reason)
         self.counts["read"] += len(decoded.records) - start
-        yield from decoded.records[start:] if start else decoded.records
+        yield decoded.records[start:] if start else decoded.records
 
-    def keep(self, record: Record | None) -> Iterator[Record]:
+    def keep(self, record: Record | None) -> Sequence[Record]:
         """Give one record, or count that there was rightly none."""
-        if record is None:
-            self.counts["ignored"] += 1
-        else:
-            self.counts["read"] += 1
-            yield record
+        self.counts["ignored" if record is None else "read"] += 1
+        return () if record is None else (record,)
 
     def bad(self, line: int, what: str, mend: str = "mend or remove it") -> None:
         """Refuse one record: TraceError, or a note to whoever asked for the rest."""

@@ -1,37 +1,32 @@
 """What would have happened, had these records reached the engine?
 
-Drives the real engine and the real dispatcher in the records' own time: no clock is read, so an
-hour's walk takes milliseconds and each run of it is the same to the byte. Only the channels are
-replaced, by one that takes note and accepts. Knows nothing of files, command lines or terminals.
+Drives the real engine, and what ``offers`` makes of it, in the records' own time: no clock is read,
+so an hour's walk takes milliseconds and each run of it is the same to the byte. Knows nothing of
+files, command lines or terminals.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from proximity import queue
-from proximity.channels import Reply
-from proximity.dispatch import Dispatcher
 from proximity.model import Event, Sighting, Verdict
 from simulator.sources import arrival
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from proximity.campaigns import Campaigns
     from proximity.engine import Engine
-    from proximity.model import Decision, Delivery, Offer, Record, Transition
+    from proximity.model import Decision, Record, Transition
     from proximity.people import People
-    from proximity.places import Places
     from proximity.registry import Site
-    from proximity.store import Store
+    from simulator.offers import Offers
 
-__all__ = ["BATCH", "Counts", "Offers", "Replay"]
+__all__ = ["BATCH", "Counts", "Replay"]
 
 BATCH = 4096
 """Records handed to the engine at once: enough for the index to work on arrays, few enough that
@@ -60,72 +55,6 @@ class Counts:
     met: Counter[str] = field(default_factory=Counter)
 
 
-class Note:
-    """A channel that hands nothing on: it says that it accepted, and the dispatcher notes it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    async def send(self, offer: Offer) -> Reply:
-        """Accept ``offer``."""
-        del offer
-        return Reply(outcome="accepted", reply={"replay": True})
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class Offers:
-    """The way from a transition to a delivery, in event time: queue, dispatcher, noted channels.
-
-    ``campaigns``, ``people`` and ``places`` are the server's own; ``store`` an empty one in memory.
-    """
-
-    def __init__(self, store: Store, campaigns: Campaigns, people: People, places: Places) -> None:
-        self._store = store
-        self._campaigns = campaigns
-        self._people = people
-        self._places = places
-        names = sorted({name for one in campaigns.campaigns.values() for name in one.channels})
-        self._dispatcher = Dispatcher(
-            store,
-            campaigns=lambda: campaigns,
-            people=people,
-            places=places,
-            channels={name: Note(name) for name in names},
-            owner="replay",
-            consent="required",
-        )
-
-    def queue(self, transitions: Sequence[Transition]) -> None:
-        """Put what campaigns wait for among ``transitions`` into the queue."""
-        triggers = [
-            trigger
-            for transition in transitions
-            for trigger in self._campaigns.triggers(
-                transition,
-                self._people.person_of(transition.subject),
-                self._places.facts(transition.place),
-            )
-        ]
-        if triggers:
-            self._store.write(lambda connection: queue.append(connection, triggers)).result()
-
-    def next_due(self) -> float | None:
-        """When the next decision or delivery is due, in Unix seconds."""
-        return self._dispatcher.next_due()
-
-    def run(self, now: float, runner: asyncio.Runner) -> tuple[list[Decision], list[Delivery]]:
-        """Decide and send what is due at Unix second ``now``."""
-        decisions: list[Decision] = []
-        while fresh := self._dispatcher.decide_due(now):
-            decisions += fresh
-        deliveries: list[Delivery] = []
-        while sent := runner.run(self._dispatcher.send_due(now)):
-            deliveries += sent
-        return decisions, deliveries
-
-
 class Replay:
     """One run: ``feed`` it records, then ``finish``; what is written goes to ``write`` in order.
 
@@ -149,9 +78,9 @@ class Replay:
         self._offers = offers
         self._people = people
         self._site = site
+        self._agreed: dict[str, tuple[tuple[float, float], ...]] = {}
         self._instant: list[Transition] = []
         self._waiting: dict[str, str] = {}
-        self._runner = asyncio.Runner()
 
     def feed(self, records: Iterable[Record], batch: int = BATCH) -> None:
         """Take records in order of arrival, ``batch`` at a time."""
@@ -161,8 +90,8 @@ class Replay:
                 self.counts.began = arrival(taken[0])
             self.counts.records += len(taken)
             if self._people is not None:
-                taken = [record for record in taken if self._may_process(record)]
-            self.counts.events += sum(isinstance(record, Event) for record in taken)
+                taken = self._consented(taken)
+            self.counts.events += sum([type(record) is Event for record in taken])
             self._take(self._engine.on_records(taken))
 
     def finish(self, until: Callable[[float], float] | None = None) -> Counts:
@@ -174,22 +103,46 @@ class Replay:
         self._settle()
         if self._offers is not None:
             self._work_off(now)
-        self._runner.close()
         if now:
             self.counts.ended = now
         return self.counts
 
-    def _may_process(self, record: Record) -> bool:
-        """Whether the record's person had agreed to being processed when it came."""
+    def _consented(self, records: list[Record]) -> list[Record]:
+        """Keep the records whose person had agreed to being processed when they came."""
+        kept = []
+        for record in records:
+            subject = record.subject
+            if type(record) is Sighting:
+                spoken = None if self._site is None else self._site.who(record)
+                subject = subject if spoken is None else spoken[0]
+            if subject is not None:
+                at = record.at if record.received_at is None else record.received_at
+                agreed = self._agreed.get(subject)
+                if agreed is None:
+                    agreed = self._agreements(subject)
+                for since, until in agreed:
+                    if since <= at < until:
+                        kept.append(record)
+                        break
+        self.counts.unconsented += len(records) - len(kept)
+        return kept
+
+    def _agreements(self, subject: str) -> tuple[tuple[float, float], ...]:
+        """From when until when (Unix seconds) a subject's person agreed to anything.
+
+        Nobody agrees to or withdraws anything while a replay runs, so each is asked about once.
+        """
         assert self._people is not None
-        people = self._people
-        subject = record.subject
-        if isinstance(record, Sighting):
-            spoken = None if self._site is None else self._site.who(record)
-            subject = subject if spoken is None else spoken[0]
-        allowed = subject is not None and people.may_process(subject, arrival(record))
-        self.counts.unconsented += not allowed
-        return allowed
+        person = self._people.get(self._people.person_of(subject))
+        consents = () if person is None else person.consents
+        agreed = self._agreed[subject] = tuple(
+            (
+                -math.inf if one.since is None else one.since,
+                math.inf if one.until is None else one.until,
+            )
+            for one in consents
+        )
+        return agreed
 
     def _take(self, transitions: Iterable[Transition]) -> None:
         """Write transitions; decide once an instant is complete, wherever a batch ends."""
@@ -215,7 +168,7 @@ class Replay:
         """Run everything due up to Unix second ``now``, each at its own time."""
         assert self._offers is not None
         while (due := self._offers.next_due()) is not None and due <= now:
-            decisions, deliveries = self._offers.run(due, self._runner)
+            decisions, deliveries = self._offers.run(due)
             if not decisions and not deliveries:
                 break
             for decision in decisions:

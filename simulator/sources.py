@@ -7,11 +7,12 @@ says which file, where in it and what would mend it. Knows no engine.
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from proximity.inputs import STANDARD, open_input
 from proximity.model import ProximityError
-from simulator.trace import TraceError, merge, read_trace
+from simulator.trace import Parts, TraceError, merge, read_parts
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from proximity.model import Record
 
-__all__ = ["arrival", "read_small", "records_of", "write_small"]
+__all__ = ["arrival", "parts_of", "read_small", "records_of", "write_small"]
 
 MAX_BYTES = 256 * 1024 * 1024
 """People and expectations larger than this are a mistake; traces may be of any size."""
@@ -43,7 +44,19 @@ def records_of(
     *,
     skip_bad: bool,
 ) -> Iterator[Record]:
-    """Read traces record by record, merged by their time; files stay open as long as ``stack``.
+    """Read traces record by record; the arguments are those of ``parts_of``."""
+    return chain.from_iterable(parts_of(traces, stack, opened, counts, skip_bad=skip_bad))
+
+
+def parts_of(
+    traces: tuple[Path, ...],
+    stack: ExitStack,
+    opened: Callable[[BinaryIO], None],
+    counts: Counter[str],
+    *,
+    skip_bad: bool,
+) -> Parts:
+    """Read traces, merged by their time; files stay open as long as ``stack``.
 
     ``opened`` is told each file, ``counts`` gains what ``read_trace`` counts. ``skip_bad`` leaves
     bad records out and says on standard error which, the first few of them.
@@ -53,7 +66,7 @@ def records_of(
         if counts["bad"] <= MOST_SAID:
             sys.stderr.write(f"left out: {problem}\n")
 
-    streams: list[Iterator[Record]] = []
+    streams: list[Parts] = []
     for path in traces:
         file: BinaryIO = sys.stdin.buffer
         if path != STANDARD:
@@ -64,7 +77,7 @@ def records_of(
             opened(file)
         name = "standard input" if path == STANDARD else str(path)
         on_bad = left_out if skip_bad else None
-        streams.append(read_trace(file, name, on_bad=on_bad, counts=counts))
+        streams.append(read_parts(file, name, on_bad=on_bad, counts=counts))
     return merge(streams)
 
 

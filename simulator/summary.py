@@ -39,6 +39,7 @@ REASONS = {
     "cooldown": "the person had this campaign too short a time ago",
     "quiet_hours": "quiet hours of the person",
     "no_content": "nothing could be written for the person",
+    "fault": "it could not be decided: a fault of the program, which its log names",
 }
 """Why nothing was sent, in words: the reasons of the table of gates."""
 

@@ -11,8 +11,10 @@ import contextlib
 import heapq
 import re
 import sys
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +26,13 @@ from simulator.reading import Reading, TraceError
 from simulator.trace_csv import read_csv
 from simulator.trace_gpx import read_gpx
 
-__all__ = ["TraceError", "merge", "read_trace", "write_record"]
+__all__ = [
+    "Parts", "TraceError", "merge", "read_parts", "read_trace", "write_record",
+]  # fmt: skip
+
+Parts = Iterator[Sequence[Record]]
+"""A trace, as many records at a time as were read together: what is plain costs little more than
+its decoding, and every order of records is the same as one by one."""
 
 #: How much of a file is looked at to tell its format: a line of Overland's largest batch fits.
 HEAD_BYTES = 1024 * 1024
@@ -55,7 +63,21 @@ def read_trace(
     on_bad: Callable[[TraceError], None] | None = None,
     counts: Counter[str] | None = None,
 ) -> Iterator[Record]:
-    """Read a trace in any of the formats above, in the order of the file.
+    """Read a trace in any of the formats above, record by record in the order of the file.
+
+    Arguments and errors are those of ``read_parts``.
+    """
+    return chain.from_iterable(read_parts(source, name, on_bad=on_bad, counts=counts))
+
+
+def read_parts(
+    source: str | Path | BinaryIO,
+    name: str | None = None,
+    *,
+    on_bad: Callable[[TraceError], None] | None = None,
+    counts: Counter[str] | None = None,
+) -> Parts:
+    """Read a trace in any of the formats above, as many records at a time as come together.
 
     ``source`` is a path, ``-`` for standard input, or a binary stream. A record that names no
     subject belongs to the file's stem. Raises TraceError, as soon as it comes to it, where the
@@ -83,7 +105,7 @@ def _open(path: str | Path, opened: contextlib.ExitStack) -> tuple[BinaryIO, str
         ) from None
 
 
-def _records(reading: Reading) -> Iterator[Record]:
+def _records(reading: Reading) -> Parts:
     try:
         yield from _reader(reading)(reading)
     except OSError as problem:
@@ -92,7 +114,7 @@ def _records(reading: Reading) -> Iterator[Record]:
         ) from None
 
 
-def _reader(reading: Reading) -> Callable[[Reading], Iterator[Record]]:
+def _reader(reading: Reading) -> Callable[[Reading], Parts]:
     """Tell the format by how the file begins."""
     head = reading.head(HEAD_BYTES)
     for magic, packing in _COMPRESSED.items():
@@ -144,18 +166,18 @@ def _refuse_geojson(reading: Reading, fields: Any) -> None:
         raise reading.refusal(None, "it is GeoJSON, not a trace", "give fences with --fences")
 
 
-def _line_reader(kind: str) -> Callable[[Reading], Iterator[Record]]:
+def _line_reader(kind: str) -> Callable[[Reading], Parts]:
     if kind == "fixes":
         return _read_lines
 
-    def read(reading: Reading) -> Iterator[Record]:
+    def read(reading: Reading) -> Parts:
         for number, line in reading.lines():
             yield from reading.deliver(FORMATS[kind].decode(reading.incoming(line)), number)
 
     return read
 
 
-def _read_lines(reading: Reading) -> Iterator[Record]:
+def _read_lines(reading: Reading) -> Parts:
     """Read the engine's own records, a line each, a block at a time."""
     before = 0
     for block in reading.line_blocks():
@@ -180,7 +202,7 @@ def _moved(decoded: Decoded, by: int) -> Decoded:
     )
 
 
-def _read_document(reading: Reading) -> Iterator[Record]:
+def _read_document(reading: Reading) -> Parts:
     """Read one JSON value that fills the file: an array, a batch, or a record on many lines."""
     parts, size = [], 0
     for block in reading.blocks():
@@ -227,7 +249,7 @@ def _items(reading: Reading, body: bytes) -> tuple[str, list[msgspec.Raw]]:
         ) from None
 
 
-def _read_rec(reading: Reading) -> Iterator[Record]:
+def _read_rec(reading: Reading) -> Parts:
     """Read what the OwnTracks Recorder keeps: time, kind and message, parted by tabs."""
     for number, line in reading.lines():
         when, kind, message = [*line.split(b"\t", 2), b"", b""][:3]
@@ -240,26 +262,62 @@ def _read_rec(reading: Reading) -> Iterator[Record]:
         yield from reading.deliver(FORMATS["owntracks"].decode(incoming), number)
 
 
-def merge(traces: Iterable[Iterable[Record]]) -> Iterator[Record]:
+def merge(traces: Iterable[Parts]) -> Parts:
     """Merge traces by ``received_at``, else ``at``, then by the order of the arguments.
 
     The order within a trace is the order of arrival and stays: a record that comes late in its
-    trace counts at the latest time before it, as the engine's clock does (contract 1).
+    trace counts at the latest time before it, as the engine's clock does (contract 1). What one
+    trace has before any other comes in one piece.
     """
-
-    def clocked(trace: Iterable[Record]) -> Iterator[tuple[float, Record]]:
-        latest = 0.0
-        for record in trace:
-            at = record.at if record.received_at is None else record.received_at
-            latest = max(latest, at)
-            yield latest, record
-
     streams = list(traces)
     if len(streams) == 1:
         yield from streams[0]
         return
-    for _, record in heapq.merge(*map(clocked, streams), key=lambda pair: pair[0]):
-        yield record
+    open_traces = [_Clocked(stream) for stream in streams]
+    waiting = [(one.times[0], number) for number, one in enumerate(open_traces) if one.more()]
+    heapq.heapify(waiting)
+    while waiting:
+        _, number = heapq.heappop(waiting)
+        trace = open_traces[number]
+        yield trace.until(*waiting[0], number) if waiting else trace.rest()
+        if trace.more():
+            heapq.heappush(waiting, (trace.times[trace.taken], number))
+
+
+class _Clocked:
+    """A trace that is being merged: its next records, and the time at which each counts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._part: Sequence[Record] = ()
+        self.times: list[float] = []
+        self.taken = 0
+        self._latest = 0.0
+
+    def more(self) -> bool:
+        """Whether a record is left; reads on where all that was read is taken."""
+        while self.taken == len(self._part):
+            part = next(self._parts, None)
+            if part is None:
+                return False
+            times = [one.at if one.received_at is None else one.received_at for one in part]
+            self.times = list(accumulate(times, max, initial=self._latest))[1:]
+            self._part, self.taken = part, 0
+            self._latest = self.times[-1] if self.times else self._latest
+        return True
+
+    def until(self, at: float, other: int, number: int) -> Sequence[Record]:
+        """Take what counts before ``at``, the next time of trace ``other``; ``number`` is ours."""
+        cut = bisect_right if number < other else bisect_left
+        return self._take(cut(self.times, at, self.taken))
+
+    def rest(self) -> Sequence[Record]:
+        """Take all that was read."""
+        return self._take(len(self._part))
+
+    def _take(self, end: int) -> Sequence[Record]:
+        start, self.taken = self.taken, end
+        return self._part[start:end]
 
 
 def write_record(record: Fix | Sighting | Event) -> bytes:

@@ -25,7 +25,7 @@ from proximity.feeds.units import (
 from proximity.model import Fix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from proximity.model import Record
     from simulator.reading import Reading
@@ -71,7 +71,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SAMPLE_BYTES = 65536
 
 
-def read_csv(reading: Reading) -> Iterator[Record]:
+def read_csv(reading: Reading) -> Iterator[Sequence[Record]]:
     """Read the rows of a table with a header line, in order. Raises TraceError."""
     head = reading.head(SAMPLE_BYTES)[:SAMPLE_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
     sample = head.decode("utf-8", "replace").splitlines()
@@ -96,7 +96,7 @@ def read_csv(reading: Reading) -> Iterator[Record]:
         except ValueError as problem:
             reading.bad(reading.line, str(problem))
             continue
-        yield from reading.keep(record)
+        yield reading.keep(record)
 
 
 _DECIMAL = re.compile(r"^(-?\d+),(\d+)$")

@@ -16,7 +16,7 @@ from proximity.model import Fix
 from simulator.reading import TraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from proximity.model import Record
     from simulator.reading import Reading
@@ -106,7 +106,7 @@ class _Points:
         return found
 
 
-def read_gpx(reading: Reading) -> Iterator[Record]:
+def read_gpx(reading: Reading) -> Iterator[Sequence[Record]]:
     """Read the timed track points of a GPX file, in its order; the subject is the file's stem.
 
     Times without a zone are UTC, which GPX prescribes. Raises TraceError.
@@ -123,7 +123,7 @@ def read_gpx(reading: Reading) -> Iterator[Record]:
                 reading.bad(line, str(problem))
                 continue
             timed += fix is not None
-            yield from reading.keep(fix)
+            yield reading.keep(fix)
         if fed - max(points.parser.CurrentByteIndex, 0) > LONGEST_TAG and not last:
             raise reading.refusal(
                 points.parser.CurrentLineNumber,

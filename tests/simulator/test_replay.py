@@ -20,23 +20,29 @@ from proximity.places import Places
 from proximity.sitefile import load_site
 from proximity.store import Store
 from simulator.__main__ import main
-from simulator.files import people_of
-from simulator.replay import Offers, Replay
+from simulator.offers import Offers, people_of
+from simulator.replay import Replay
+from simulator.scenario import read_scenario
+from simulator.stories import trace
 from simulator.summary import as_json
 from simulator.trace import write_record
-from simulator.walk import read_walkers, trace
 
 STREET = Path(__file__).resolve().parents[2] / "examples" / "street"
 OUTPUTS = ("transitions", "decisions", "deliveries")
 FIX = '{"type":"fix","subject":"s","at":1777629600,"lon":2.3701,"lat":48.870135,"accuracy_m":5}\n'
 
 
+def records() -> list[Any]:
+    """What the street's walkers send, at its own seed."""
+    scenario = read_scenario(STREET / "walkers.toml")
+    return trace(scenario, scenario.seed)
+
+
 @pytest.fixture(scope="session")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the street's walk as a trace."""
     file = tmp_path_factory.mktemp("walk") / "street.jsonl"
-    fixes = trace(read_walkers(STREET / "walkers.toml"))
-    file.write_bytes(b"".join(map(write_record, fixes)))
+    file.write_bytes(b"".join(map(write_record, records())))
     return file
 
 
@@ -65,8 +71,9 @@ def run(batch: int) -> tuple[list[tuple[str, dict[str, Any]]], Any]:
         people=people,
         site=site,
     )
-    replay.feed(trace(read_walkers(STREET / "walkers.toml")), batch)
+    replay.feed(records(), batch)
     counts = replay.finish(lambda last: last + 3600.0)
+    offers.close()
     store.close()
     return written, counts
 
@@ -74,7 +81,7 @@ def run(batch: int) -> tuple[list[tuple[str, dict[str, Any]]], Any]:
 def test_batching_changes_nothing() -> None:
     one, counts = run(1)
     assert {name for name, _ in one} == set(OUTPUTS)
-    assert counts.records == len(trace(read_walkers(STREET / "walkers.toml")))
+    assert counts.records == len(records())
     for batch in (2, 7, 10_000):
         other, other_counts = run(batch)
         assert other == one
@@ -101,7 +108,7 @@ def test_the_summary_reads_well(walk: Path, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr()
     assert told.err == ""
     lines = told.out.splitlines()
-    assert lines[0].endswith("records of 3 subjects, 2026-05-01T10:00:00.000Z to "
+    assert lines[0].endswith("records of 3 subjects, 2026-05-01T10:00:00.154Z to "
                              f"{lines[0].rsplit(' ', 1)[1]}")  # fmt: skip
     assert lines[1:] == [
         "transitions        5   dwell 1, enter 3, exit 1",
@@ -281,7 +288,7 @@ def test_bad_fences_are_refused_or_left_out_by_name(
         (["replay", "{site}", "--site", "{site}"], "site.toml, line 1: no column"),
         (["replay", "{trace}", "--server", "http://x", "--out", "o"], "--out does not go with"),
         (["replay", "{trace}", "--server", "http://x"], "needs a token"),
-        (["make", "street"], "No such command 'make'"),
+        (["draw", "street"], "No such command 'draw'"),
         (["replay", "--nonsense"], "--nonsense"),
     ],
 )
@@ -359,3 +366,19 @@ def test_a_trace_of_which_nothing_is_taken_has_no_end(
     for until in ([], ["--until", "+60"]):
         assert main([*street(file), *until]) == 0
         assert "1970" not in capsys.readouterr().out
+
+
+def test_consent_counts_from_when_until_when_it_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on the server: from its first instant, and no longer than to its end."""
+    trace, people = tmp_path / "t.jsonl", tmp_path / "p.jsonl"
+    trace.write_text("".join(FIX.replace("1777629600", str(1777629600 + n)) for n in range(6)))
+    consents = [
+        {"purpose": "service", "from": "2026-05-01T10:00:01Z", "until": "2026-05-01T10:00:03Z"},
+        {"purpose": "marketing", "from": 1777629604, "until": None},
+    ]
+    people.write_text(json.dumps({"person": "p", "subjects": ["s"], "consents": consents}))
+    words = ["replay", str(trace), "--fences", str(STREET / "fences.geojson"), "--json"]
+    assert main([*words, "--people", str(people)]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"]["unconsented"] == 2  # at 0 s and 3 s

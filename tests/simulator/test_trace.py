@@ -440,11 +440,17 @@ def fixes(subject, *times, received=()):
     ]
 
 
+def merged(*traces, size=2):
+    """Merge traces whose records come `size` at a time."""
+    cut = [[trace[n : n + size] for n in range(0, len(trace), size)] for trace in traces]
+    return [record for part in merge(map(iter, cut)) for record in part]
+
+
 def test_merge_by_time_then_by_argument_and_never_against_a_files_order():
     a = fixes("a", 10, 30, 20, 40)
     b = fixes("b", 10, 30, 35)
-    merged = [(record.subject, record.at) for record in merge([a, b])]
-    assert merged == [
+    found = [(record.subject, record.at) for record in merged(a, b)]
+    assert found == [
         ("a", 10), ("b", 10), ("a", 30), ("a", 20), ("b", 30), ("b", 35), ("a", 40),
     ]  # fmt: skip
 
@@ -452,22 +458,28 @@ def test_merge_by_time_then_by_argument_and_never_against_a_files_order():
 def test_merge_goes_by_what_was_received():
     a = fixes("a", 10, 50, received=(100, 101))
     b = fixes("b", 99, 100, 102)
-    assert [record.subject for record in merge([a, b])] == ["b", "a", "b", "a", "b"]
+    assert [record.subject for record in merged(a, b)] == ["b", "a", "b", "a", "b"]
 
 
 def test_merge_of_one_and_of_none_and_lazily():
     a = fixes("a", 3, 1, 2)
-    assert list(merge([iter(a)])) == a
-    assert list(merge([])) == []
+    assert merged(a) == a
+    assert merged() == []
 
     def endless():
         at = 0.0
         while True:
             at += 1
-            yield from fixes("e", at)
+            yield fixes("e", at)
 
-    stream = merge([endless(), a])
-    assert [next(stream).subject for _ in range(5)] == ["e", "e", "e", "a", "a"]
+    stream = merge([endless(), iter([a])])
+    subjects = [record.subject for _ in range(4) for record in next(stream)]
+    assert subjects == ["e", "e", "e", "a", "a", "a"]
+
+
+def test_what_one_trace_has_before_any_other_comes_in_one_piece():
+    days = [[fixes("a", 1, 2, 3)], [fixes("b", 10, 20, 30), fixes("b", 40)], [fixes("c", 35)]]
+    assert [len(part) for part in merge(map(iter, days))] == [3, 3, 1, 1]
 
 
 def test_what_is_written_reads_back_the_same():

@@ -1,4 +1,4 @@
-"""Walkers and phones: where they go, how far a phone errs, and that a seed decides all of it."""
+"""Walkers: where they truly are, at what pace and on which floor, and the plan they walk on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from pyproj import Geod
 
-from proximity.model import Fix, ProximityError
-from simulator.gps import Phone, fixes, noise
-from simulator.walk import Stop, Walker, read_walkers, trace, walk
+from proximity.model import Fix
+from simulator.scenario import read_scenario
+from simulator.stories import trace
+from simulator.walk import Ground, Stop, Track, Walker, moved, walk
 
-STREET = Path(__file__).resolve().parents[2] / "examples" / "street"
+STREET = Path(__file__).resolve().parents[2] / "examples" / "street" / "walkers.toml"
 GEOD = Geod(ellps="WGS84")
 
 
@@ -35,75 +36,86 @@ def test_a_walk_keeps_its_pace_and_its_stops() -> None:
     assert lats[3] == 48.001
 
 
-def test_noise_is_as_large_as_said_and_hangs_together() -> None:
-    rng = np.random.default_rng(5)
-    phone = Phone(accuracy_m=10.0)
-    times = np.arange(0.0, 200_000.0, 5.0)
-    east, north = noise(times, phone, rng)
-    radii = np.hypot(east, north)
-    # 68 % of all errors within the accuracy; 40,000 fixes hold some 1,600 independent ones.
-    assert np.mean(radii <= 10.0) == pytest.approx(0.68, abs=0.04)
-    near = np.corrcoef(east[:-1], east[1:])[0, 1]
-    far = np.corrcoef(east[:-60], east[60:])[0, 1]
-    # exp(-5/60) of the part that drifts, 96 % of the variance: 0.88; after 300 s almost nothing.
-    assert near == pytest.approx(0.88, abs=0.03)
-    assert abs(far) < 0.1
-    assert abs(np.corrcoef(east, north)[0, 1]) < 0.1
+def test_speed_course_and_floor_are_those_of_the_leg() -> None:
+    path = (Stop(2.0, 48.0, 10.0, floor=0.0), Stop(2.001, 48.0, speed_mps=14.0, floor=1.0))
+    track = walk(Walker("s", path), np.random.default_rng(3))
+    speed, course, floors = track.motion(np.array([5.0, 11.0, track.ends_s]))
+    assert speed[0] == 0.0
+    assert speed[1] == pytest.approx(14.0, rel=0.3)
+    assert course[1] == pytest.approx(90.0, abs=0.01)
+    assert list(floors) == [0.0, 0.0, 1.0]
 
 
-def test_no_fixes_no_noise() -> None:
-    east, north = noise(np.array([]), Phone(), np.random.default_rng(0))
-    assert len(east) == len(north) == 0
+def test_a_walk_without_floors_tells_none() -> None:
+    track = walk(Walker("s", (Stop(2.0, 48.0),)), np.random.default_rng(3))
+    speed, _, floors = track.motion(np.array([0.0, 1.0]))
+    assert list(speed) == [0.0, 0.0]
+    assert np.isnan(floors).all()
 
 
-def test_fixes_lie_around_the_truth_and_state_their_accuracy() -> None:
-    walker = Walker(subject="s", path=(Stop(2.0, 48.0, 4000.0),))
-    phone = Phone(accuracy_m=12.0, stated=0.5, every_s=10.0)
-    rng = np.random.default_rng(2)
-    found = list(fixes("s", walk(walker, rng), phone, rng, start=1_000.0))
-    assert len(found) == 401
-    assert found[0].at == 1_000.0
-    assert found[1].at == 1_010.0
-    off = [GEOD.inv(fix.lon, fix.lat, 2.0, 48.0)[2] for fix in found]
-    assert np.median(off) == pytest.approx(9.3, abs=3.0)
-    claims = [fix.accuracy_m for fix in found if fix.accuracy_m]
-    assert np.median(claims) == pytest.approx(6.0, abs=0.3)
+@pytest.mark.parametrize("seed", range(5))
+def test_whoever_wanders_stays_near_and_as_long_as_said(seed: int) -> None:
+    walker = Walker("s", (Stop(2.0, 48.0, 900.0, wander_m=8.0),))
+    track = walk(walker, np.random.default_rng(seed))
+    assert track.ends_s == pytest.approx(900.0)
+    _, _, away = GEOD.inv(
+        np.full(len(track.lons), 2.0), np.full(len(track.lons), 48.0), track.lons, track.lats
+    )
+    assert away.max() <= 8.01
+    assert away.max() > 4.0
+    assert (np.diff(track.seconds) >= 0.0).all()
 
 
-def test_the_seed_decides_and_walkers_do_not_disturb_each_other() -> None:
-    walkers = read_walkers(STREET / "walkers.toml")
-    once, again = trace(walkers), trace(walkers)
-    assert once == again
-    assert once != trace(walkers, seed=8)
-    assert [fix.at for fix in once] == sorted(fix.at for fix in once)
-    alone = trace(msgspec.structs.replace(walkers, walker=walkers.walker[:1]))
-    assert alone == [fix for fix in once if fix.subject == alone[0].subject]
+def test_a_walk_goes_the_short_way_over_the_antimeridian() -> None:
+    track = walk(Walker("s", (Stop(179.999, 0.0), Stop(-179.999, 0.0))), np.random.default_rng(0))
+    lons, _ = track.at(np.linspace(track.starts_s, track.ends_s, 9))
+    assert (np.abs(lons) >= 179.9989).all()
+    assert lons[-1] == pytest.approx(-179.999)
+    speed, course, _ = track.motion(np.array([1.0]))
+    assert speed[0] == pytest.approx(1.35, rel=0.3)
+    assert course[0] == pytest.approx(90.0, abs=0.01)
 
 
-def test_the_command_writes_a_trace() -> None:
-    command = [sys.executable, "-m", "simulator.walk", str(STREET / "walkers.toml")]
+@pytest.mark.parametrize(("lon", "lat"), [(2.35, 48.85), (-179.9999, -33.0), (10.0, 70.0)])
+def test_a_plan_lies_where_geodesics_say(lon: float, lat: float) -> None:
+    ground = Ground(lon, lat)
+    for x, y in ((300.0, 0.0), (0.0, -250.0), (-120.0, 90.0)):
+        there = ground.degrees(x, y)
+        azimuth, _, metres = GEOD.inv(lon, lat, *there)
+        assert metres == pytest.approx(np.hypot(x, y), rel=2e-4)
+        assert azimuth % 360 == pytest.approx(np.degrees(np.arctan2(x, y)) % 360, abs=0.02)
+        back = ground.metres(np.array([there[0]]), np.array([there[1]]))
+        assert (back[0][0], back[1][0]) == pytest.approx((x, y), abs=1e-6)
+
+
+def test_moving_by_metres_is_moving_by_metres() -> None:
+    lons, lats = np.array([2.0, 179.9999, -70.0]), np.array([48.0, 10.0, -60.0])
+    east, north = np.array([100.0, 250.0, -30.0]), np.array([-40.0, 5.0, 200.0])
+    there = moved(lons, lats, east, north)
+    _, _, metres = GEOD.inv(lons, lats, *there)
+    assert metres == pytest.approx(np.hypot(east, north), abs=0.01)
+    assert (np.abs(there[0]) <= 180.0).all()
+
+
+def test_a_track_of_one_point_stands() -> None:
+    track = Track(np.array([3.0]), np.array([2.0]), np.array([48.0]), np.array([1.0]))
+    assert track.starts_s == track.ends_s == 3.0
+    assert track.motion(np.array([3.0]))[2][0] == 1.0
+
+
+def test_the_command_writes_the_trace_of_a_scenario() -> None:
+    command = [sys.executable, "-m", "simulator.walk", str(STREET)]
     out = subprocess.run(command, capture_output=True, check=True).stdout
-    lines = out.splitlines()
-    written = [msgspec.json.decode(line, type=Fix) for line in lines]
-    assert written == trace(read_walkers(STREET / "walkers.toml"))
+    written = [msgspec.json.decode(line, type=Fix) for line in out.splitlines()]
+    scenario = read_scenario(STREET)
+    assert written == trace(scenario, scenario.seed)
+    assert written != trace(scenario, scenario.seed + 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("start = 3", "Expected `str`"),
-        ('start = "x"\nseed = 1\nwalker = []', "no RFC 3339 time"),
-        ("= 1", "Invalid"),
-        (
-            'start = "2026-05-01T10:00:00Z"\nseed = 1\n[[walker]]\nsubject = "s"\npath = []',
-            "needs a path",
-        ),
-    ],
-)
-def test_a_bad_file_of_walkers_is_named(tmp_path: Path, text: str, problem: str) -> None:
-    file = tmp_path / "walkers.toml"
-    file.write_text(text)
-    with pytest.raises(ProximityError) as caught:
-        read_walkers(file)
-    assert problem in str(caught.value)
-    assert "walkers.toml" in str(caught.value)
+@pytest.mark.parametrize("words", [[], ["no-such"], [str(STREET), "x"]])
+def test_the_command_says_what_it_wants(words: list[str]) -> None:
+    command = [sys.executable, "-m", "simulator.walk", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
