@@ -4,6 +4,7 @@
 #   make test    every test
 #   make lint    style, types and import contracts
 #   make bench   how fast it is, against what anyone would use instead: ten minutes (ARGS=--quick: one)
+#   make quality  how right it is, against the peers' rules and the ceiling: docs/quality.md (six minutes)
 #   make setup   the development environment alone
 #   make clean   removes what these targets made
 
@@ -17,7 +18,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constr
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench quality setup clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -34,6 +35,9 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+quality: $(VENV)/.dev
+	@$(BIN)/python -m simulator.quality --out docs/quality.md $(ARGS)
 
 setup: $(VENV)/.dev
 

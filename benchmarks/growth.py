@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from statistics import median
 
-import msgspec
 import numpy as np
 
 import geofences
 from benchmarks import workloads
-from benchmarks.containment import SHAPELY
+from benchmarks.containment import SHAPELY, first_batch
 from benchmarks.memory import resident
 from benchmarks.peers import Loop, Tree
 from benchmarks.timing import (
@@ -33,8 +31,6 @@ from proximity import Engine, Fix
 OURS_ONE, OURS_MANY = "one update, `Engine.on_fixes`", "a point of a batch, `locate_many`"
 LOOP_ONE, TREE_MANY = "one update, the rtree loop", "a point of a batch, shapely"
 CHECKED, TIMED, SINGLES, PROBED = 1, 10, 100, 1000
-# Fewer points than this tell nothing.
-LEAST = 100
 # A fence up to a kilometre across is put and removed so often.
 EDITS = 200
 EDIT_M = 500.0
@@ -62,19 +58,12 @@ def growth(scale: Scale) -> Found:
     """Single updates and batches at every size, all of them in the same rounds."""
     country = workloads.national(max(scale.sizes))
     found = Found()
-    sizes: list[Size] = []
-    for count in scale.sizes:
-        size = Size(country, count)
-        points = affordable(size.index, country.points, scale)
-        if points < LEAST and sizes:
-            found.notes.append(
-                f"{count:,} fences of a country were left out: fewer than {LEAST} new points are "
-                f"answered in {scale.batch_limit_s:g} s."
-            )
-            break
-        sizes.append(size)
-        scale = msgspec.structs.replace(scale, points=points, singles=min(scale.singles, points))
+    sizes = [Size(country, count) for count in scale.sizes]
+    most = sizes[-1]
     lons, lats = country.points(scale.points, CHECKED)
+    first = first_batch(most.index, most.tree, lons, lats)
+    what = f"`locate_many`, {most.count:,} fences of a country, the first {scale.points:,} points"
+    found.rows.append(Row(what=what, against=SHAPELY, unit="x", values=[first]))
     for size in sizes:
         differing = size.differences(lons, lats)
         what = f"{size.count:,} fences of a country, points against shapely's `intersects_xy`"
@@ -82,22 +71,6 @@ def growth(scale: Scale) -> Found:
     _many(country, sizes, scale, found)
     _ones(country, sizes, scale, found)
     return found
-
-
-def affordable(
-    index: geofences.FenceIndex,
-    points: Callable[[int, int], workloads.Points],
-    scale: Scale,
-) -> int:
-    """Say how many new points a batch may have to take no longer than ``batch_limit_s``.
-
-    The rows name the number that was asked, so a run that was cut short shows it.
-    """
-    count, took = 10, 0.0
-    while count < scale.points and took < scale.batch_limit_s / 10:
-        count *= 2
-        took = seconds(partial(index.locate_many, *points(count, PROBED + count)))
-    return min(scale.points, max(int(count * scale.batch_limit_s / took), 1))
 
 
 def _many(country: workloads.Workload, sizes: list[Size], scale: Scale, found: Found) -> None:
@@ -230,8 +203,7 @@ def _weigh(
     index = geofences.FenceIndex(make())
     built = resident()
     towns = workloads.Towns.of(workloads.TOWNS, workloads.TOWN_SIGMA_M)
-    points = affordable(index, towns.places, scale)
-    index.locate_many(*towns.places(points, CHECKED))
+    index.locate_many(*towns.places(scale.points, CHECKED))
     asked = resident()
     fences = list(make())
     listed = resident()
@@ -255,7 +227,8 @@ def _weigh(
             least=least,
             fewer=True,
             note=f"a kept list of fences: {(listed - asked) / scale.million:,.0f} B each besides; "
-            f"the index {(asked - built) / scale.million:,.0f} B more after {points:,} points",
+            f"the index {(asked - built) / scale.million:,.0f} B more after being asked about "
+            f"{scale.points:,} points everywhere",
         ),
         *_edits(index, what, scale),
     ]

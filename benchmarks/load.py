@@ -14,24 +14,35 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import count, islice
 
 import msgspec
+import numpy as np
 
-from benchmarks.workloads import CITIES, CITY_SIGMA_M, Towns, stores
+from benchmarks.workloads import METRES_PER_DEGREE, SEED, Floats, stores
 
 # Nobody is waited for longer than this.
 PATIENCE_S = 15.0
-# A subject's fixes are so far apart, and begin so long ago (well within any silence).
-STEP_S, BACK_S = 5.0, 300.0
-SUBJECTS = 50_000
+# So many people move about; each sends a fix every lap, so many seconds of theirs.
+SUBJECTS, LAP_S = 50_000, 10.0
+# They stand within so many metres, and every so many laps walk out of a store or into it. Stores
+# overlap, so that some 7 fixes of 100 change where somebody is, as in measured walks (5.5 to 9.2).
+JITTER_M, STAY_LAPS = 5.0, 28
+# Who is out stands so many radii from the middle.
+OUTSIDE = 1.4
+# Fixes made in one go.
+AT_ONCE = 10_000
+LENGTH = re.compile(rb"Content-Length: (\d+)")
 PROBE = re.compile(rb'"kind":"enter","subject":"[a-z0-9]+-probe-(\d+)"')
 
 
 class Job(msgspec.Struct, kw_only=True):
     """What to send where. ``name`` sets the subjects of this run apart from those of others.
 
-    ``pace`` is requests a second, None for as many as possible; then every ``probe_every``th
-    request is a newcomer to a fence, whose ``enter`` is awaited on the stream.
+    ``first`` numbers the first fix and ``since`` is the time (Unix seconds) of fix 0: a job that
+    goes on where another ended sends later fixes of the same people. ``pace`` is requests a second,
+    None for as many as possible; then every ``probe_every``th request is a newcomer to a fence,
+    whose ``enter`` is awaited on the stream.
     """
 
     port: int
@@ -42,17 +53,23 @@ class Job(msgspec.Struct, kw_only=True):
     seconds: float
     connections: int = 32
     most: int
+    first: int = 0
+    since: float
     pace: float | None = None
     probe_every: int = 0
     stores: int = 10_000
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """``taken`` counts records of 2xx answers, ``latencies`` are ms from POST to the stream."""
+    """``taken`` counts records of 2xx answers, ``latencies`` are ms from POST to the stream.
+
+    ``busy`` is the share of the time that the sender itself was at work: near 1 it is the limit.
+    """
 
     taken: int
     refused: dict[str, int]
     seconds: float
+    busy: float
     answer_ms: list[float]
     latencies: list[float] = []
     unseen: int = 0
@@ -65,33 +82,43 @@ class Sent(msgspec.Struct):
 
 def requests(job: Job) -> Iterator[Sent]:
     """Make the requests: bodies are JSON arrays of fixes, or one fix."""
-    lons, lats = Towns.of(CITIES, CITY_SIGMA_M).places(SUBJECTS, 8)
-    places = list(zip(lons.round(6).tolist(), lats.round(6).tolist(), strict=True))
-    began = round(time.time() - BACK_S, 3)
-    rooms = stores(job.stores).circles if job.probe_every else None
     head = (
         f"POST {job.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {job.token}\r\n"
         "Content-Type: application/json\r\nContent-Length: "
     )
-    number = 0
+    rooms = stores(job.stores).circles
+    assert rooms is not None
+    walked = _walk(job, rooms)
     for request in range(job.most // job.size):
-        probe = -1
-        bodies = []
-        for _ in range(job.size):
-            step, who = divmod(number, SUBJECTS)
-            number += 1
-            lon, lat = places[who]
-            at = began + step * STEP_S
-            subject = f"{job.name}-{who}"
-            if rooms is not None and request % job.probe_every == 0:
-                probe = request
-                lon, lat = rooms[request % len(rooms), :2].round(6).tolist()
-                subject = f"{job.name}-probe-{probe}"
-            bodies.append(
-                f'{{"subject":"{subject}","at":{at:.3f},"lon":{lon},"lat":{lat},"accuracy_m":5.0}}'
-            )
+        probe = request if job.probe_every and request % job.probe_every == 0 else -1
+        if probe >= 0:
+            lon, lat = rooms[probe % len(rooms), :2].tolist()
+            bodies = [_fix(f"{job.name}-probe-{probe}", time.time(), lon, lat)]
+        else:
+            bodies = list(islice(walked, job.size))
         body = bodies[0] if job.size == 1 else f"[{','.join(bodies)}]"
         yield Sent(f"{head}{len(body)}\r\n\r\n{body}".encode(), probe)
+
+
+def _walk(job: Job, rooms: Floats) -> Iterator[str]:
+    """Make fixes, without end, of people who stay about the edge of a store, in or out of it."""
+    random = np.random.default_rng((SEED, job.first))
+    for start in count(job.first, AT_ONCE):
+        laps, who = np.divmod(np.arange(start, start + AT_ONCE), SUBJECTS)
+        lons, lats, radii = rooms[who % len(rooms)].T
+        out = (who + laps) // STAY_LAPS % 2 == 1
+        aside = random.uniform(-JITTER_M, JITTER_M, (2, AT_ONCE))
+        lats = lats + (aside[0] + np.where(out, OUTSIDE * radii, 0.0)) / METRES_PER_DEGREE
+        lons = lons + aside[1] / (METRES_PER_DEGREE * np.cos(np.radians(lats)))
+        ats = job.since + laps * LAP_S
+        for row in zip(who.tolist(), ats.tolist(), lons.tolist(), lats.tolist(), strict=True):
+            yield _fix(f"{job.name}-{row[0]}", *row[1:])
+
+
+def _fix(subject: str, at: float, lon: float, lat: float) -> str:
+    return (
+        f'{{"subject":"{subject}","at":{at:.3f},"lon":{lon:.6f},"lat":{lat:.6f},"accuracy_m":5.0}}'
+    )
 
 
 class Wire:
@@ -113,9 +140,9 @@ class Wire:
         if not data:
             raise ConnectionError("the server closed a connection under load")
         data = self.received + data
-        head, found, body = data.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: *(\d+)", head)
-        if not found or (length and len(body) < int(length[1])):
+        ends = data.find(b"\r\n\r\n")
+        length = LENGTH.search(data, 0, ends) if ends > 0 else None
+        if ends < 0 or (length and len(data) < ends + 4 + int(length[1])):
             self.received = data
             return None
         self.received = b""
@@ -154,7 +181,7 @@ def _exchange(
     idle = deque(wires)
     tail = b""
     clock = time.perf_counter
-    began = clock()
+    began, worked = clock(), time.process_time()
     due, ends = began, began + job.seconds
     last = began
     while True:
@@ -191,11 +218,13 @@ def _exchange(
                 statuses[status] += 1
                 answered.append((last - key.data.sent_at) * 1e3)
                 idle.append(key.data)
+    worked = time.process_time() - worked
     taken = sum(count for status, count in statuses.items() if status.startswith("2"))
     return Outcome(
         taken=taken * job.size,
         refused={status: n for status, n in statuses.items() if not status.startswith("2")},
         seconds=last - began,
+        busy=worked / (clock() - began),
         answer_ms=answered[:: max(len(answered) // 2000, 1)],
         latencies=latencies,
         unseen=len(probes),

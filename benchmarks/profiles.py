@@ -12,11 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 import geofences
 from benchmarks import server
-from benchmarks.load import Job
 from benchmarks.timing import Found, Profile, Scale
 from benchmarks.updates import crossing, jitter
 from benchmarks.workloads import shops, zones
@@ -60,22 +57,16 @@ def _profiled(run: Callable[[], object]) -> list[tuple[str, int, float]]:
 
 
 def _http(scale: Scale) -> Profile:
-    job = Job(
-        port=0,
-        path="/v1/fixes",
-        name="warm",
-        seconds=LOAD_LIMIT_S,
-        most=int(REQUESTS * scale.load_s),
-        stores=scale.stores,
-    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         into = folder / "profile"
         with server.engine(folder, scale.stores, ("benchmarks.profiled", str(into))) as running:
-            job = msgspec.structs.replace(job, port=running.port, token=running.token)
-            server.send(job)
+            walk = server.Walk(running, scale)
+            walk.meet()
+            requests = int(REQUESTS * scale.load_s)
+            walk.send(walk.job(1, requests, LOAD_LIMIT_S))
             running.process.send_signal(signal.SIGUSR1)
-            server.send(msgspec.structs.replace(job, name="profiled"))
+            walk.send(walk.job(1, requests, LOAD_LIMIT_S))
         stats = pstats.Stats(str(into))
         whole = stats.total_tt  # type: ignore[attr-defined]  # no stub names it
         waited = sum(own for function, (_, _, own, _, _) in _table(stats) if _idle(function))

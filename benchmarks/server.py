@@ -6,11 +6,13 @@ import contextlib
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,15 @@ from statistics import quantiles
 import msgspec
 
 from benchmarks import workloads
-from benchmarks.load import Job, Outcome
+from benchmarks.load import SUBJECTS, Job, Outcome
 from benchmarks.timing import Found, Row, Scale, in_words
+from proximity.server.settings import data_file
 
-# More than any of these servers takes, so that a run ends by the clock.
-SINGLE_MOST, BATCH_MOST = 40_000, 500_000
+# More than these servers take in a second, so that a run ends by the clock.
+SINGLE_MOST, BATCH_MOST = 40_000, 200_000
 BATCH = 100
+# Fixes began to be so long ago; every lap of a run's people is LAP_S later.
+BACK_S = 900.0
 DRAIN_LIMIT_S = 60.0
 
 
@@ -33,20 +38,30 @@ class Server:
     port: int
     token: str
     process: subprocess.Popen[str]
+    ledger: Path
 
     def rows_waiting(self) -> int:
         """How far the engine is behind what has been acknowledged."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/metrics",
-            headers={"Authorization": f"Bearer {self.token}"},
+        found = re.search(
+            r"^proximity_journal_rows_waiting (\S+)", self._ask("/metrics"), re.MULTILINE
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found = re.search(
-                r"^proximity_journal_rows_waiting (\S+)", answer.read().decode(), re.MULTILINE
-            )
         if found is None:
             raise AssertionError("/metrics no longer tells proximity_journal_rows_waiting")
         return int(float(found[1]))
+
+    def events(self) -> int:
+        """How many events there have been, as the ledger numbers them."""
+        with contextlib.closing(sqlite3.connect(self.ledger)) as ledger:
+            return int(ledger.execute("select coalesce(max(seq), 0) from ledger").fetchone()[0])
+
+    def _ask(self, path: str) -> str:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            told: str = answer.read().decode()
+            return told
 
 
 @contextlib.contextmanager
@@ -98,7 +113,9 @@ def engine(folder: Path, stores: int, module: tuple[str, ...] = ("proximity",)) 
     command = [*python, "-m", *module, "serve", "--data", str(folder / "data")]
     options = ["--port", "0", "--consent", "assumed", "--site", str(folder / "site.toml")]
     with started([*command, *options], folder / "log") as (process, line):
-        yield Server(int(line.rpartition(":")[2]), made.stdout.strip(), process)
+        yield Server(
+            int(line.rpartition(":")[2]), made.stdout.strip(), process, data_file(folder / "data")
+        )
 
 
 def send(job: Job) -> Outcome:
@@ -121,6 +138,45 @@ def drained(server: Server) -> float:
     return time.perf_counter() - began
 
 
+class Walk:
+    """The people of a run: each job goes on where the one before it ended."""
+
+    def __init__(self, server: Server, scale: Scale) -> None:
+        self.server = server
+        self.scale = scale
+        self.since = time.time() - BACK_S
+        self.first = 0
+
+    def meet(self) -> None:
+        """Let everybody be heard of, so that what is measured is no crowd of newcomers.
+
+        A run of less than a second meets no more than it needs.
+        """
+        people = int(SUBJECTS * min(self.scale.load_s, 1.0))
+        self.send(self.job(BATCH, people, DRAIN_LIMIT_S))
+        drained(self.server)
+
+    def send(self, job: Job) -> Outcome:
+        """Send a job and go on after what it got rid of."""
+        outcome = send(job)
+        self.first += outcome.taken + job.size * sum(outcome.refused.values())
+        return outcome
+
+    def job(self, size: int, most: int, seconds: float) -> Job:
+        return Job(
+            port=self.server.port,
+            path="/v1/fixes",
+            token=self.server.token,
+            name="p",
+            size=size,
+            seconds=seconds,
+            most=most,
+            first=self.first,
+            since=self.since,
+            stores=self.scale.stores,
+        )
+
+
 def ingest(scale: Scale) -> Found:
     """Single fixes, batches of 100, and how soon an event is on the stream."""
     with tempfile.TemporaryDirectory() as name:
@@ -131,36 +187,40 @@ def ingest(scale: Scale) -> Found:
         ):
             bare = int(line)
             found = Found()
-            single = _against(server, bare, "/empty", 1, scale, found)
-            _against(server, bare, "/decode", BATCH, scale, found)
-            found.rows += _latency(server, single / 10, scale)
+            walk = Walk(server, scale)
+            walk.meet()
+            single = _against(walk, bare, "/empty", 1, found)
+            _against(walk, bare, "/decode", BATCH, found)
+            found.rows += _latency(walk, single / 10)
             return found
 
 
-def _against(server: Server, bare: int, path: str, size: int, scale: Scale, found: Found) -> float:
+def _against(walk: Walk, bare: int, path: str, size: int, found: Found) -> float:
     """Load ours and the bare one in turn; the median rate of ours."""
+    scale, server = walk.scale, walk.server
     most = int((SINGLE_MOST if size == 1 else BATCH_MOST) * scale.load_s)
     ours: list[float] = []
     theirs: list[float] = []
     kept_up: list[float] = []
-    refused: dict[str, int] = {}
-    for number in range(min(scale.rounds, 3)):
-        common = {"size": size, "seconds": scale.load_s, "most": most}
-        name = f"l{number}s{size}"
-        outcome = send(
-            Job(port=server.port, path="/v1/fixes", token=server.token, name=name, **common)
-        )
+    busy: list[float] = []
+    refused: Counter[str] = Counter()
+    before, sent = server.events(), 0
+    for _ in range(min(scale.rounds, 3)):
+        job = walk.job(size, most, scale.load_s)
+        outcome = walk.send(job)
         behind = drained(server)
+        sent += outcome.taken
         ours.append(outcome.taken / outcome.seconds)
         kept_up.append(outcome.taken / (outcome.seconds + behind))
-        for status, count in outcome.refused.items():
-            refused[status] = refused.get(status, 0) + count
-        outcome = send(Job(port=bare, path=path, name=name, **common))
+        refused.update(outcome.refused)
+        outcome = send(msgspec.structs.replace(job, port=bare, path=path))
         theirs.append(outcome.taken / outcome.seconds)
+        busy.append(outcome.busy)
+    share = (server.events() - before) / max(sent, 1)
     middle = sorted(ours)[len(ours) // 2]
     peer = sorted(theirs)[len(theirs) // 2]
     one = size == 1
-    said = f"; refused {refused}" if refused else ""
+    said = f"; refused {dict(refused)}" if refused else ""
     found.rows += [
         Row(
             what="`POST /v1/fixes`, one fix each, 32 connections, durable"
@@ -172,7 +232,8 @@ def _against(server: Server, bare: int, path: str, size: int, scale: Scale, foun
             unit="x",
             values=[a / b for a, b in zip(ours, theirs, strict=True)],
             least=0.5 if one else 0.15,
-            note=f"{in_words(peer)}/s on the other side{said}",
+            note=f"{in_words(peer)}/s on the other side, where the sender was busy for "
+            f"{max(busy):.0%} of the time; {share:.2f} events a fix{said}",
         ),
         Row(
             what="the same, fixes acknowledged a second",
@@ -191,18 +252,10 @@ def _against(server: Server, bare: int, path: str, size: int, scale: Scale, foun
     return middle
 
 
-def _latency(server: Server, pace: float, scale: Scale) -> list[Row]:
-    job = Job(
-        port=server.port,
-        path="/v1/fixes",
-        token=server.token,
-        name="paced",
-        seconds=scale.load_s * 4,
-        most=int(pace * scale.load_s * 4) + 10,
-        pace=pace,
-        probe_every=4,
-        stores=scale.stores,
-    )
+def _latency(walk: Walk, pace: float) -> list[Row]:
+    seconds = walk.scale.load_s * 4
+    job = walk.job(1, int(pace * seconds) + 10, seconds)
+    job = msgspec.structs.replace(job, pace=pace, probe_every=4)
     outcome = send(job)
     if not outcome.latencies:
         raise AssertionError(f"no event reached the stream of {job.most} requests")

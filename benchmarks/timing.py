@@ -88,8 +88,7 @@ class Found(msgspec.Struct):
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """How much of it: points of a batch, single points, fences, rounds, seconds of load.
 
-    No round of a comparison begins after ``limit_s``, and a batch of new points is made smaller
-    where it would take longer than ``batch_limit_s``: a slow machine ends in time too.
+    No round of a comparison begins after ``limit_s``: a slow machine ends in time too.
     """
 
     points: int
@@ -105,7 +104,6 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
     replayed: int
     limit_s: float
-    batch_limit_s: float
 
 
 FULL = Scale(
@@ -122,7 +120,6 @@ FULL = Scale(
     load_s=3.0,
     replayed=300_000,
     limit_s=20.0,
-    batch_limit_s=5.0,
 )
 QUICK = msgspec.structs.replace(
     FULL,
@@ -136,7 +133,6 @@ QUICK = msgspec.structs.replace(
     load_s=1.0,
     replayed=30_000,
     limit_s=2.0,
-    batch_limit_s=0.5,
 )
 
 

@@ -97,6 +97,11 @@ def fix(when: float, east_m: float, north_m: float, subject: str = "s0", **more:
     return Fix(subject=subject, at=when, lon=lon, lat=lat, **more)
 
 
+def ride(when: float, east_m: float, north_m: float, subject: str = "s0", **more: Any) -> Fix:
+    """Report a position of somebody on a bicycle: each stands by itself, however far apart."""
+    return fix(when, east_m, north_m, subject, motion="cycling", **more)
+
+
 def heard(when: float, gateway: str, dbm: float = -60.0, minor: int = 1) -> Sighting:
     """Let a gateway hear the card that s0 carries."""
     beacon = Beacon(format="ibeacon", uuid=UUID, major=1, minor=minor, power_dbm=-59)

@@ -23,6 +23,7 @@ import geofences
 from benchmarks import containment, page, profiles, tile38, updates, workloads
 from benchmarks.__main__ import PARTS
 from benchmarks.load import Job, requests
+from benchmarks.server import BACK_S
 from benchmarks.timing import FULL, QUICK, Check, Cost, Found, Row, Scale, interleaved, ratios
 from proximity import Fix
 
@@ -138,7 +139,8 @@ def test_a_wrong_answer_is_found() -> None:
 
 
 def test_what_is_sent_can_be_read_and_repeats_nothing() -> None:
-    job = Job(port=1, path="/v1/fixes", name="n", seconds=1.0, most=60_000, size=100)
+    since = time.time() - BACK_S
+    job = Job(port=1, path="/v1/fixes", name="n", seconds=1, most=60_000, size=100, since=since)
     fixes = [
         fix
         for sent in requests(job)
