@@ -42,7 +42,6 @@ TINY = Scale(
     load_s=0.2,
     replayed=400,
     limit_s=60.0,
-    batch_limit_s=60.0,
 )
 
 
@@ -119,6 +118,14 @@ def test_every_update_of_the_crossing_walk_crosses() -> None:
     seen = {(t.subject, t.at) for t in updates.in_batches(index, fixes, "point")}
     # Where stores overlap, or noise carries somebody out of a small one, a hop may change nothing.
     assert len(seen) > 0.9 * len(fixes)
+
+
+def test_the_stroll_is_one_that_robust_follows() -> None:
+    load = workloads.shops(300)
+    fixes = updates.strolling(load, 30, 12).fixes
+    index = geofences.FenceIndex(load.fences)
+    robust, point = (len(updates.in_batches(index, fixes, how)) for how in ("robust", "point"))
+    assert robust > 0.9 * point > 0.4 * len(fixes)
 
 
 def test_a_wrong_answer_is_found() -> None:

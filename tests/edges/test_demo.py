@@ -59,6 +59,8 @@ def test_the_demo_tells_its_story_and_ends() -> None:
 def test_on_a_terminal_it_keeps_serving_until_ctrl_c() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
+        # Whatever started the tests may ignore Ctrl-C (a job in the background), and that is passed on.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(COMMAND[0], COMMAND)
     told, give_up, url = b"", time.monotonic() + PATIENCE_S, ""
     while time.monotonic() < give_up:

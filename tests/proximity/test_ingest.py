@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 
 from geofences import Fence
 from proximity import ingest as module
-from proximity import queue
+from proximity import keeping, queue
 from proximity.campaigns import Campaign, Campaigns
 from proximity.clock import ClockSetBack
 from proximity.edits import FenceFixed
@@ -24,7 +25,16 @@ from proximity.ingest import Ingest, Overloaded, Receipt
 from proximity.model import Consent, Event, Person, Record
 from proximity.people import People
 from proximity.places import Places
-from proximity.store import LedgerRow, Store, StoreBroken, StoreFailed, StoreFull, journal, ledger
+from proximity.store import (
+    LedgerRow,
+    Store,
+    StoreBroken,
+    StoreFailed,
+    StoreFull,
+    journal,
+    ledger,
+    schema,
+)
 from tests.proximity.test_store import occupy
 from tests.street import SITE, STREET, feature, fences, fix, heard
 
@@ -77,10 +87,23 @@ class Rig:
         await self.ingest._backlog.idle.wait()
         return self
 
+    async def save(self) -> None:
+        """Save a snapshot, after one that is being saved perhaps."""
+        if self.ingest._saving is not None:
+            await self.ingest._saving
+        await self.ingest._keeping.begin(self.ingest._fold, self.clock.now)
+
+    async def tidy(self) -> None:
+        """Do what is due between two rows, and wait until that is done."""
+        await self.ingest._tidy(self.clock.now)
+        if self.ingest._saving is not None:
+            await self.ingest._saving
+
     def crash(self) -> None:
         """End without a word, as far as one process can do it to itself."""
-        for task in self.ingest._tasks:
-            task.cancel()
+        for task in [*self.ingest._tasks, self.ingest._saving]:
+            if task is not None:
+                task.cancel()
         self.ingest._tasks = []
         self.store.close()
 
@@ -495,10 +518,10 @@ class TestRecovery:
         rig = await start()
         await rig.ingest.accept([fix(START, *INSIDE)])
         await rig.settled()
-        await rig.ingest._save_snapshot()
+        await rig.save()
         await rig.ingest.accept([fix(START + 1, *OUTSIDE)])
         await rig.settled()
-        await rig.ingest._save_snapshot()
+        await rig.save()
         state = rig.ingest.engine.snapshot()
         rig.crash()
         for damaged in (1, 2):
@@ -571,7 +594,7 @@ class TestRecovery:
             raise KeyError("canary")
 
         monkeypatch.setattr(ledger, "append", broken)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await rig.ingest.forget(["s0"])  # applied; what came of it cannot be written
             await rig.wait_for(lambda: rig.ingest.fault is not None)
             with pytest.raises(StoreFailed, match="starting or stopping"):
@@ -606,11 +629,11 @@ class TestTidying:
         await rig.ingest.forget(["canary"])
         await rig.settled()
         rig.clock.now += 61.0
-        await rig.ingest._tidy(rig.clock.now)
+        await rig.tidy()
         assert len(rig.journal()) == 3  # fences, records, forget: late ones may still repeat them
         assert rig.store.read(journal.snapshots)[0].position == 3
         rig.clock.now += 3600.0
-        await rig.ingest._tidy(rig.clock.now)
+        await rig.tidy()
         assert rig.journal() == []
         state = rig.ingest.engine.snapshot()
         rig.crash()
@@ -622,13 +645,64 @@ class TestTidying:
     async def test_many_rows_bring_a_snapshot_of_their_own(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "SNAPSHOT_ROWS", 5)
+        monkeypatch.setattr(keeping, "SNAPSHOT_ROWS", 5)
         rig = await start()
         for second in range(12):
             rig.clock.now += 1.0
             await rig.ingest.accept([fix(START + second, *INSIDE)])
             await rig.settled()
         assert len(rig.store.read(journal.snapshots)) == 2
+
+    async def test_a_large_snapshot_is_written_in_pieces(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "PIECE", 500)
+        rig = await start()
+        pieces = schema.snapshot_pieces
+
+        def kept(connection: Connection) -> list[int]:
+            return list(connection.scalars(sa.select(pieces.c.position).distinct()))
+
+        for number in range(4):
+            await rig.ingest.accept([fix(START, *INSIDE, subject=f"s{n}") for n in range(20)])
+            await rig.ingest.accept([fix(START + number, *OUTSIDE)])
+            await rig.settled()
+            await rig.save()
+            newest = rig.store.read(journal.snapshots)[0]
+            assert newest.state == rig.ingest.engine.snapshot()
+            assert len(newest.state) > 1000
+            rig.clock.now += 1.0
+        both = sorted(one.position for one in rig.store.read(journal.snapshots))
+        assert sorted(rig.store.read(kept)) == both
+        # What one that was not finished leaves behind goes with the next.
+        rig.store.write(partial(journal.save_piece, position=999, piece=b"loose")).result()
+        state = rig.ingest.engine.snapshot()
+        rig.crash()
+        rig = await rig.again()
+        assert rig.ingest.engine.snapshot() == state
+        await rig.ingest.accept([fix(rig.clock.now, *OUTSIDE)])
+        await rig.settled()
+        await rig.save()
+        assert 999 not in rig.store.read(kept)
+        await rig.stop()
+
+    async def test_what_comes_while_a_snapshot_is_saved(self, start: Start) -> None:
+        rig = await start()
+        await rig.save()
+        await rig.ingest.accept([fix(START, *INSIDE)])
+        await rig.settled()
+        state = rig.ingest.engine.snapshot()
+        saving = rig.ingest._keeping.begin(rig.ingest._fold, rig.clock.now)
+        await rig.ingest.accept([fix(START + 1, *OUTSIDE), fix(START + 1, *INSIDE, subject="s1")])
+        await rig.settled()
+        await saving
+        assert rig.store.read(journal.snapshots)[0].state == state
+        state, told = rig.ingest.engine.snapshot(), rig.ledger()
+        assert len(told) == 3
+        rig.crash()
+        rig = await rig.again()
+        assert (rig.ingest.engine.snapshot(), rig.ledger()) == (state, told)
+        await rig.stop()
 
 
 class TestFailingDisk:

@@ -23,7 +23,7 @@ class Reader:
 
     async def line(self) -> dict[str, Any] | None:
         """The next line; None at the end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             raw = await self.answer.content.readline()
         return json.loads(raw) if raw else None
 

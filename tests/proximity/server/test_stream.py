@@ -22,7 +22,7 @@ class Reader:
     async def frame(self) -> dict[str, str]:
         """The next frame; a comment is ``{"": text}``. Empty at the end."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for raw in self.answer.content:
                 line = raw.decode().rstrip("\n")
                 if not line:
