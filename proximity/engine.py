@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Literal
 
-import msgspec
+import numpy as np
 
 from geofences import FenceIndex
+from proximity.bulk import Batch, take_all
 from proximity.history import Subject, announced
-from proximity.intake import Intake, Packed
+from proximity.intake import Intake
 from proximity.layout import Layout
 from proximity.model import Fix, ProximityError, Record, Sighting, Transition
 from proximity.nowhere import cut, doze, lengthened, standing_of, wake
@@ -25,11 +26,11 @@ from proximity.point import POINT
 from proximity.registry import Site
 from proximity.robust import ROBUST
 from proximity.rounds import LEAST_BATCH, ask
+from proximity.snapshots import State, Taking, decode
 from proximity.standing import Decide, Held, Moment, Quiet, Standing, end
 from proximity.timers import Timers
 from proximity.trail import Columns, newest_of, row_of
 
-SNAPSHOT_FORMAT = 2
 # The ways to decide (contract 1).
 DECIDE: dict[str, Decide] = {"robust": ROBUST, "point": POINT}
 # Edits of fences that are remembered one by one: whoever is not heard of for longer is sealed.
@@ -76,12 +77,13 @@ class Engine:
         self.now = 0.0
         self.counts: Counter[str] = Counter()
         self._layout = Layout(index, site)
-        self._decide_name = decide
+        self._decide_name: Literal["robust", "point"] = decide
         self._decide = DECIDE[decide]
         self._late_s = late_s
         self._intake = None if admitted else Intake(late_s)
         # Who is nowhere, and has long been, is no more than a trail of fixes.
-        self._subjects: dict[str, Subject | bytes] = {}
+        self._subjects: MutableMapping[str, Subject | bytes] = {}
+        self._taking: Taking | None = None
         self._occupants = Occupants()
         self._timers = Timers(self._due_of)
         # Whom something happened to since the batch was looked at.
@@ -171,22 +173,39 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """Give the whole state, for ``restore``; equal states give equal bytes."""
-        for known in self._subjects.values():
-            if isinstance(known, Subject):
-                known.enter_told()
-        state: list[Any] = [
-            SNAPSHOT_FORMAT,
-            self._decide_name,
-            self._late_s,
-            self.now,
-            self._sweep_at if self._sweep_at < math.inf else None,
-            sorted(self.counts.items()),
-            None if self._intake is None else self._intake.pack(),
-            self._edits,
-            [None if places is None else sorted(places) for places in self._edited],
-            sorted(self._subjects.items()),
-        ]
-        return msgspec.msgpack.encode(state)
+        taking = Taking(self._state(), self._subjects)
+        while taking.step():
+            pass
+        return taking.whole()
+
+    def begin_snapshot(self) -> Taking:
+        """Begin a snapshot that is taken in steps, of the state as it is now.
+
+        What is called between the steps changes nothing of it. Raises RuntimeError where another
+        is being taken; ``end_snapshot`` ends it, finished or not.
+        """
+        if self._taking is not None:
+            raise RuntimeError("another snapshot is being taken: end it first")
+        self._subjects = self._taking = Taking(self._state(), self._subjects)
+        return self._taking
+
+    def end_snapshot(self) -> None:
+        """End a snapshot that was begun; none may be."""
+        if self._taking is not None:
+            self._subjects, self._taking = self._taking.subjects, None
+
+    def _state(self) -> State:
+        """Give all but the subjects."""
+        return State(
+            decide=self._decide_name,
+            late_s=self._late_s,
+            now=self.now,
+            sweep_at=self._sweep_at if self._sweep_at < math.inf else None,
+            counts=sorted(self.counts.items()),
+            intake=None if self._intake is None else self._intake.pack(),
+            edits=self._edits,
+            edited=[None if places is None else sorted(places) for places in self._edited],
+        )
 
     @classmethod
     def restore(
@@ -202,49 +221,21 @@ class Engine:
         ``late_s`` is the snapshot's unless another is given. Raises ProximityError where the bytes
         are no snapshot of this format.
         """
-        try:
-            (
-                _,
-                name,
-                kept_late_s,
-                now,
-                sweep_at,
-                counts,
-                intake,
-                edits,
-                edited,
-                subjects,
-            ) = msgspec.msgpack.decode(
-                state,
-                type=tuple[
-                    Literal[2],
-                    Literal["robust", "point"],
-                    float,
-                    float,
-                    float | None,
-                    list[tuple[str, int]],
-                    Packed | None,
-                    int,
-                    list[frozenset[str] | None],
-                    list[tuple[str, Subject | bytes]],
-                ],
-            )
-        except msgspec.MsgspecError as error:
-            raise ProximityError(
-                f"the engine snapshot cannot be read ({error}): start from the journal"
-            ) from None
-        late_s = kept_late_s if late_s is None else late_s
-        engine = cls(index, site, name, late_s, admitted=intake is None)
-        if intake is not None:
-            engine._intake = Intake.unpack(intake, late_s)
-        engine.now = now
-        engine._sweep_at = math.inf if sweep_at is None else sweep_at
-        engine.counts.update(dict(counts))
-        engine._subjects = dict(subjects)
-        engine._edits = edits
-        engine._edited.extend(edited)
+        kept = decode(state)
+        late_s = kept.late_s if late_s is None else late_s
+        engine = cls(index, site, kept.decide, late_s, admitted=kept.intake is None)
+        if kept.intake is not None:
+            engine._intake = Intake.unpack(kept.intake, late_s)
+        engine.now = kept.now
+        engine._sweep_at = math.inf if kept.sweep_at is None else kept.sweep_at
+        engine.counts.update(dict(kept.counts))
+        engine._subjects = dict(kept.subjects)
+        engine._edits = kept.edits
+        engine._edited.extend(
+            None if places is None else frozenset(places) for places in kept.edited
+        )
         engine._recheck = True
-        for subject, known in subjects:
+        for subject, known in kept.subjects:
             if isinstance(known, Subject):
                 engine._occupants.move(subject, (), announced(known.standing))
                 engine._schedule(subject, known)
@@ -313,22 +304,41 @@ class Engine:
                 for own, row in zip(columns.ids, columns.rows, strict=True)
             ]
             refusals = self._intake.admit_many(fixes, columns.subjects, rows)
+        nows = np.maximum.accumulate(np.maximum(columns.arrivals(), self.now)).tolist()
+        batch = Batch(fixes, held, columns.rows, nows, refusals)
+        if self._decide.flat and self._nobody_goes(nows[-1]):
+            take_all(
+                batch, self._subjects, self._occupants, self._edits, self._late_s, out,
+                lambda number: self._take_fix(batch, number, None, out),
+            )  # fmt: skip
+            self.now = nows[-1]
+            return
         answers: Sequence[Quiet | None] = [None] * len(fixes)
         if self._decide.quiet is not None:
             admitted = [refusal is None for refusal in refusals]
             answers = ask(
                 self._decide.quiet, self._layout, fixes, columns, held, admitted, self._standing_of
             )
-        for fix, now, here, row, refusal, answer in zip(
-            fixes, columns.arrivals().tolist(), held, columns.rows, refusals, answers, strict=True
-        ):
-            self._let_pass(now, out)
-            if refusal is not None:
-                self.counts[refusal] += 1
-            elif answer is not None and fix.subject not in self._touched:
-                self._rest(fix, row, answer, out)
-            elif not self._stays(fix, here, row):
-                self._judge(fix.subject, fix, here, row, out)
+        for number, answer in enumerate(answers):
+            self._take_fix(batch, number, answer, out)
+
+    def _take_fix(
+        self, batch: Batch, number: int, answer: Quiet | None, out: list[Transition]
+    ) -> None:
+        """Take one fix of a batch; ``answer`` says what it does where that is nothing new."""
+        self._let_pass(batch.nows[number], out)
+        fix, held, row = batch.fixes[number], batch.held[number], batch.rows[number]
+        refusal = batch.refusals[number]
+        if refusal is not None:
+            self.counts[refusal] += 1
+        elif answer is not None and fix.subject not in self._touched:
+            self._rest(fix, row, answer, out)
+        elif not self._stays(fix, held, row):
+            self._judge(fix.subject, fix, held, row, out)
+
+    def _nobody_goes(self, until: float) -> bool:
+        """Whether letting time pass until then (Unix seconds) moves nothing but the clock."""
+        return self._intake is not None or until < self._sweep_at < math.inf
 
     def _standing_of(self, subject: str) -> Standing | None:
         """Give where a subject stands before its next fix; None where it must catch up first."""
@@ -493,7 +503,7 @@ class Engine:
             self._recheck = False
             changed = tuple(self._occupants)
         out: list[Transition] = []
-        for place in sorted({*changed} & {*self._occupants}):
+        for place in sorted({*changed} & {*self._occupants} if changed else ()):
             if self._layout.known(place):
                 continue
             for subject in self._occupants.of(place):

@@ -34,10 +34,12 @@ STANDING_M2_PER_S = 0.02
 STOPS_PER_S = 1.0 / 250.0
 STAND_S = 300.0
 # How long people stay has a heavy tail, from a till to a night's charger: whoever has stood for an
-# hour will hardly set off in the next minute; what looks like it is the phone's error. Three times
-# as long as one has stood: ten times halves the false events of phones at rest once more, but
-# takes couriers' short stops for rest; without it they are twice as many.
-LASTING = 3.0
+# hour will hardly set off in the next minute; what looks like it is the phone's error. Ten times as
+# long as one has stood, once that is more than ten minutes: from the first second on, couriers'
+# short stops would be taken for rest (0.04 of F1 on their rounds). Without it phones at rest make
+# several times as many false events.
+LASTING = 10.0
+RESTS_AFTER_S = 600.0
 # The part of the time that one stands, where nothing else is known.
 STANDING_SHARE = STOPS_PER_S / (STOPS_PER_S + 1.0 / STAND_S)
 # The part of an error's amplitude that is new with each fix; the rest hangs together.
@@ -72,7 +74,7 @@ def start(variance: Number, zero: Number) -> State:
 
 def goes(stood: Number) -> Number:
     """Give how often a second somebody sets off who has stood for ``stood`` seconds."""
-    return 1.0 / (STAND_S + LASTING * stood)
+    return 1.0 / (STAND_S + LASTING * stood * (stood / (stood + RESTS_AFTER_S)))
 
 
 def changes(state: State) -> Number:

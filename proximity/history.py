@@ -165,16 +165,16 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         self.received = now
         history, marks = self.history, self.marks
         if not marks or len(history.trail) - marks[-1].index * ROW_BYTES >= KEEP_EVERY * ROW_BYTES:
-            self._keep(late_s)
+            self.keep(late_s)
         elif marks[-1].index < len(history) and history.at(marks[-1].index) < record.at - late_s:
             # Seldom heard of: so that visits of long ago are forgotten all the same.
-            self._keep(late_s)
+            self.keep(late_s)
         if row is None:
             history.append(record)
         else:
             history.trail += row
 
-    def _keep(self, late_s: float) -> None:
+    def keep(self, late_s: float) -> None:
         """Keep a standing, and drop what no late record can reach any more."""
         self.enter_told()
         self.marks.append(Mark(len(self.history), self.born, self.standing.copy()))

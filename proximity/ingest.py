@@ -26,6 +26,7 @@ from proximity.edits import hash_fences, plan_edit, refuse_fixed
 from proximity.faults import log_fault
 from proximity.fold import Fold
 from proximity.intake import Intake
+from proximity.keeping import Keeping
 from proximity.model import ProximityError, digest
 from proximity.outputs import Outputs
 from proximity.recovery import recover
@@ -65,12 +66,6 @@ _MOST_OUTPUTS = 500
 # So long the engine works before others get their turn. Many small rows share one: requests come
 # in by dozens at a time, and the engine would fall behind if each of its rows waited for them.
 _TURN_S = 0.003
-# A snapshot this often bounds what a start has to fold; sooner where very much came.
-SNAPSHOT_S = 60.0
-SNAPSHOT_ROWS = 20_000
-# But taking them stops the engine, for a second or more where subjects are many: of its time they
-# get no more than this share, so that 99 of 100 events do not wait for one.
-_SNAPSHOT_SHARE = 0.005
 # How often the engine's timers are looked at. It costs the top of a heap, follows any clock (one
 # that is set, or runs faster for a rehearsal), and lets what falls due together share a row.
 _TICK_S = 0.1
@@ -132,9 +127,8 @@ class Ingest:
         self._backlog = Backlog(store, self._admission.intake.forget)
         self._editing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._snapshot = (0, 0.0)  # position and time of the newest
-        self._snapshot_took_s = 0.0
-        self._pruned_at = 0.0
+        self._keeping = Keeping(store, late_s)
+        self._saving: asyncio.Task[None] | None = None
         self._turn_ends = 0.0
         self._open = False
 
@@ -194,7 +188,8 @@ class Ingest:
         self._store.hold()
         found = await self._store.aread(partial(recover, decide=self._decide, late_s=self._late_s))
         self._fold, self._admission.intake = found.fold, found.intake
-        self._present, self._snapshot = Present(self._clock, found.now), found.snapshot
+        self._present = Present(self._clock, found.now)
+        self._keeping = Keeping(self._store, self._late_s, found.snapshot)
         self._backlog = Backlog(self._store, found.intake.forget, found.position)
         self._places.replace(self.index, self.site)
         for row, records in found.rows:
@@ -299,14 +294,15 @@ class Ingest:
         if self.fault is None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._backlog.idle.wait(), _DRAIN_S)
-        for task in self._tasks:
+        ending = self._tasks if self._saving is None else [*self._tasks, self._saving]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         self._tasks = []
         idle = self._backlog.idle.is_set()
-        if idle and self.fault is None and self._fold.position > self._snapshot[0]:
+        if idle and self.fault is None and self._fold.position > self._keeping.newest[0]:
             try:
-                await self._save_snapshot()
+                await self._keeping.begin(self._fold, self._present.tell())
             except StoreFailed as error:
                 log.warning("no snapshot was left when stopping", reason=str(error))
 
@@ -494,47 +490,28 @@ class Ingest:
                 await self._tidy(now)
 
     async def _tidy(self, now: float) -> None:
-        """Save a snapshot where one is due, and delete the rows that are needed no more.
+        """Begin a snapshot where one is due, and delete the rows that are needed no more.
 
         Called between rows, when the outputs of all those applied are written.
         """
-        try:
-            if self._snapshot_due(now):
-                await self._save_snapshot()
-            if self._prune_due(now):
-                self._pruned_at = now
-                await self._store.awrite(partial(journal.prune, before=now - self._late_s))
-        except StoreFailed as error:
-            self._backlog.refusing = error
+        if self._keeping.snapshot_due(self._fold.position, now):
+            self._saving = self._keeping.begin(self._fold, now)
+            self._saving.add_done_callback(self._ended)
+        if self._keeping.prune_due(now):
+            try:
+                await self._keeping.prune(now)
+            except StoreFailed as error:
+                self._backlog.refusing = error
 
     def _tidy_due(self, now: float) -> bool:
-        return self._snapshot_due(now) or self._prune_due(now)
-
-    def _snapshot_due(self, now: float) -> bool:
-        rows = self._fold.position - self._snapshot[0]
-        if rows == 0 or now < self._snapshot[1] + self._snapshot_took_s / _SNAPSHOT_SHARE:
-            return False
-        return rows >= SNAPSHOT_ROWS or now >= self._snapshot[1] + SNAPSHOT_S
-
-    def _prune_due(self, now: float) -> bool:
-        return now >= self._pruned_at + SNAPSHOT_S
-
-    async def _save_snapshot(self) -> None:
-        """Keep the engine's state; all outputs of its rows are written by now."""
-        began = perf_counter()
-        snapshot = journal.Snapshot(self._fold.position, self._fold.now, self.engine.snapshot())
-        self._snapshot_took_s = perf_counter() - began
-
-        def work(connection: Connection) -> None:
-            journal.save_snapshot(connection, snapshot)
-            journal.set_evaluated(connection, snapshot.position)
-
-        await self._store.awrite(work)
-        self._snapshot = (snapshot.position, self._present.tell())
+        return self._keeping.snapshot_due(self._fold.position, now) or self._keeping.prune_due(now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Take no more where a task has ended by a fault: nobody would apply it."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if task is self._saving and isinstance(error, StoreFailed):
+            self._backlog.refusing = error  # the next one comes when writes work again
+        elif error is not None:
             log_fault("ingest has stopped by a fault", error, task=task.get_name())
             self._open = False
             self.fault = error

@@ -8,7 +8,7 @@ time is what the records say.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal
 
@@ -113,10 +113,31 @@ class Intake:
         if rows is None:
             rows = map(_own_row, records)
         whose = map(sender, records) if subjects is None else subjects
-        return [
-            self._admit(record, whom or sender(record), row)
-            for record, whom, row in zip(records, whose, rows, strict=True)
-        ]
+        refusals: list[Refusal | None] = []
+        for record, whom, row in zip(records, whose, rows, strict=True):
+            subject = whom or sender(record)
+            trail = None if self._newest else self._rows.get(subject)
+            at, arrived = record.at, record.received_at
+            if arrived is None:
+                arrived = at
+            if (
+                row is None
+                or trail is None
+                or not newest_of(trail) < at <= arrived + FUTURE_S
+                or arrived >= self._turned + self.late_s
+                or self._count + 1 >= MOST_MARKS // 2
+            ):
+                refusals.append(self._admit(record, subject, row))
+                continue
+            # What nearly every record is, without a call: newer than all of its subject's.
+            self.now = max(self.now, arrived)
+            trail += row
+            if len(trail) >= _GROWS and type(trail) is bytes:
+                trail = bytearray(trail)
+            self._rows[subject] = trail
+            self._count += 1
+            refusals.append(None)
+        return refusals
 
     def _admit(self, record: Record, whom: str, row: bytes | None) -> Refusal | None:
         at, arrived = record.at, record.received_at
@@ -207,13 +228,13 @@ class Intake:
         self._rows.pop(subject, None)
         self._rows_before.pop(subject, None)
 
-    def pack(self) -> list[object]:
+    def pack(self) -> Packed:
         """Give the whole state as plain values, for a snapshot."""
-        return [
-            self.late_s, self.now, self._turned, sorted(self._rows.items()),
-            sorted(self._rows_before.items()), sorted(self._newer.items()),
+        return (
+            self.late_s, self.now, self._turned, _packed(self._rows),
+            _packed(self._rows_before), sorted(self._newer.items()),
             sorted(self._older.items()), sorted(self._newest.items()),
-        ]  # fmt: skip
+        )  # fmt: skip
 
     @classmethod
     def unpack(cls, state: Packed, late_s: float | None = None) -> Intake:
@@ -228,6 +249,10 @@ class Intake:
         intake._newer, intake._older, intake._newest = dict(newer), dict(older), dict(newest)
         intake._count = len(newer) + sum(len(trail) for _, trail in rows) // ROW_BYTES
         return intake
+
+
+def _packed(trails: Mapping[str, bytes | bytearray]) -> Trails:
+    return sorted((whom, bytes(trail)) for whom, trail in trails.items())
 
 
 def _own_row(record: Record) -> bytes | None:

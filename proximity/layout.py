@@ -6,6 +6,8 @@ version, so that an answer is never older than the fences.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from geofences import Fence, FenceIndex
@@ -32,6 +34,7 @@ class Layout:
         self.site = Site() if site is None else site
         self._version = index.version
         self._rules: dict[str, Rules] = {}
+        self._plain: dict[str, Rules | None] = {}
         self._depths: dict[str, int] = {}
         self._near: dict[tuple[int, int], bool] = {}
 
@@ -42,6 +45,7 @@ class Layout:
         changes = self.index.changes(self._version)
         self._version = self.index.version
         self._rules.clear()
+        self._plain.clear()
         self._depths.clear()
         self._near.clear()
         return changes
@@ -78,6 +82,16 @@ class Layout:
         if rules is None:
             rules = self._rules[place] = self._make(place)
         return rules
+
+    def plain(self, place: str) -> Rules | None:
+        """Give the rules of a fence that stands for itself, always; None for any other place."""
+        if place in self._plain:
+            return self._plain[place]
+        fence, rules = self.fence(place), self.rules(place)
+        alone = fence is not None and not fence.exclude and rules.parent is None
+        always = rules.valid_from == -math.inf and rules.valid_until == math.inf
+        plain = self._plain[place] = rules if alone and always else None
+        return plain
 
     def depth(self, place: str) -> int:
         """Count the known parents above a place."""

@@ -62,6 +62,10 @@ def _to_the_second(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
+# Half the way round the Earth, rounded up: no position can be farther off.
+_HALF_ROUND_M = 20_100_000.0
+
+
 def digest(*parts: object) -> str:
     """Hash parts to a short id: the same parts give the same id on any machine, for ever.
 
@@ -133,7 +137,12 @@ class Fix(
             raise ValueError(f"lat {lat!r} is outside -90 to 90 degrees (are lon and lat swapped?)")
         if self.id is not None:
             check_id(self.id, "id")
-        if accuracy_m is not None and not 0.0 < accuracy_m < math.inf:
+        if accuracy_m is not None and not 0.0 < accuracy_m <= _HALF_ROUND_M:
+            if math.inf > accuracy_m > _HALF_ROUND_M:
+                raise ValueError(
+                    f"accuracy_m {accuracy_m!r} is farther than any two places on Earth lie apart: "
+                    "leave it out where it is not known"
+                )
             msgspec.structs.force_setattr(self, "accuracy_m", None)
 
     def _make_floats(self) -> None:

@@ -8,24 +8,28 @@ from proximity.model import Transition
 
 
 class Occupants:
-    """The subjects in each place, by the transitions that were told."""
+    """The subjects in each place, by the transitions that were told.
 
-    __slots__ = ("_by_place",)
+    ``by_place`` may keep a place that nobody is in any more: somebody may soon be again.
+    """
+
+    __slots__ = ("by_place",)
 
     def __init__(self) -> None:
-        self._by_place: dict[str, set[str]] = {}
+        self.by_place: dict[str, set[str]] = {}
 
     def __iter__(self) -> Iterator[str]:
         """Go through the places where somebody is."""
-        return iter(self._by_place)
+        self.by_place = {place: there for place, there in self.by_place.items() if there}
+        return iter(self.by_place)
 
     def of(self, place: str) -> list[str]:
         """List the subjects in a place, sorted."""
-        return sorted(self._by_place.get(place, ()))
+        return sorted(self.by_place.get(place, ()))
 
     def follow(self, changes: Iterable[Transition]) -> None:
         """Let those who enter come in and those who exit go out."""
-        places = self._by_place
+        places = self.by_place
         for change in changes:
             if change.kind == "enter":
                 there = places.get(change.place)
@@ -34,19 +38,13 @@ class Occupants:
                 else:
                     there.add(change.subject)
             elif change.kind == "exit":
-                self._go(change.subject, change.place)
+                places[change.place].discard(change.subject)
 
     def move(self, subject: str, before: Collection[str], after: Collection[str]) -> None:
         """Let one subject be in other places than before."""
         for place in before:
             if place not in after:
-                self._go(subject, place)
+                self.by_place[place].discard(subject)
         for place in after:
             if place not in before:
-                self._by_place.setdefault(place, set()).add(subject)
-
-    def _go(self, subject: str, place: str) -> None:
-        there = self._by_place[place]
-        there.discard(subject)
-        if not there:
-            del self._by_place[place]
+                self.by_place.setdefault(place, set()).add(subject)

@@ -72,4 +72,4 @@ def point_stays(standing: Standing, fix: Fix, held: Held, layout: Layout) -> boo
     return held is standing.fenced or held == standing.fenced
 
 
-POINT = Decide(point_fix, point_sighting, point_stays, timers=False, ordered=True)
+POINT = Decide(point_fix, point_sighting, point_stays, timers=False, ordered=True, flat=True)

@@ -152,17 +152,23 @@ def timer(presence: Presence, place: str, rules: Rules, last_fix_at: float | Non
     """
     if presence.state is State.OUTSIDE or presence.state is State.ARRIVING:
         return None
-    best = (math.inf, 9, "")
-    if presence.state is State.LEAVING:
-        best = (presence.since + rules.exit_after_s, 0, "left")
-    if presence.heard_at is not None:
-        best = min(best, (presence.heard_at + rules.unheard_after_s, 1, "unheard"))
+    at, rank, name = rules.valid_until, 3, "expired"
     if presence.fixed is not None and last_fix_at is not None:
-        best = min(best, (last_fix_at + rules.silent_after_s, 2, "silent"))
-    best = min(best, (rules.valid_until, 3, "expired"))
-    if presence.state is State.INSIDE and presence.dwelt < len(rules.dwell_s):
-        best = min(best, (presence.enter_at + rules.dwell_s[presence.dwelt], 4, "dwelt"))
-    at, rank, name = best
+        silent_at = last_fix_at + rules.silent_after_s
+        if silent_at <= at:
+            at, rank, name = silent_at, 2, "silent"
+    if presence.heard_at is not None:
+        unheard_at = presence.heard_at + rules.unheard_after_s
+        if unheard_at <= at:
+            at, rank, name = unheard_at, 1, "unheard"
+    if presence.state is State.LEAVING:
+        left_at = presence.since + rules.exit_after_s
+        if left_at <= at:
+            at, rank, name = left_at, 0, "left"
+    elif presence.dwelt < len(rules.dwell_s):
+        dwelt_at = presence.enter_at + rules.dwell_s[presence.dwelt]
+        if dwelt_at < at:
+            at, rank, name = dwelt_at, 4, "dwelt"
     return None if at == math.inf else Due(at, place, rank, name)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from proximity import filter as kalman
 from proximity.layout import Layout
 from proximity.passing import PASS_GAP_S
-from proximity.presence import Presence, Rules, State
+from proximity.presence import Presence, State
 from proximity.standing import Asked, Quiet, Standing
 from proximity.tracking import (
     _ASIDE,
@@ -160,17 +160,18 @@ def _stays(
     for place in held:
         if place in known:
             continue
-        rules = _plain(place, layout)
+        rules = layout.plain(place)
         if rules is None:
             return None
-        chance = inside(index.distance(place, lon, lat), rules.depth_m, sd_m)
+        chance = inside(index.distance(place, lon, lat, held=True), rules.depth_m, sd_m)
         if chance >= TWICE_SHARE * rules.min_confidence:
             return None
     for place, presence in known.items():
-        rules = _plain(place, layout)
+        rules = layout.plain(place)
         if rules is None or presence.state is not State.INSIDE or presence.heard_at is not None:
             return None
-        margin_m, distance_m = rules.exit_margin_m, index.distance(place, lon, lat)
+        margin_m = rules.exit_margin_m
+        distance_m = index.distance(place, lon, lat, held=place in held)
         chance = inside(distance_m - margin_m, rules.depth_m + margin_m, sd_m)
         if chance < min(OUTSIDE, OUTSIDE_SHARE * rules.min_confidence):
             return None
@@ -191,17 +192,6 @@ def _stays(
             presence.dwelt, False, because,
         )  # fmt: skip
     return after
-
-
-def _plain(place: str, layout: Layout) -> Rules | None:
-    """Give the rules of a place that stands for itself, always; None for any other."""
-    fence = layout.fence(place)
-    if fence is None or fence.exclude:
-        return None
-    rules = layout.rules(place)
-    if rules.parent is not None or rules.valid_from != -inf or rules.valid_until != inf:
-        return None
-    return rules
 
 
 def _clear(last: Floats, asked: Asked, numbers: list[int], layout: Layout) -> Bools:

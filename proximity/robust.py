@@ -163,11 +163,11 @@ def _judge(standing: Standing, fix: Fix, where: Where, layout: Layout) -> dict[s
     held = index.locate(where.lon, where.lat)
     if not held and not standing.presences:
         return {}
-    distances = {place: index.distance(place, where.lon, where.lat) for place in held}
+    distances = {place: index.distance(place, where.lon, where.lat, held=True) for place in held}
     shut = _shut(fix, distances, layout)
     for place in standing.presences:
         if place not in distances and place in index:
-            distances[place] = index.distance(place, where.lon, where.lat)
+            distances[place] = index.distance(place, where.lon, where.lat, held=False)
     seen: dict[str, Observation] = {}
     for place, distance_m in distances.items():
         rules = layout.rules(place)

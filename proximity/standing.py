@@ -30,6 +30,8 @@ from proximity.trail import Floats, Spot
 Held = tuple[str, ...]
 """The sorted ids of the fences that hold a point."""
 
+# Copied, which costs half of making one: an arrival costs little else than its name.
+DIGEST = blake2b(digest_size=16)
 _RANK = {"exit": 0, "enter": 1, "dwell": 2, "pass": 3}
 
 
@@ -78,8 +80,9 @@ def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> 
 
     As ``digest`` does, written out because an arrival costs little else.
     """
-    text = f"{kind}\x1f{subject}\x1f{place}\x1f{enter_at:.6f}"
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    name = DIGEST.copy()
+    name.update(f"{kind}\x1f{subject}\x1f{place}\x1f{enter_at:.6f}".encode())
+    return name.hexdigest()
 
 
 def first_due(standing: Standing, layout: Layout) -> Due | None:
@@ -199,6 +202,7 @@ class Decide(NamedTuple):
     timers: bool
     ordered: bool = False
     quiet: Callable[[Asked, Layout], list[Quiet | None]] | None = None
+    flat: bool = False
 
 
 def apply(

@@ -62,6 +62,10 @@ FAST_MPS = 4.0
 FASTEST_MPS = 70.0
 # Slower than this is standing: a stroll is 0.6 m/s or more.
 STILL_MPS = 0.3
+# What a phone says of its motion makes it so many times likelier. Right nine times in ten would be
+# 9, were the word of each fix news; but it lags, and hangs together. In a simulated district both 3
+# and 10 halve the false events; with a fifth of the words wrong 3 still gains, and more than 10.
+TOLD_ODDS = 3.0
 
 # The thresholds of the decision on the probability of being inside (flat from 0.65 to 0.80 on
 # simulated streets): at once; at two fixes in a row; below it one is outside. A place's
@@ -75,6 +79,7 @@ OUTSIDE_SHARE = OUTSIDE / MIN_CONFIDENCE
 EXIT_MARGIN_M = 3.0
 
 _STILL = frozenset({"still", "stationary"})
+_ON_FOOT = frozenset({"walking", "running", "on_foot"})
 _DRIVING = frozenset(
     {"driving", "automotive", "in_vehicle", "vehicle", "cycling", "on_bicycle", "bicycle"}
 )
@@ -145,6 +150,13 @@ def is_still(fix: Fix) -> bool:
     if fix.motion is not None:
         return fix.motion in _STILL
     return fix.speed_mps is not None and 0.0 <= fix.speed_mps < STILL_MPS
+
+
+def told(fix: Fix) -> float:
+    """Give how many times likelier the phone's own word makes walking than standing."""
+    if fix.motion in _STILL:
+        return 1.0 / TOLD_ODDS
+    return TOLD_ODDS if fix.motion in _ON_FOOT else 1.0
 
 
 def is_driving(fix: Fix) -> bool:
@@ -246,6 +258,7 @@ def follow(track: bytes, fix: Fix) -> tuple[bytes, Where]:
     if (off > GATE_M**2 and min(s_normal, w_normal) > GATE_SIGMAS**2) or off > FAR_M**2:
         return _set_aside(numbers, fix, sqrt(variance), way)
     likelier = s_variance / w_variance * exp(min(0.5 * (s_normal - w_normal), 50.0))
+    likelier *= told(fix)
     state = kalman.correct(ahead, x, y, s_variance, w_variance, likelier)
     if gap_s <= LEARN_WITHIN_S and fix.accuracy_m is not None:
         standing, own = state[kalman.STANDING], fresh + white

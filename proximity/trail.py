@@ -22,7 +22,7 @@ from proximity.model import Fix, Sighting
 # longitude, which no fix has, marks a row of another kind.
 _ROW = Struct("<4d")
 ROW_BYTES = _ROW.size
-_AT = Struct("<d")
+AT = Struct("<d")
 _encode = msgspec.msgpack.Encoder().encode
 
 Floats = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ def row_of(fix: Fix) -> bytes | None:
 
 def newest_of(trail: bytes | bytearray) -> float:
     """Give the time of a trail's last row, in Unix seconds."""
-    at: float = _AT.unpack_from(trail, len(trail) - ROW_BYTES)[0]
+    at: float = AT.unpack_from(trail, len(trail) - ROW_BYTES)[0]
     return at
 
 
@@ -114,14 +114,16 @@ class Columns(NamedTuple):
         )
         table = np.empty((len(fixes), 4), "<f8")
         for column, values in enumerate((ats, lons, lats, accuracies)):
-            table[:, column] = np.array(values, float)
+            table[:, column] = math.nan if _all_none(values) else np.array(values, float)
         mock = more.pop()
         rows: Sequence[Any]
-        if all(map(_all_none, more)) and not any(mock):
+        if all(map(_all_none, more)) and True not in mock:
             rows = table.view(f"V{ROW_BYTES}").ravel().tolist()
         else:
             rows = list(map(row_of, fixes))
-        arrived = np.array(received, float)
+        arrived = (
+            np.full(len(fixes), math.nan) if _all_none(received) else np.array(received, float)
+        )
         at, lon, lat, accuracy = table.T
         return cls(subjects, at, lon, lat, accuracy, arrived, ids, rows)
 
@@ -158,7 +160,7 @@ class History(msgspec.Struct, array_like=True, gc=False):
 
     def at(self, number: int) -> float:
         """Give the time of record ``number``, in Unix seconds."""
-        at: float = _AT.unpack_from(self.trail, number * ROW_BYTES)[0]
+        at: float = AT.unpack_from(self.trail, number * ROW_BYTES)[0]
         return at
 
     def record(self, number: int, subject: str) -> Fix | Sighting:

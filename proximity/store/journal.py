@@ -151,13 +151,44 @@ def set_evaluated(connection: Connection, position: int) -> None:
 
 def snapshots(connection: Connection) -> list[Snapshot]:
     """Give the kept snapshots, the newest first."""
-    table = schema.snapshots
-    rows = connection.execute(sa.select(table).order_by(table.c.position.desc())).mappings()
-    return [Snapshot(**row) for row in rows]
+    table, pieces = schema.snapshots, schema.snapshot_pieces
+    found = []
+    for row in connection.execute(sa.select(table).order_by(table.c.position.desc())).all():
+        of_it = sa.select(pieces.c.state).where(pieces.c.position == row.position)
+        whole = [*connection.scalars(of_it.order_by(pieces.c.number)), row.state]
+        found.append(Snapshot(row.position, row.now, b"".join(whole)))
+    return found
+
+
+def save_piece(connection: Connection, *, position: int, piece: bytes) -> None:
+    """Keep the next piece of a large snapshot, ahead of ``save_snapshot`` with its last one."""
+    connection.execute(schema.snapshot_pieces.insert(), {"position": position, "state": piece})
+
+
+def loose_pieces(connection: Connection, *, position: int | None = None) -> list[int]:
+    """Give the numbers of pieces that belong to no kept snapshot, or to the one at ``position``.
+
+    They are what one leaves that was replaced, or that was not finished.
+    """
+    table, pieces = schema.snapshots, schema.snapshot_pieces
+    kept = sa.select(table.c.position)
+    if position is not None:
+        kept = kept.where(table.c.position != position)
+    loose = pieces.c.position.not_in(kept)
+    return list(connection.scalars(sa.select(pieces.c.number).where(loose)))
+
+
+def drop_piece(connection: Connection, *, piece: int) -> None:
+    """Delete one piece: all at once would hold up whoever writes next."""
+    table = schema.snapshot_pieces
+    connection.execute(table.delete().where(table.c.number == piece))
 
 
 def save_snapshot(connection: Connection, snapshot: Snapshot) -> None:
-    """Keep a snapshot, and of the earlier ones the newest, should this one be unreadable."""
+    """Keep a snapshot, and of the earlier ones the newest, should this one be unreadable.
+
+    Its state is what the pieces saved for its position do not hold.
+    """
     table = schema.snapshots
     connection.execute(table.delete().where(table.c.position == snapshot.position))
     connection.execute(table.insert(), msgspec.structs.asdict(snapshot))

@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -78,7 +78,16 @@ snapshots = Table(
     metadata,
     _key("position", _Serial, "none", "the journal row it stands after", autoincrement=False),
     _column("now", Double, "none", "that row's time, Unix seconds"),
-    _column("state", LargeBinary, "location", "the engine's state"),
+    _column("state", LargeBinary, "location", "the engine's state, or the last of its pieces"),
+)
+
+snapshot_pieces = Table(
+    "snapshot_pieces",
+    metadata,
+    _key("number", _Serial, "none", "order of writing"),
+    _column("position", _Serial, "none", "the snapshot it is of"),
+    _column("state", LargeBinary, "location", "a piece of the engine's state"),
+    Index("snapshot_pieces_by_position", "position"),
 )
 
 fences = Table(

@@ -33,9 +33,9 @@ async def test_records_edits_and_recovery(target: str) -> None:
     assert rig.rows == rig.ledger()
     assert rig.store.read(queue.depth) == 1
     state = rig.ingest.engine.snapshot()
-    await rig.ingest._save_snapshot()
+    await rig.save()
     rig.clock.now += 10_000.0
-    await rig.ingest._tidy(rig.clock.now)
+    await rig.tidy()
     assert rig.journal() == []
     if target != ":memory:":
         rig.crash()

@@ -239,6 +239,24 @@ class TestJournal:
         assert only == [row for row in rows[100:] if row.kind == "records"]
         assert store.read(journal.end) == (449, 1449.0)
 
+    def test_a_snapshot_in_pieces(self, store: Store) -> None:
+        def save(connection: Connection, position: int, *pieces: bytes) -> None:
+            for piece in pieces:
+                journal.save_piece(connection, position=position, piece=piece)
+            journal.save_snapshot(connection, journal.Snapshot(position, 1.0, b"."))
+
+        for position in (4, 6, 8):
+            store.write(lambda c, at=position: save(c, at, b"a%d" % at, b"b")).result()  # type: ignore[misc]
+        found = store.read(journal.snapshots)
+        assert [(one.position, one.state) for one in found] == [(8, b"a8b."), (6, b"a6b.")]
+        loose = store.read(journal.loose_pieces)
+        assert len(loose) == 2
+        assert len(store.read(lambda c: journal.loose_pieces(c, position=8))) == 4
+        for number in loose:
+            store.write(lambda c, n=number: journal.drop_piece(c, piece=n)).result()  # type: ignore[misc]
+        assert store.read(journal.loose_pieces) == []
+        assert store.read(journal.snapshots) == found
+
     def test_pruning_keeps_what_a_snapshot_needs(self, store: Store) -> None:
         def work(connection: Connection) -> None:
             for n in range(1, 11):

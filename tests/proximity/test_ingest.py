@@ -95,6 +95,8 @@ class Rig:
 
     async def tidy(self) -> None:
         """Do what is due between two rows, and wait until that is done."""
+        if self.ingest._saving is not None:
+            await self.ingest._saving
         await self.ingest._tidy(self.clock.now)
         if self.ingest._saving is not None:
             await self.ingest._saving
@@ -651,7 +653,7 @@ class TestTidying:
             rig.clock.now += 1.0
             await rig.ingest.accept([fix(START + second, *INSIDE)])
             await rig.settled()
-        assert len(rig.store.read(journal.snapshots)) == 2
+        await rig.wait_for(lambda: len(rig.store.read(journal.snapshots)) == 2)
 
     async def test_a_large_snapshot_is_written_in_pieces(
         self, start: Start, monkeypatch: pytest.MonkeyPatch

@@ -97,6 +97,12 @@ def test_accuracy_that_says_nothing_is_unknown(value: float | None) -> None:
     assert Fix(subject="s", at=1.0, lon=2.0, lat=48.0, accuracy_m=value).accuracy_m is None
 
 
+def test_an_accuracy_wider_than_the_earth_is_refused() -> None:
+    assert Fix(subject="s", at=1.0, lon=2.0, lat=48.0, accuracy_m=2e7).accuracy_m == 2e7
+    with pytest.raises(ValueError, match="farther than any two places"):
+        Fix(subject="s", at=1.0, lon=2.0, lat=48.0, accuracy_m=1e155)
+
+
 def test_numbers_of_any_kind_become_floats() -> None:
     made = Fix(subject="s", at=np.float64(1.0), lon=np.float64(2.0), lat=48, floor=np.int64(3))
     kinds = {type(one) for one in (made.at, made.lon, made.lat, made.floor)}

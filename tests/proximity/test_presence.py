@@ -230,3 +230,18 @@ def test_a_carrier_heard_elsewhere_has_left_unless_fixes_keep_it(
     presence = Presence(state=state, fixed=fixed, heard_at=90.0)
     assert weigh(presence, seen("outside", source="sighting"), RULES) is signal
     assert presence.heard_at is None
+
+
+def test_the_earliest_of_all_timers_counts_and_at_one_instant_the_first_in_rank():
+    rules = Rules(exit_after_s=60.0, unheard_after_s=30.0, silent_after_s=100.0, dwell_s=(50.0,))
+    staying = Presence(State.INSIDE, enter_at=0.0, fixed=True, heard_at=10.0)
+    assert timer(staying, "a", rules, 0.0) == Due(40.0, "a", 1, "unheard")
+    staying.heard_at = 80.0
+    assert timer(staying, "a", rules, 0.0) == Due(50.0, "a", 4, "dwelt")
+    staying.dwelt = 1
+    assert timer(staying, "a", rules, 0.0) == Due(100.0, "a", 2, "silent")
+    staying.heard_at = 70.0
+    assert timer(staying, "a", rules, 0.0) == Due(100.0, "a", 1, "unheard")
+    leaving = Presence(State.LEAVING, since=50.0, fixed=False)
+    assert timer(leaving, "a", rules, 50.0) == Due(110.0, "a", 0, "left")
+    assert timer(leaving, "a", rules, 0.0) == Due(100.0, "a", 2, "silent")

@@ -206,6 +206,17 @@ def test_one_who_says_to_drive_is_where_each_fix_says() -> None:
     assert metres(found[-1]) == pytest.approx(750.0, rel=0.01)
 
 
+def test_who_says_to_stand_stands_sooner() -> None:
+    walk = [fix(1000 + 10 * n, 14.0 * n, 0, motion="walking") for n in range(6)]
+    rest = [(1060 + 10 * n, 70 + 6.0 * (-1) ** n, 0) for n in range(6)]
+    silent, told, wrong = (
+        followed(*walk, *[fix(*one, **more) for one in rest])[-1]
+        for more in ({}, {"motion": "stationary"}, {"motion": "walking"})
+    )
+    assert wrong.standing < silent.standing < told.standing
+    assert told.sd_m < silent.sd_m
+
+
 def test_nobody_drives_faster_than_he_says() -> None:
     standing = [fix(1000 + 10 * n, 0, 0) for n in range(6)]
     assert followed(*standing, fix(1060, 250, 0, speed_mps=6.0))[-1].rule == "jump"
