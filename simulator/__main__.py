@@ -148,6 +148,10 @@ def replay(server: str | None, speed: float | None, token_file: Path | None, **t
     return run(Options(**told))
 
 
+MOST_REASONS = 10
+"""Reasons of a server's refusals that are shown; one of them usually speaks for all."""
+
+
 def _send(server: str, speed: float, token_file: Path | None, told: dict[str, Any]) -> int:
     """Post the traces to a running server, and say how many records it took."""
     import asyncio
@@ -173,7 +177,8 @@ def _send(server: str, speed: float, token_file: Path | None, told: dict[str, An
         progress = stack.enter_context(Progress())
         skip_bad: bool = told["skip_bad"]
         parts = parts_of(told["traces"], stack, progress.reads, Counter(), skip_bad=skip_bad)
-        counts = asyncio.run(live.send(progress.over(parts), server, token, speed))
+        reasons: Counter[str] = Counter()
+        counts = asyncio.run(live.send(progress.over(parts), server, token, speed, reasons))
     if told["as_json"]:
         import msgspec
 
@@ -182,7 +187,9 @@ def _send(server: str, speed: float, token_file: Path | None, told: dict[str, An
         click.echo(
             ", ".join(f"{name} {number:,}" for name, number in counts.items()) or "no records"
         )
-    return 0
+    for reason, number in reasons.most_common(MOST_REASONS):
+        click.echo(f"rejected {number:,}: {reason}", err=True)
+    return 1 if reasons else 0
 
 
 def _until(text: str) -> Callable[[float], float]:

@@ -192,15 +192,16 @@ def _subject_of(line: DecisionLine) -> Row:
 
 
 def _compare_deliveries(first: Outcome, second: Outcome, twins: dict[str, str]) -> Sort:
-    """Compare what each channel was handed for decisions that both runs made, and what came back.
+    """Compare what each channel was handed, and what came back.
 
-    A delivery whose decision has no pair is no difference of its own.
+    Deliveries pair by their decisions; one whose decision is the other run's not at all is its
+    own run's alone.
     """
     found = Sort()
     for (key, channel), lines in first.deliveries.items():
-        if key not in twins:
-            continue
-        one, those = _delivered(lines), second.deliveries.get((twins[key], channel))
+        twin = twins.get(key)
+        one = _delivered(lines)
+        those = None if twin is None else second.deliveries.get((twin, channel))
         if those is None:
             found.only_first.append(_to_whom(lines) | one)
         elif changes := unlike(one, _delivered(those)):
@@ -209,7 +210,7 @@ def _compare_deliveries(first: Outcome, second: Outcome, twins: dict[str, str]) 
             found.same += 1
     ours = {theirs: name for name, theirs in twins.items()}
     for (key, channel), lines in second.deliveries.items():
-        if key in ours and (ours[key], channel) not in first.deliveries:
+        if key not in ours or (ours[key], channel) not in first.deliveries:
             found.only_second.append(_to_whom(lines) | _delivered(lines))
     return found
 

@@ -26,6 +26,12 @@ REAL = "delivery"
 """The world that needs recorded walks."""
 DAY = "day"
 """The scenario of a thousand walkers: a world of its own, run with one seed."""
+STRONGEST = "clearance"
+"""The strongest rule of a peer that we know, beyond the usual ones: it has goals of its own."""
+USUAL = tuple(rule.name for rule in FIX_RULES if rule.name != STRONGEST)
+"""The rules that everybody has: by point, circle, two fixes, Traccar's filters."""
+LEAD = 0.15
+"""How far F1 is to be above the others'."""
 REFUSED = {"mocked": "what it truly was, a mocked position must not tell"}
 """Scenarios that are not counted, and why."""
 
@@ -83,19 +89,13 @@ def goals(report: Report) -> list[Goal]:
 
 def _of_worlds(report: Report) -> Iterator[Goal]:
     moving = report.moving
-    peers = [rule.name for rule in FIX_RULES]
     if moving:
-        leads = []
-        for name in moving:
-            us = report.of(OURS, [name])
-            best = max((report.of(rule, [name]) for rule in peers), key=lambda one: one.f1)
-            lead, low, high = us.f1_lead(best)
-            leads.append((lead, f"{name} {lead:+.2f} ({low:+.2f} to {high:+.2f})"))
-        yield Goal(
-            "F1 at least 0.15 above the best of the peers' rules, in every world",
-            "; ".join(text for _, text in leads),
-            reached=all(lead >= 0.15 for lead, _ in leads),
-        )
+        usual = "the best of the peers' usual rules"
+        strongest = f"*{STRONGEST}*, the strongest peer rule we know"
+        yield _leads(report, USUAL, usual)
+        yield _leads(report, (STRONGEST,), strongest)
+        yield _false(report, USUAL, usual)
+        yield _false(report, (STRONGEST,), strongest)
     known = [name for name in moving if ORACLE in report.worlds[name]]
     if known:
         lead, low, high = report.of(OURS, known).f1_lead(report.of(ORACLE, known))
@@ -105,14 +105,7 @@ def _of_worlds(report: Report) -> Iterator[Goal]:
             reached=lead >= -0.05,
         )
     if moving:
-        us = report.of(OURS, moving)
-        best_false = min(report.of(rule, moving).false_per_day for rule in peers)
-        yield Goal(
-            "False events at most half of the best of the peers' rules",
-            f"{us.false_per_day:.1f} against {best_false:.1f} a device-day",
-            reached=us.false_per_day <= 0.5 * best_false,
-        )
-        yield _soon(us)
+        yield _soon(report.of(OURS, moving))
     if STILL in report.worlds:
         rest = report.of(OURS, [STILL])
         yield Goal(
@@ -120,6 +113,33 @@ def _of_worlds(report: Report) -> Iterator[Goal]:
             f"{rest.false_per_day:.2f}",
             reached=rest.false_per_day <= 0.5,
         )
+
+
+def _leads(report: Report, rules: Sequence[str], whose: str) -> Goal:
+    """Hold F1 against some rules', world by world; where it is short, tell the oracle's lead."""
+    told, reached = [], True
+    for name in report.moving:
+        best = max((report.of(rule, [name]) for rule in rules), key=lambda one: one.f1)
+        lead, low, high = report.of(OURS, [name]).f1_lead(best)
+        text = f"{name} {lead:+.2f} ({low:+.2f} to {high:+.2f})"
+        if lead < LEAD:
+            reached = False
+            if ORACLE in report.worlds[name]:
+                text += f", the oracle {report.of(ORACLE, [name]).f1 - best.f1:+.2f}"
+        told.append(text)
+    text = f"F1 at least {LEAD:g} above {whose}, in every world"
+    return Goal(text, "; ".join(told), reached=reached)
+
+
+def _false(report: Report, rules: Sequence[str], whose: str) -> Goal:
+    """Hold the false events of all worlds against some rules'."""
+    ours = report.of(OURS, report.moving).false_per_day
+    best = min(report.of(rule, report.moving).false_per_day for rule in rules)
+    return Goal(
+        f"False events at most half of {whose}",
+        f"{ours:.1f} against {best:.1f} a device-day",
+        reached=ours <= 0.5 * best,
+    )
 
 
 def _of_ways(report: Report) -> Iterator[Goal]:

@@ -40,12 +40,14 @@ async def send(
     server: str,
     token: str,
     speed: float = 1.0,
+    reasons: Counter[str] | None = None,
 ) -> Counter[str]:
     """Post ``records`` (in order of arrival) to ``server`` at ``speed`` times their own pace.
 
     Times are moved so that the first record is now, by the server's clock; with a speed over 1
     that clock must run as fast (``serve --clock-speed``), or records come from its future. Gives
-    the counts of the answers: accepted, duplicate, unconsented, rejected. Raises ProximityError
+    the counts of the answers: accepted, duplicate, unconsented, rejected; why those were rejected
+    is counted into ``reasons``. Raises ProximityError
     where the server refuses the token or the path, or stays away.
     """
     counts: Counter[str] = Counter()
@@ -64,7 +66,10 @@ async def send(
                 counts.update(
                     {key: answer.get(key, 0) for key in ("accepted", "duplicate", "unconsented")}
                 )
-                counts["rejected"] += len(answer.get("rejected", ()))
+                rejected = answer.get("rejected", ())
+                counts["rejected"] += len(rejected)
+                if reasons is not None:
+                    reasons.update(each["reason"] for each in rejected)
             due.clear()
 
         for record in records:

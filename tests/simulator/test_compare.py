@@ -277,3 +277,11 @@ def test_the_command_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -
     told = capsys.readouterr().err
     assert "\n  compare " in told
     assert "\n  replay " in told
+
+
+def test_a_delivery_that_only_one_run_decided_is_its_own(runs: Any) -> None:
+    visits = [enter("v", 0), leave("v", 60)]
+    found = runs((visits, [decision("d", "v")], [delivery("d")]), (visits, [], []))
+    assert (len(found.deliveries.only_first), len(found.deliveries.only_second)) == (1, 0)
+    found = runs((visits, [], []), (visits, [decision("d", "v")], [delivery("d")]))
+    assert (len(found.deliveries.only_first), len(found.deliveries.only_second)) == (0, 1)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from simulator import quality
 from simulator.baselines import FIX_RULES
 from simulator.contest import ORACLE, OURS, Account, contest, total
-from simulator.goals import Plan, Report, goals
+from simulator.goals import STRONGEST, Plan, Report, goals
 from simulator.page import page
 from simulator.passing import Passes, WalkBys, passes, walk_bys
 from simulator.quality import run
@@ -63,9 +63,9 @@ def test_a_lead_is_measured_on_the_same_devices() -> None:
 @pytest.mark.parametrize(
     ("ours", "peer", "oracle", "says"),
     [
-        (80, 60, 84, [True, True, True, True]),
-        (74, 60, 84, [False, False, False, True]),
-        (80, 60, 90, [True, False, True, True]),
+        (80, 60, 84, [True, True, True, True, True, True]),
+        (74, 60, 84, [False, False, False, False, False, True]),
+        (80, 60, 90, [True, True, True, True, False, True]),
     ],
 )
 def test_goals_of_worlds(ours: int, peer: int, oracle: int, says: list[bool]) -> None:
@@ -75,7 +75,17 @@ def test_goals_of_worlds(ours: int, peer: int, oracle: int, says: list[bool]) ->
 def test_enter_delays_are_held_against_the_interval() -> None:
     slow = report(80, 60, 84)
     slow.worlds["street"][OURS][0].enter_delays_s = [25.0]
-    assert [one.reached for one in goals(slow)] == [True, True, True, False]
+    assert [one.reached for one in goals(slow)] == [*[True] * 5, False]
+
+
+def test_the_strongest_peer_rule_has_goals_of_its_own() -> None:
+    told = report(80, 60, 84)
+    told.worlds["street"][STRONGEST] = [account(75)]
+    usual, strongest, few, fewer, *_ = goals(told)
+    assert (usual.reached, strongest.reached, few.reached, fewer.reached) == (
+        True, False, True, False,
+    )  # fmt: skip
+    assert strongest.measured.endswith("the oracle +0.09")
 
 
 def test_goals_of_ways_and_rest() -> None:
