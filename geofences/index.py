@@ -56,7 +56,7 @@ class FenceIndex:
             Ground(self._tree, self._roster.columns, self._roster.shape, self._roster.__len__)
         )
         self._exact = Exact(self._roster, self._cells)
-        self._near = Near(self._roster)
+        self._near = Near(self._roster, self._exact.holds)
         self._clearings = Clearings(self._tree)
         self._tuples: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._alone: dict[int, tuple[str, ...]] = {}
@@ -108,6 +108,7 @@ class FenceIndex:
             self._roster.columns.compact()
             self._cells.clear()
         self._exact.forget(slot)
+        self._near.forget(slot)
         self._clearings.clear()
         self._depths.pop(slot, None)
         self._alone.pop(slot, None)
@@ -148,19 +149,22 @@ class FenceIndex:
         x, y = _points(lons, lats)
         points, slots = self._held(self._numbers(x, y), x, y)
         found: list[tuple[str, ...]] = [()] * len(x)
-        alone, ids, theirs = self._alone, self._roster.ids, slots.tolist()
-        for point, slot in zip(points.tolist(), theirs, strict=True):
+        alone, ids = self._alone, self._roster.ids
+        # Where the rows of a point begin, and where the next point's do.
+        begins = np.flatnonzero(np.concatenate(([True], points[1:] != points[:-1])))[: len(points)]
+        ends = np.append(begins[1:], len(points))
+        single = begins[ends - begins == 1]
+        for point, slot in zip(points[single].tolist(), slots[single].tolist(), strict=True):
             one = alone.get(slot)
             if one is None:
                 one = alone[slot] = self._shared((ids[slot],))
             found[point] = one
-        # Points with more than one row, by where their rows begin and end.
-        same = np.concatenate(([False], points[1:] == points[:-1], [False]))
-        starts = np.flatnonzero(same[1:] & ~same[:-1]).tolist()
-        ends = np.flatnonzero(same[:-1] & ~same[1:]).tolist()
-        for start, end in zip(starts, ends, strict=True):
-            several = tuple([ids[slot] for slot in theirs[start : end + 1]])
-            found[int(points[start])] = self._shared(several)
+        many = ends - begins > 1
+        named = [ids[slot] for slot in slots.tolist()] if many.any() else []
+        for point, start, end in zip(
+            points[begins[many]].tolist(), begins[many].tolist(), ends[many].tolist(), strict=True
+        ):
+            found[point] = self._shared(tuple(named[start:end]))
         return found
 
     def codes(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> Numbers:
@@ -279,13 +283,14 @@ class FenceIndex:
         order = np.lexsort((self._roster.ranks(slots), points))
         return points[order], slots[order], found[order]
 
-    def distance(self, fence_id: str, lon: float, lat: float) -> float:
+    def distance(self, fence_id: str, lon: float, lat: float, *, held: bool | None = None) -> float:
         """Return the signed edge distance of one fence in metres: negative inside, 0 on the edge.
 
+        ``held``, where it is known already: whether the fence holds the point, as ``locate`` says.
         Raises KeyError for an unknown id and ValueError for a point off the globe.
         """
         _check(lon, lat)
-        return self._near.distance(self._roster.slots[fence_id], lon, lat)
+        return self._near.distance(self._roster.slots[fence_id], lon, lat, held)
 
     def distances(
         self, fence_index: npt.ArrayLike, lons: npt.ArrayLike, lats: npt.ArrayLike
@@ -320,7 +325,7 @@ class FenceIndex:
         if known is None:
             if len(self._depths) >= KEPT_ANSWERS:
                 self._depths.clear()
-            known = self._depths[slot] = self._roster.shape(slot).depth()
+            known = self._depths[slot] = self._near.depth(slot)
         return known
 
     def clear_many(self, lons: npt.ArrayLike, lats: npt.ArrayLike, within_m: float) -> Bools:

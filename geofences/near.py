@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from geofences import geodesy
-from geofences.columns import ragged
+from geofences.columns import WIDEST, ragged
+from geofences.nearby import Nearby
 from geofences.packed import (
     COLUMNS,
     COUNT,
@@ -24,11 +26,11 @@ from geofences.packed import (
     Y,
     Z,
 )  # fmt: skip
-from geofences.shape import ON_EDGE_M
+from geofences.shape import ON_EDGE_M, deepest_point
 from geofences.tree import meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     import numpy.typing as npt
 
@@ -50,13 +52,17 @@ PLANE_DEG = 70.0
 MOST_STRAY_M = 0.1
 # Edges measured in one go: their arrays take some 200 MB.
 MOST_EDGES = 1 << 20
+# Small outlines kept ready to be measured one at a time: some 5 kB each, so 80 MB.
+KEPT_NEARBY = 16_384
 
 
 class Near:
-    """Distances of points from the fences of a roster."""
+    """Distances of points from the fences of a roster; ``holds`` tells of one whether it holds."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, holds: Callable[[int, float, float], bool]) -> None:
+        self._holds = holds
         self._roster, self._columns = roster, roster.columns
+        self._nearby: dict[int, Nearby | None] = {}
 
     # -- one at a time ---------------------------------------------------------------------------
 
@@ -68,13 +74,43 @@ class Near:
             return found if len(found) < 2 else set(found)
         return {slot for box in boxes for slot in tree.intersection(box)}
 
-    def distance(self, slot: int, lon: float, lat: float) -> float:
-        """Return the signed edge distance of one fence in metres."""
+    def distance(self, slot: int, lon: float, lat: float, held: bool | None = None) -> float:
+        """Return the signed edge distance of one fence in metres.
+
+        ``held`` says whether the fence holds the point, where that is known.
+        """
+        rows, at = self._columns.rows, slot * COLUMNS
+        radius = rows[at + RADIUS]
+        if radius >= 0.0:
+            return geodesy.metres_between(rows[at + LON], rows[at + LAT], lon, lat) - radius
+        if radius == OUTLINE and rows[at + COUNT] <= WIDEST:
+            nearby = self._nearby[slot] if slot in self._nearby else self._make(slot)
+            metres = None if nearby is None else nearby.distance(lon, lat)
+            if metres is not None:
+                if self._holds(slot, lon, lat) if held is None else held:
+                    return -metres if metres > ON_EDGE_M else 0.0
+                return max(metres, ON_EDGE_M)
+        return self._roster.shape(slot).distance(lon, lat)
+
+    def depth(self, slot: int) -> float:
+        """Return how far in metres the deepest point inside a fence is from its edge."""
         at = slot * COLUMNS
-        row = self._columns.rows[at : at + COLUMNS]
-        if row[RADIUS] < 0.0:
-            return self._roster.shape(slot).distance(lon, lat)
-        return geodesy.metres_between(row[LON], row[LAT], lon, lat) - row[RADIUS]
+        if self._columns.rows[at + RADIUS] == OUTLINE and self._columns.rows[at + COUNT] <= WIDEST:
+            ring = np.column_stack(self._columns.vertices(slot))
+            if not np.isnan(ring).any():
+                # One ring, small: nothing else need be made of it.
+                return -self.distance(slot, *deepest_point(shapely.polygons(ring)), held=True)
+        return self._roster.shape(slot).depth()
+
+    def forget(self, slot: int) -> None:
+        """Forget a fence that has come, gone or changed."""
+        self._nearby.pop(slot, None)
+
+    def _make(self, slot: int) -> Nearby | None:
+        if len(self._nearby) >= KEPT_NEARBY:
+            self._nearby.clear()
+        nearby = self._nearby[slot] = Nearby.of(*self._columns.vertices(slot))
+        return nearby
 
     def within(
         self, slots: Iterable[int], lon: float, lat: float, metres: float
@@ -163,7 +199,8 @@ class Near:
             found[some] = np.where(held[some], inside, np.maximum(metres, ON_EDGE_M))
             begin = end
         for place in np.flatnonzero(np.isnan(found)).tolist():
-            found[place] = self.distance(int(slots[place]), float(x[place]), float(y[place]))
+            point = float(x[place]), float(y[place])
+            found[place] = self.distance(int(slots[place]), *point, bool(held[place]))
         return found
 
 

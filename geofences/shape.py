@@ -7,7 +7,7 @@ a radius). It is built from a Fence when the index first needs it and forgotten 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -59,6 +59,22 @@ def _by_distance(distance: Callable[[float, float], float], boxes: Floats) -> np
     reach = reach_m(boxes)
     metres = np.fromiter((distance(lon, lat) for lon, lat in middles), np.float64, len(reach))
     return np.where(metres > reach, OUT, np.where(metres < -reach, INSIDE, EDGE)).astype(np.int8)
+
+
+def deepest_point(face: Any) -> tuple[float, float]:
+    """Return the point inside, in degrees, that is furthest from the edge of an area.
+
+    The centre of the largest inscribed circle, found in a plane in which degrees east are shrunk
+    to be as long as degrees north, to a thousandth of the outline's size.
+    """
+    _, south, _, north = shapely.bounds(face).tolist()
+    shrink = np.array([max(math.cos(math.radians((south + north) / 2)), 1e-3), 1.0])
+    plane = shapely.transform(face, shrink.__mul__)
+    west, south, east, north = shapely.bounds(plane).tolist()
+    fine = max(east - west, north - south) / 1000.0
+    spoke = shapely.maximum_inscribed_circle(plane, tolerance=fine)
+    lon, lat = (shapely.get_coordinates(spoke)[0] / shrink).tolist()
+    return (lon + 180.0) % 360.0 - 180.0, lat
 
 
 class Disc:
@@ -187,21 +203,10 @@ class Region:
         return False
 
     def depth(self) -> float:
-        """Return how far the deepest point inside is from the edge, in metres.
-
-        The centre of the largest inscribed circle, found in a plane in which degrees east are
-        shrunk to be as long as degrees north, to a thousandth of the outline's size.
-        """
+        """Return how far the deepest point inside is from the edge, in metres."""
         deepest = 0.0
         for area in self._areas:
-            _, south, _, north = shapely.bounds(area.face).tolist()
-            shrink = np.array([max(math.cos(math.radians((south + north) / 2)), 1e-3), 1.0])
-            plane = shapely.transform(area.face, shrink.__mul__)
-            west, south, east, north = shapely.bounds(plane).tolist()
-            fine = max(east - west, north - south) / 1000.0
-            spoke = shapely.maximum_inscribed_circle(plane, tolerance=fine)
-            lon, lat = (shapely.get_coordinates(spoke)[0] / shrink).tolist()
-            deepest = max(deepest, -self.distance((lon + 180.0) % 360.0 - 180.0, lat))
+            deepest = max(deepest, -self.distance(*deepest_point(area.face)))
         return deepest
 
     def classify(self, boxes: Floats) -> npt.NDArray[np.int8]:

@@ -125,7 +125,8 @@ def test_the_stroll_is_one_that_robust_follows() -> None:
     fixes = updates.strolling(load, 30, 12).fixes
     index = geofences.FenceIndex(load.fences)
     robust, point = (len(updates.in_batches(index, fixes, how)) for how in ("robust", "point"))
-    assert robust > 0.9 * point > 0.4 * len(fixes)
+    # The first is told later, the last perhaps not any more.
+    assert robust > 0.75 * point > 0.3 * len(fixes)
 
 
 def test_a_wrong_answer_is_found() -> None:

@@ -1,0 +1,116 @@
+"""How far is it to the nearest of a few edges close by, in plain numbers?
+
+Most fences are a shop's size, and most points asked about are near them: there a plane is as exact
+as the ellipsoid, and a loop over two dozen floats ends before arrays have begun. Knows edges in
+degrees; ``geodesy`` measures all that is long, far, or near a pole.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from geofences.geodesy import ECCENTRICITY_2, EQUATOR_M, TIGHTEST_M
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Corners and points lie within this of the edges' middle. What is nearest in a plane of one scale
+# is then the foot to within half a metre, and to 20 cm once the scale is that of half the way, by
+# which the distance is off by 20 micrometres.
+WITHIN_M = 1000.0
+# And up to this latitude: nearer a pole degrees of longitude shrink too fast for one scale.
+MOST_LAT = 60.0
+# Squares of distances in the plane of one scale are off by less than this share: the scale changes
+# by tan(60°) / (earth's radius) a metre, twice that for a square, once more for what it is put
+# against; doubled.
+WIDER = 1.0 + 8.0 * 1.7321 * WITHIN_M / 6_335_000.0
+
+_RADIANS = math.pi / 180.0
+_EAST_M = _RADIANS * EQUATOR_M
+_NORTH_M = _RADIANS * TIGHTEST_M
+
+
+def _scales(lat: float) -> tuple[float, float]:
+    """Give the metres of a degree east and of a degree north at a latitude."""
+    middle = lat * _RADIANS
+    sine = math.sin(middle)
+    square = 1.0 - ECCENTRICITY_2 * sine * sine
+    root = math.sqrt(square)
+    return _EAST_M * math.cos(middle) / root, _NORTH_M / (root * square)
+
+
+class Nearby:
+    """Edges close together, in metres about their middle."""
+
+    def __init__(self, lon: float, lat: float, corners: Sequence[tuple[float, float]]) -> None:
+        self._lon, self._lat = lon, lat
+        self._scale = across, up = _scales(lat)
+        plane = [((x - lon) * across, (y - lat) * up) for x, y in corners]
+        self._edges: list[tuple[float, float, float, float, float]] = []
+        for (west, south), (east, north) in pairwise(plane):
+            run, rise = east - west, north - south
+            length_2 = run * run + rise * rise
+            # There is no edge beside a break. One shorter than a micrometre is a point.
+            if not math.isnan(length_2):
+                inverse = 1.0 / length_2 if length_2 > 1e-12 else 0.0
+                self._edges.append((west, south, run, rise, inverse))
+
+    @classmethod
+    def of(cls, lons: Sequence[float], lats: Sequence[float]) -> Nearby | None:
+        """Make them of rings, closed, NaN between two of them; None where too wide or polar."""
+        corners = list(zip(lons, lats, strict=True))
+        xs, ys = zip(*[(x, y) for x, y in corners if not math.isnan(x)], strict=True)
+        lon, lat = 0.5 * (min(xs) + max(xs)), 0.5 * (min(ys) + max(ys))
+        across, up = _scales(lat)
+        reach = math.hypot((max(xs) - lon) * across, (max(ys) - lat) * up)
+        if reach > WITHIN_M or abs(lat) > MOST_LAT:
+            return None
+        return cls(lon, lat, corners)
+
+    def distance(self, lon: float, lat: float) -> float | None:
+        """Return the geodesic distance in metres to the nearest edge; None from too far away."""
+        across, up = self._scale
+        x, y = (lon - self._lon) * across, (lat - self._lat) * up
+        if not x * x + y * y <= WITHIN_M * WITHIN_M:
+            return None
+        limit = math.inf
+        near = []
+        for edge in self._edges:
+            west, south, run, rise, inverse = edge
+            east, north = x - west, y - south
+            share = (east * run + north * rise) * inverse
+            if share <= 0.0:
+                share = 0.0
+            elif share >= 1.0:
+                share = 1.0
+                east -= run
+                north -= rise
+            else:
+                east -= share * run
+                north -= share * rise
+            off = east * east + north * north
+            if off <= limit:
+                near.append((off, share, edge))
+                limit = min(limit, off * WIDER)
+        return min([self._again(edge, sh, x, y) for off, sh, edge in near if off <= limit])
+
+    def _again(self, edge: tuple[float, ...], share: float, x: float, y: float) -> float:
+        """Measure one edge again, its foot being some ``share`` of the way along it.
+
+        By Gauss's mid-latitude formulas: metres east and north by the radii of curvature half way.
+        """
+        west, south, run, rise, _ = edge
+        (across, up), lat = self._scale, self._lat
+        east, north = x - west, y - south
+        half = 0.5 / up
+        if 0.0 < share < 1.0:
+            wide, high = _scales(lat + (y + south + share * rise) * half)
+            wide, high = wide / across, high / up
+            wide, high = wide * wide, high * high
+            ahead = wide * east * run + high * north * rise
+            share = min(max(ahead / (wide * run * run + high * rise * rise), 0.0), 1.0)
+        north -= share * rise
+        wide, high = _scales(lat + (y + y - north) * half)
+        return math.hypot((east - share * run) * wide / across, north * high / up)
