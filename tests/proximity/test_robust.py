@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from proximity import Engine, parse_site
+import pytest
+
+from proximity import Engine, layout, parse_site
 from proximity.layout import NEAR_M, Layout
 from proximity.model import Observation
 from proximity.nowhere import standing_of
 from proximity.presence import Presence, State
 from proximity.robust import _see
 from proximity.standing import Moment, Standing
-from tests.street import SITE, box, feature, fix, heard, index, ride, site, told, walk
+from tests.street import SITE, at, box, feature, fix, heard, index, ride, site, told, walk
 
 INSIDE = (20.0, 25.0)
 QUIET = parse_site('first_inside = "quiet"\n', "site.toml")
@@ -126,3 +128,10 @@ def test_made_up_fixes_change_nothing() -> None:
     assert [t.kind for t in out] == ["dwell", "dwell"]
     fresh = Engine(index())
     assert fresh.on_fixes(walk(1000, [INSIDE] * 10, mock=True)) == []
+
+
+def test_squares_are_forgotten_before_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_SQUARES", 2)
+    places = Layout(index())
+    spots = [at(20.0, 25.0), at(9000.0, 0.0), at(0.0, 9000.0), at(20.0, 25.0)]
+    assert [places.near(*spot) for spot in spots] == [True, False, False, True]

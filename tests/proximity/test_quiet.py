@@ -1,0 +1,91 @@
+"""What the batch form leaves to the fix-by-fix form, case by case; both must say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from geofences import FenceIndex
+from proximity import Engine, Site, engine, quiet, rounds
+from proximity.model import Fix, Sighting, Transition
+from tests.street import STREET, box, feature, fix, heard, index, site
+
+START = 1_767_225_600.0
+PEOPLE = 4
+
+Place = tuple[float, float]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make arrays of few fixes."""
+    monkeypatch.setattr(rounds, "LEAST_BATCH", 2)
+    monkeypatch.setattr(engine, "LEAST_BATCH", 2)
+    monkeypatch.setattr(quiet, "LEAST_TRACKS", 1)
+
+
+def both(
+    steps: list[list[Fix | Sighting]], fences: FenceIndex | None = None, where: Site | None = None
+) -> list[Transition]:
+    """Run steps in batches and one by one; give what the two told, which must be the same."""
+    fences = index() if fences is None else fences
+    one, many = Engine(fences, where), Engine(fences, where)
+    expected = [change for step in steps for each in step for change in one.on_records([each])]
+    out = [change for step in steps for change in many.on_records(step)]
+    assert out == expected
+    assert many.snapshot() == one.snapshot()
+    return out
+
+
+def crowd(where: Callable[[int], Place], steps: int, every_s: float = 10.0) -> list[list[Fix]]:
+    """Let a few people report, at each step, from ``where`` it says (metres)."""
+    return [
+        [fix(START + number * every_s, *where(number), f"s{who}") for who in range(PEOPLE)]
+        for number in range(steps)
+    ]
+
+
+def kinds(out: list[Transition], subject: str = "s1") -> list[tuple[str, str]]:
+    return [(one.kind, one.place) for one in out if one.subject == subject]
+
+
+def test_who_is_in_a_place_by_a_card_alone() -> None:
+    steps: list[list[Fix | Sighting]] = [
+        [heard(START - 9.0 + second, "gw-bar") for second in range(9)]
+    ]
+    steps += [list(step) for step in crowd(lambda number: (9000.0 + number, 0.0), 3, 2.0)]
+    out = both(steps, where=site())
+    assert kinds(out, "s0") == [("enter", "cafe"), ("enter", "cafe/bar")]
+
+
+def test_a_way_between_two_far_places_may_pass_one() -> None:
+    out = both(crowd(lambda number: (-1500.0, 25.0) if number % 2 else (1500.0, 25.0), 3, 100.0))
+    assert set(kinds(out)) <= {("pass", "cafe"), ("pass", "bakery"), ("pass", "kiosk")}
+
+
+def test_coming_into_a_place_that_has_a_parent() -> None:
+    out = both(crowd(lambda number: (-25.0, -20.0 - 4.0 * min(number, 10)), 20))
+    assert kinds(out) == [("enter", "mall"), ("enter", "mall/shoes")]
+
+
+def test_leaving_a_place_and_standing_at_its_edge() -> None:
+    def edge(number: int) -> Place:
+        return (10.0 if number < 8 else -2.0 if number < 30 else -8.0 * (number - 29)), 25.0
+
+    out = both(crowd(edge, 50))
+    assert ("enter", "cafe") in kinds(out)
+
+
+def test_a_place_without_a_margin() -> None:
+    fences = index(*STREET, feature("stall", box(300, 10, 340, 40), exit_margin_m=0))
+    out = both(crowd(lambda number: (320.0, 25.0 + number % 2), 8), fences)
+    assert kinds(out) == [("enter", "stall")]
+    assert "margin_m" not in next(one for one in out if one.kind == "enter").because
+
+
+def test_a_place_that_is_valid_for_a_while() -> None:
+    until = "2026-01-01T01:00:00Z"
+    fences = index(feature("fair", box(300, 10, 340, 40), valid_until=until))
+    out = both(crowd(lambda number: (320.0, 25.0 + number % 2), 8), fences)
+    assert kinds(out) == [("enter", "fair")]
