@@ -163,6 +163,8 @@ def read_expectations(text: bytes, name: str) -> Expectations:
         strange = sorted(set(pattern) - KEYS)
         problems += [f"{where}: no output record has a key {key!r}{_hint(key)}" for key in strange]
         found.append(Expectation(where, pattern, absent))
+    if not problems and not found:
+        problems.append(f"{name}: holds no expectation: write one object a line, or leave it out")
     if problems:
         raise ProximityError(*problems)
     return Expectations(found)

@@ -34,6 +34,8 @@ LIBRARY = Path(__file__).resolve().parent / "scenarios"
 MAX_PROBLEMS = 100
 """More than a person mends in one go are not listed."""
 MAX_WALKERS = 100_000
+LATEST_START = 250_000_000_000.0
+"""In the year 9892: no story is a century long, and no time beyond the year 9999 can be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,8 @@ class _Reader:
         start = top.time("start")
         if start is None:
             top.fault('lacks start: add start = "2026-05-01T10:00:00Z", the time of second 0')
+        elif start > LATEST_START:
+            top.fault("start: leave a century before the year 10000, in which times end")
         seed = top.whole("seed", 1, least=0, most=2**63 - 1)
         words = tuple(top.names("replay"))
         venue = read_venue(top, self._beside)

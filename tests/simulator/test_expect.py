@@ -130,6 +130,11 @@ def test_refused(text: bytes, problem: str) -> None:
     assert problem in str(caught.value)
 
 
+def test_a_file_that_expects_nothing_is_refused() -> None:
+    with pytest.raises(ProximityError, match="holds no expectation"):
+        read_expectations(b"\n", "expect.jsonl")
+
+
 def test_every_problem_is_named() -> None:
     with pytest.raises(ProximityError) as caught:
         read_expectations(b'x\n{"kind":"enter"}\n{"a1":1,"b2":2}\n', "e")

@@ -250,6 +250,7 @@ stay_s = [5, 9]
         ("= 1", "is not TOML"),
         (WALKER, "lacks start"),
         ('start = "noon"\n' + WALKER, "start"),
+        ('start = "9999-12-31T23:59:30Z"\n' + WALKER, "start: leave a century"),
         (HEAD, "nobody walks"),
         (HEAD + 'shop = "x"\n' + WALKER, "unknown key 'shop'"),
         (HEAD + "seed = -1\n" + WALKER, "seed must be"),
