@@ -111,14 +111,14 @@ def holds(xs: Sequence[float], ys: Sequence[float], x: float, y: float) -> bool 
     for bx, by in zip(xs, ys, strict=True):
         if by == y:
             return None
-        if (by > y) is not above:
+        if (by > y) != above:
             above = not above
             left, right = (ax - x) * (by - y), (ay - y) * (bx - x)
             turn = left - right
             if abs(turn) <= BOUND * (abs(left) + abs(right)):
                 return None
             # Beside a break between rings ``turn`` is no number, and no edge is there.
-            if turn == turn and (turn > 0.0) is not (by > ay):  # noqa: PLR0124 - not a number
+            if turn == turn and (turn > 0.0) != (by > ay):  # noqa: PLR0124 - not a number
                 inside = not inside
         ax, ay = bx, by
     return inside
@@ -141,15 +141,15 @@ class Part:
         for ax, ay, bx, by in self.edges:
             if y in (ay, by):
                 return None
-            level = (ay > y) is not (by > y)
-            upright = (ax > west) is not (bx > west)
+            level = (ay > y) != (by > y)
+            upright = (ax > west) != (bx > west)
             if level or upright:
                 turned = _side(ax, ay, bx, by, west, y)
                 ended = _side(ax, ay, bx, by, x, y) if level else turned
                 began = _side(ax, ay, bx, by, west, self.south) if upright else turned
                 if not (turned and ended and began):
                     return None
-                if (turned != ended) is not (turned != began):
+                if (turned != ended) != (turned != began):
                     held = not held
         return held
 

@@ -137,3 +137,19 @@ def test_a_way_in_a_cell_is_clear_of_edges_beside_it():
     assert not part.clear(0.5, -1.0, 0.5, 1.0)
     assert not part.clear(1.0, -1.0, 1.0, 1.0)  # through its end
     assert not part.clear(0.5, 0.0, 0.5, 1.0)  # from it
+
+
+def test_an_array_s_own_numbers_are_answered_like_any_other():
+    diamond = [[2.0, 48.0], [2.001, 48.001], [2.002, 48.0], [2.001, 47.999], [2.0, 48.0]]
+    index = FenceIndex(fences(polygon(diamond, fence_id="diamond")))
+    dice = np.random.default_rng(5)
+    lons, lats = dice.uniform(1.999, 2.003, 400), dice.uniform(47.998, 48.002, 400)
+    for lon, lat in zip(lons, lats, strict=True):
+        plain = float(lon), float(lat)
+        assert index.locate(lon, lat) == index.locate(*plain)
+        assert index.distance("diamond", lon, lat) == index.distance("diamond", *plain)
+        assert index.within(lon, lat, 30.0) == index.within(*plain, 30.0)
+    inside_ = index.locate_many(lons, lats)[0].tolist()
+    assert [bool(index.locate(*point)) for point in zip(lons, lats, strict=True)] == [
+        n in inside_ for n in range(400)
+    ]

@@ -108,7 +108,7 @@ fixes = st.builds(
     at=st.floats(0, 4e9),
     lon=st.floats(-180, 180),
     lat=st.floats(-90, 90),
-    accuracy_m=st.none() | finite,
+    accuracy_m=st.none() | st.floats(max_value=2e7, allow_nan=False, allow_infinity=False),
     speed_mps=st.none() | finite,
     mock=st.booleans(),
     id=st.none() | st.just("i"),

@@ -526,3 +526,13 @@ def test_a_phone_hears_a_fixed_beacon() -> None:
     ]
     out = engine().on_sightings(near)
     assert [(t.kind, t.place, t.subject) for t in out] == [("enter", "bakery", "phone")]
+
+
+def test_one_snapshot_is_taken_at_a_time() -> None:
+    run = Engine(index())
+    run.end_snapshot()  # none was begun
+    run.begin_snapshot()
+    with pytest.raises(RuntimeError, match="another snapshot"):
+        run.begin_snapshot()
+    run.end_snapshot()
+    run.begin_snapshot()
