@@ -536,3 +536,13 @@ def test_one_snapshot_is_taken_at_a_time() -> None:
         run.begin_snapshot()
     run.end_snapshot()
     run.begin_snapshot()
+
+
+def test_a_snapshot_of_thousands_is_restored() -> None:
+    places = index()
+    run = Engine(places)
+    run.on_fixes([fix(100.0, 9000.0, float(number), f"s{number}") for number in range(6000)])
+    state = run.snapshot()
+    again = Engine.restore(state, places)
+    assert again.subjects == 6000
+    assert again.snapshot() == state
