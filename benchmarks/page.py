@@ -29,8 +29,8 @@ HOW = """\
   fills its cells as it goes; *again* means the cells are filled, as for people who stay about.
 - **The obvious loop**: boxes in `rtree`, a prepared `contains_xy` for each candidate, a dictionary
   of who was where. *Every update crossing*: everybody hops from store to store, so that each update
-  is an exit and an enter. *In and out of a store on foot*: what `robust` is timed with instead,
-  which sets leaps of kilometres aside; two fixes on either side, since it waits for a second one.
+  is an exit and an enter. *In and out of a store on foot*: for `robust`, which
+  sets leaps of kilometres aside; two fixes on either side, since it waits for a second one.
   *Jitter*: everybody stays, with 5 m of noise.
 - **Server**: `proximity serve` as installed, one process, durable, with the stores; the sender is a
   process of its own, and the servers compared with are aiohttp too.
