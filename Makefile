@@ -63,5 +63,5 @@ $(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the engine and the development tools into $(VENV)"
 	@$(INSTALL) --upgrade pip
-	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,gis,postgres]' --group dev
+	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,eid,mqtt,gis,postgres]' --group dev
 	@touch $(VENV)/.engine $@

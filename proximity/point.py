@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from proximity.arbitration import loudest
 from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
 from proximity.presence import Presence, State
-from proximity.registry import loudest
 from proximity.standing import Decide, Held, Moment, Standing, visit_id
 from proximity.tracking import is_still
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from proximity.arbitration import Ranging
 from proximity.layout import Layout
 from proximity.model import Fix, Observation, Sighting, Transition
 from proximity.passing import PASS_GAP_S, passes
 from proximity.presence import Action, Presence, Signal, State, step, weigh
 from proximity.quiet import robust_quiet
-from proximity.registry import Ranging
 from proximity.standing import Decide, Held, Moment, Standing, say, visit_id
 from proximity.tracking import (
     ASIDE,

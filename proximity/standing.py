@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from proximity.arbitration import Ranging, Window
 from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
 from proximity.presence import (
@@ -24,7 +25,6 @@ from proximity.presence import (
     step,
     timer,
 )
-from proximity.registry import Ranging, Window
 from proximity.trail import Floats, Spot
 
 Held = tuple[str, ...]

@@ -10,18 +10,14 @@ import msgspec
 import pytest
 
 from beacon_gateway.model import Beacon, Sighting
+from proximity.arbitration import FORGET_AFTER_S, MAX_LINKS, Ranging, Window, loudest
 from proximity.model import Observation
 from proximity.registry import (
-    FORGET_AFTER_S,
-    MAX_LINKS,
     Enrolled,
     Gateway,
     Key,
     Place,
-    Ranging,
     Site,
-    Window,
-    loudest,
     spell,
 )
 
