@@ -12,6 +12,7 @@ from beacon_gateway.adverts import (
     decode_line,
     decode_manufacturer,
     decode_payload,
+    decode_records,
     decode_service,
 )
 from beacon_gateway.model import Beacon
@@ -159,6 +160,24 @@ def test_an_ibeacon_is_apples_alone_and_an_altbeacon_anybodys() -> None:
     assert decode_manufacturer(0x0015, frame) is None
     for company in (0x004C, 0x0118, 0xFFFF):
         assert decode_manufacturer(company, ALTBEACON[7:]) == WHOLE["altbeacon"][1]
+
+
+def test_what_a_radio_stack_hands_over() -> None:
+    feaa = "0000feaa-0000-1000-8000-00805f9b34fb"
+    both = decode_records({0x004C: IBEACON[7:]}, {feaa: EID[-10:]})
+    assert both == [WHOLE["ibeacon"][1], WHOLE["eddystone-eid"][1]]
+    assert decode_records({}, {}) == []
+    # Another company, another service, one of 32 bits, text that is no UUID.
+    assert decode_records({0x0015: IBEACON[7:]}, {}) == []
+    for number in (
+        "0000feab-0000-1000-8000-00805f9b34fb",
+        "1000feaa-0000-1000-8000-00805f9b34fb",
+        "0000feaa-0000-1000-8000-00805f9b34fc",
+        "0000fe_a-0000-1000-8000-00805f9b34fb",
+        "feaa",
+        "",
+    ):
+        assert decode_records({}, {number: EID[-10:]}) == []
 
 
 LINES = [

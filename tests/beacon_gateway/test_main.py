@@ -97,6 +97,49 @@ def test_it_runs_as_a_module() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text(f"{FRAME}\n" * 50_000)
+    done = subprocess.run(
+        f"{sys.executable} -m beacon_gateway decode {lines} | head -n 1",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_fault_of_the_program_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_line: str) -> None:
+        raise RuntimeError("with a name in it")
+
+    monkeypatch.setattr("beacon_gateway.__main__.decode_line", fail)
+    result = CliRunner().invoke(main, ["decode"], input="00\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(
+        "beacon-gateway: a fault of the program: RuntimeError in test_main.py, line "
+    )
+    assert "with a name" not in line
+
+
+@pytest.mark.parametrize(
+    "command", ["decode", "run", "scan", "doctor", "calibrate", "install-service"]
+)
+def test_each_command_says_what_it_does(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Usage: main" in result.stdout
+
+
+def test_run_names_everything_that_is_missing() -> None:
+    result = CliRunner().invoke(main, ["run", "--speed", "0"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    speed, server, folder = result.stderr.splitlines()
+    assert "--speed" in speed
+    assert "server is not set" in server
+    assert "data is not set" in folder
+
+
 @pytest.mark.parametrize(
     "words", [["nonsense"], ["decode", "--nonsense"], ["decode", "a", "b"], []]
 )

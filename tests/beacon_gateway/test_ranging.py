@@ -12,10 +12,12 @@ from beacon_gateway.ranging import (
     FLOOR_DBM,
     NOISE_DB2,
     Level,
+    blend,
     ewma,
     join,
     kalman,
     newest,
+    usual,
 )
 
 NOW = 1767225600.0
@@ -77,8 +79,8 @@ def test_the_newest_reading_is_taken_as_it_is() -> None:
 
 def test_a_level_goes_stale_after_some_missed_intervals_of_its_own() -> None:
     quick = follow("kalman", [-70.0] * 10, 0.2)
-    assert not quick.stale(quick.last + 5.0)
-    assert quick.stale(quick.last + 5.1)
+    assert not quick.stale(quick.last + 6.9)  # a scanner that rests for five seconds is no news
+    assert quick.stale(quick.last + 7.1)
     slow = follow("kalman", [-70.0] * 10, 10.0)
     assert not slow.stale(slow.last + 40.0)
     assert slow.stale(slow.last + 41.0)
@@ -92,6 +94,22 @@ def test_what_is_heard_anew_is_counted_anew() -> None:
     assert back.interval_s == level.interval_s  # an hour is absence, no interval
     # That a tag is slow is known from its second reading; from then on it counts.
     assert [follow("kalman", [-70.0] * n, 10.0).heard for n in (1, 2, 3, 4)] == [1, 1, 2, 3]
+
+
+def test_a_tag_that_was_away_has_not_become_a_slow_one() -> None:
+    level = follow("kalman", [-70.0] * 10, 0.5)
+    back = kalman(level, -70.0, level.last + 50.0)
+    assert back.interval_s < 1.0
+    slower = follow("kalman", [-70.0] * 20, 2.0, back)
+    assert slower.interval_s == pytest.approx(2.0, rel=0.05)
+
+
+def test_the_usual_interval_follows_what_is_reported() -> None:
+    assert usual(0.0, 3.0) == 3.0
+    assert usual(3.0, 0.0) == 3.0  # another receiver, or the same packet again
+    assert usual(3.0, 60.0) == 3.0
+    assert usual(1.0, 2.0) == pytest.approx(1.2)
+    assert usual(1.0, 50.0) == pytest.approx(1.6)
 
 
 def test_a_reading_of_an_earlier_time_does_no_harm() -> None:
@@ -113,6 +131,15 @@ def test_receivers_are_joined_between_the_loudest_and_the_mean() -> None:
     assert join([], 0) == FLOOR_DBM
     assert join([-60.0], 0) == pytest.approx(-60.0)  # heard by one that the site has lost since
     assert join([-60.0, -71.3, -80.0], 5) == join([-80.0, -60.0, -71.3], 5)
+
+
+def test_a_joint_level_is_surer_than_each_of_its_receivers() -> None:
+    assert blend([(-60.0, 9.0)], 1) == pytest.approx((-60.0, 9.0))
+    assert blend([(-60.0, 9.0), (-60.0, 9.0)], 2) == pytest.approx((-60.0, 4.5))
+    # One that hardly counts makes it no surer, and one that is silent adds no doubt.
+    assert blend([(-60.0, 9.0), (-95.0, 9.0)], 2)[1] == pytest.approx(9.0, rel=0.02)
+    assert blend([(-60.0, 9.0)], 2)[1] == pytest.approx(9.0, rel=0.01)
+    assert blend([], 2) == (FLOOR_DBM, 0.0)
 
 
 def test_a_level_packs_as_plain_numbers() -> None:

@@ -1,0 +1,140 @@
+"""The question: what is this gateway to listen for just now, and as whom.
+
+The server says, and says again every five minutes; what it said last lies in the folder, so that a
+start without network hears what was heard before. It must not know radios, spools or batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from beacon_gateway.allowlist import MAX_BYTES, AllowList, Configuration, read_configuration
+from beacon_gateway.credentials import Credentials
+from beacon_gateway.folder import CONFIG, read_file, write_file
+from beacon_gateway.link import Away, Link
+from beacon_gateway.model import GatewayError
+
+log = structlog.get_logger("beacon_gateway")
+
+#: How often the server is asked, s; a tenth more or less, so that a chain's gateways spread out.
+EVERY_S = 300.0
+#: While there is no list at all it is asked more often: this long at first, doubling to the most.
+SOON_S, SOON_MOST_S = 2.0, 60.0
+
+
+class Configuring:
+    """The configuration over ``link``, kept in ``folder``; ``gateway`` is the id where it is told.
+
+    ``listed`` is the list in force; ``changed`` is called after another came into force.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        credentials: Credentials | None,
+        folder: Path,
+        gateway: str | None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._link, self._credentials, self._sleep = link, credentials, sleep
+        self._path = folder / CONFIG
+        self.gateway = gateway
+        self.listed = AllowList()
+        self.place: str | None = None
+        self.changed: Callable[[], None] = lambda: None
+        #: Set once a list has come, now or in an earlier life.
+        self.came = asyncio.Event()
+        #: Why no list comes now; None while one does.
+        self.trouble: str | None = None
+
+    def recall(self) -> None:
+        """Go on with what was kept; one of another gateway, or a broken one, is none."""
+        content = read_file(self._path, MAX_BYTES)
+        if content is None:
+            return
+        try:
+            kept = read_configuration(content)
+        except GatewayError as error:
+            log.warning("the list kept from last time cannot be read", reason=str(error))
+            return
+        if self.gateway in {None, kept.gateway}:
+            self._use(kept)
+
+    async def begin(self) -> str:
+        """Ask until this gateway knows who it is, and give its id."""
+        tries = 0
+        while self.gateway is None:
+            if not await self.ask():
+                await self._sleep(_soon(tries))
+                tries += 1
+        return self.gateway
+
+    async def run(self) -> None:
+        """Ask again and again, until cancelled."""
+        tries = 0
+        while True:
+            if await self.ask() or self.came.is_set():
+                await self._sleep(EVERY_S * _spread(0.9, 1.1))
+            else:
+                await self._sleep(_soon(tries))
+                tries += 1
+
+    async def ask(self) -> bool:
+        """Ask once; whether there was an answer that can be used."""
+        try:
+            content = await self._link.configuration()
+            if content is not None:
+                told = read_configuration(content)
+                if self.gateway not in {None, told.gateway}:
+                    raise GatewayError("the configuration is another gateway's")
+                self._keep(told, content)
+                self._use(told)
+        except (Away, GatewayError) as problem:
+            if not isinstance(problem, Away):
+                self._link.unread()
+            if self.trouble is None:
+                log.warning("no list of beacons from the server", reason=str(problem))
+            self.trouble = str(problem)
+            return False
+        self.trouble = None
+        return True
+
+    def _use(self, told: Configuration) -> None:
+        try:
+            listed = AllowList(told.beacons)
+        except GatewayError as error:
+            # Rotating beacons need a library that is not there; the others are heard.
+            log.error("rotating beacons are not heard", reason=str(error))  # noqa: TRY400
+            listed = AllowList([each for each in told.beacons if "identity_key" not in each])
+        if listed.unreadable:
+            log.warning("entries of the list say nothing here", entries=listed.unreadable)
+        log.info("listening for what is enrolled here", beacons=len(listed))
+        self.listed, self.gateway, self.place = listed, told.gateway, told.place
+        self.came.set()
+        self.changed()
+
+    def _keep(self, told: Configuration, content: bytes) -> None:
+        """Write the document for the next start; a secret in it goes where secrets are."""
+        try:
+            if told.secret is not None and self._credentials is not None:
+                self._credentials.renew(told.secret)
+                log.info("the server replaced this gateway's secret")
+            fields = msgspec.json.decode(content)
+            fields.pop("secret", None)
+            write_file(self._path, msgspec.json.encode(fields))
+        except OSError as error:
+            log.warning("the folder cannot be written", reason=error.strerror)
+
+
+def _soon(tries: int) -> float:
+    return _spread(0.5, 1.0) * min(SOON_MOST_S, SOON_S * 2.0 ** min(tries, 10))
+
+
+def _spread(low: float, high: float) -> float:
+    return random.uniform(low, high)  # noqa: S311 - spreads gateways out, guards nothing
