@@ -7,14 +7,17 @@ input that cannot be read.
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
 
+from beacon_gateway import agent, calibrate, doctor, scan, systemd
 from beacon_gateway.adverts import decode_line
 from beacon_gateway.model import GatewayError
+from beacon_gateway.options import TYPED, asked, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +48,15 @@ class Commands(click.Group):
             _refuse(f"beacon-gateway: {problem} See `{command} --help`.")
         except click.ClickException as error:
             _refuse(f"beacon-gateway: {' '.join(error.format_message().split())}")
+        except GatewayError as error:
+            _refuse(error)
         except click.Abort:
             sys.exit(130)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a user gets one line
+            # Where, and not what: the text of an error may name what was heard of bystanders.
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(last.filename).name}, line {last.lineno}"
+            _refuse(f"beacon-gateway: a fault of the program: {type(error).__name__} in {place}")
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -67,14 +77,26 @@ def decode(file: str) -> None:
     """
     out = sys.stdout.buffer
     live = file == "-"
-    try:
-        for beacon in _beacons(file):
-            out.write(msgspec.json.encode(beacon) + b"\n")
-            if live:
-                out.flush()
-        out.flush()
-    except GatewayError as error:
-        _refuse(error)
+    for beacon in _beacons(file):
+        out.write(msgspec.json.encode(beacon) + b"\n")
+        if live:
+            out.flush()
+    out.flush()
+
+
+@main.command()
+@asked(*TYPED)
+def run(config: Path | None, **options: Any) -> int:
+    """Hear enrolled beacons and tell the engine, until it is stopped.
+
+    What to listen for comes from the server, and is kept for a start without network. What the
+    server cannot take now waits in the data folder. Status 1 means: start me again.
+    """
+    return agent.run(told(config, options))
+
+
+for each in (scan, doctor, calibrate, systemd):
+    main.add_command(each.command)
 
 
 def _beacons(file: str) -> Iterator[Beacon | None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from beacon_gateway.model import Beacon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 APPLE = 0x004C
 EDDYSTONE = 0xFEAA
@@ -21,6 +21,8 @@ EDDYSTONE_LOSS_DB = 41
 # AD types (Bluetooth assigned numbers): manufacturer data, and service data of a 16-bit UUID.
 MANUFACTURER = 0xFF
 SERVICE = 0x16
+# What a 16-bit UUID is short for: its four digits between these.
+BASE_HEAD, BASE_TAIL = "0000", "-0000-1000-8000-00805f9b34fb"
 
 URL_SCHEMES = ("http://www.", "https://www.", "http://", "https://")
 URL_ENDINGS = (
@@ -52,7 +54,7 @@ def decode_payload(payload: bytes) -> Beacon | None:
 
     A structure that is cut short ends the payload: what its length promises is not there.
     """
-    for kind, content in _structures(payload):
+    for kind, content in structures(payload):
         beacon = None
         if kind == MANUFACTURER and len(content) >= 2:
             beacon = decode_manufacturer(int.from_bytes(content[:2], "little"), content[2:])
@@ -61,6 +63,20 @@ def decode_payload(payload: bytes) -> Beacon | None:
         if beacon is not None:
             return beacon
     return None
+
+
+def decode_records(manufacturer: Mapping[int, bytes], service: Mapping[str, bytes]) -> list[Beacon]:
+    """Decode what a system's radio stack hands over: every beacon in it, usually none or one.
+
+    ``manufacturer`` has bytes by company id, ``service`` by UUID as text of 128 bits in lower case.
+    """
+    found = [decode_manufacturer(company, content) for company, content in manufacturer.items()]
+    found += [
+        decode_service(int(uuid[4:8], 16), content)
+        for uuid, content in service.items()
+        if len(uuid) == 36 and uuid.endswith(BASE_TAIL) and _is_short(uuid[:8])
+    ]
+    return [beacon for beacon in found if beacon is not None]
 
 
 def decode_manufacturer(company: int, content: bytes) -> Beacon | None:
@@ -107,8 +123,11 @@ def _decode(carrier: int, number: int, content: bytes) -> Beacon | None:
     return None
 
 
-def _structures(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give each whole AD structure as its type and content; length 0 ends the payload early."""
+def structures(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give each whole AD structure of a payload as its type and content.
+
+    Length 0, or one that promises more than there is, ends the payload early.
+    """
     start = 0
     while start < len(payload):
         end = start + 1 + payload[start]
@@ -208,6 +227,10 @@ DECODERS: dict[str, Decoder] = {
 
 def _signed(octets: bytes) -> int:
     return int.from_bytes(octets, "big", signed=True)
+
+
+def _is_short(digits: str) -> bool:
+    return digits.startswith(BASE_HEAD) and all(digit in "0123456789abcdef" for digit in digits)
 
 
 def _number(text: str, base: int) -> int:

@@ -8,7 +8,7 @@ Readings that are not measurements must have been left out before (``Sighting.me
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -20,11 +20,12 @@ DRIFT_DB2_PER_S = 8.0
 NOISE_DB2 = 36.0
 # A longer silence adds no further doubt: after it the next reading counts for two thirds anyway.
 LONGEST_STEP_S = 5.0
-# A level older than this says nothing any more ...
-STALE_S = 5.0
+# A level older than this says nothing any more: Linux scans some 10 s and rests up to 5 ...
+STALE_S = 7.0
 # ... unless the tag is slow: one missed report, or three, is interference and not distance.
 STALE_INTERVALS = 4.0
-# How fast the usual interval follows; a gap of a minute or more is absence, not an interval.
+# How fast the usual interval follows; a gap of a minute or more is absence, not an interval, and
+# one of many intervals counts as four of them: a tag that was away has not become a slow one.
 INTERVAL_GAIN = 0.2
 LONGEST_INTERVAL_S = 60.0
 # What a receiver that does not hear a beacon counts as, dBm: just under what radios can hear.
@@ -93,12 +94,18 @@ FILTERS: dict[str, Filter] = {"kalman": kalman, "ewma": ewma, "newest": newest}
 
 def _next(level: Level, dbm: float, spread_db2: float, at: float) -> Level:
     """Make the level after a further reading; keep count and learn the usual interval."""
-    gap = max(0.0, at - level.last)
-    interval = level.interval_s
-    if gap < LONGEST_INTERVAL_S:
-        interval = interval + INTERVAL_GAIN * (gap - interval) if interval else gap
     heard = 1 if level.stale(at) else level.heard + 1
-    return Level(dbm, spread_db2, max(at, level.last), heard, interval)
+    interval_s = usual(level.interval_s, at - level.last)
+    return Level(dbm, spread_db2, max(at, level.last), heard, interval_s)
+
+
+def usual(interval_s: float, gap_s: float) -> float:
+    """Let the usual time between reports follow the newest gap; 0: not yet known."""
+    if not 0.0 < gap_s < LONGEST_INTERVAL_S:
+        return interval_s
+    if not interval_s:
+        return gap_s
+    return interval_s + INTERVAL_GAIN * (min(gap_s, STALE_INTERVALS * interval_s) - interval_s)
 
 
 def join(levels: Iterable[float], receivers: int) -> float:
@@ -107,9 +114,21 @@ def join(levels: Iterable[float], receivers: int) -> float:
     A soft maximum: JOIN_DB times the logarithm of the mean of exp(level / JOIN_DB), where a
     receiver that hears nothing counts as FLOOR_DBM.
     """
-    heard = [math.exp((level - FLOOR_DBM) / JOIN_DB) for level in levels]
+    return blend([(level, 0.0) for level in levels], receivers)[0]
+
+
+def blend(levels: Sequence[tuple[float, float]], receivers: int) -> tuple[float, float]:
+    """Join levels (dBm, variance in dB²) as ``join`` does; give the level and its variance.
+
+    Each receiver has its share in the soft maximum, and its variance counts by the square of it.
+    """
+    heard = [math.exp((dbm - FLOOR_DBM) / JOIN_DB) for dbm, _ in levels]
     silent = max(0, receivers - len(heard))
     count = silent + len(heard)
     if count == 0:
-        return FLOOR_DBM
-    return FLOOR_DBM + JOIN_DB * math.log((math.fsum(heard) + silent) / count)
+        return FLOOR_DBM, 0.0
+    whole = math.fsum(heard) + silent
+    spread = math.fsum(
+        share * share * spread_db2 for share, (_, spread_db2) in zip(heard, levels, strict=True)
+    )
+    return FLOOR_DBM + JOIN_DB * math.log(whole / count), spread / (whole * whole)

@@ -1,0 +1,54 @@
+"""The question: is this gateway well, told to somebody who can do something about it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from beacon_gateway.checks import Finding, examine
+from beacon_gateway.logs import log_to_stderr
+from beacon_gateway.options import asked, told
+from beacon_gateway.probing import LISTEN_S, facts
+
+MARKS = {"ok": "ok", "warning": "warning", "fault": "FAULT"}
+
+
+@click.command("doctor")
+@asked(
+    "server", "token_file", "data", "gateway", "ca_file", "adapters", "passive", "simulate", "speed"
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 600), default=LISTEN_S, show_default=True,
+    help="How long to listen; 0 leaves the radio alone.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each check.")
+def command(config: Path | None, seconds: float, *, as_json: bool, **options: object) -> int:
+    """Say what keeps this gateway from hearing well, and what mends it.
+
+    Takes the options of `run`. It changes nothing, and may run beside the agent. Status 1 where
+    something does not work at all.
+    """
+    settings = told(config, options)
+    log_to_stderr("warning")
+    found = examine(asyncio.run(facts(settings, seconds)))
+    if as_json:
+        for name, finding in found.items():
+            line = {"check": name, **finding._asdict()}
+            sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    else:
+        click.echo("\n".join(lines(found)))
+    return int(any(finding.verdict == "fault" for finding in found.values()))
+
+
+def lines(found: dict[str, Finding]) -> list[str]:
+    """Write the findings as lines of text: what is the case, and under it what to do."""
+    written = []
+    for name, finding in found.items():
+        written.append(f"{name:14}{MARKS[finding.verdict]:9}{finding.says}")
+        if finding.mend:
+            written.append(f"{'':23}-> {finding.mend}")
+    return written
