@@ -6,6 +6,7 @@ is wrong is it taken apart line by line, so that one bad record costs itself alo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,8 @@ from proximity.feeds.model import Answer, Decoded, Format, Incoming, Rejected, r
 from proximity.model import Event, Fix, Record, Sighting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proximity.admission import Receipt
 
 #: A usual fix is 130 to 170 bytes, so this many fill the 16 MiB that a body may have: only a batch
@@ -176,13 +179,31 @@ def answer(decoded: Decoded, receipt: Receipt | None) -> Answer:
             "detail": decoded.rejected[0].reason,
         }
         return Answer(decoded.refusal, msgspec.json.encode(problem), "application/problem+json")
-    rejected = list(decoded.rejected)
-    counts: dict[str, Any] = {"accepted": 0, "duplicate": 0, "unconsented": 0}
-    if receipt is not None:
-        counts = {name: getattr(receipt, name) for name in counts}
-        if receipt.late:
-            counts["late"] = receipt.late
-        rejected = sorted((*rejected, *receipt.rejected), key=lambda one: one.line)
+    if receipt is None:
+        return _counted(0, 0, 0, 0, decoded.rejected)
+    counts = receipt.accepted, receipt.duplicate, receipt.unconsented, receipt.late
+    if not (decoded.rejected or receipt.rejected):
+        return _clean(*counts)
+    rejected = sorted((*decoded.rejected, *receipt.rejected), key=lambda one: one.line)
+    return _counted(*counts, rejected)
+
+
+@lru_cache(maxsize=1024)
+def _clean(accepted: int, duplicate: int, unconsented: int, late: int) -> Answer:
+    """Write the reply where nothing was rejected: nearly all are alike."""
+    return _counted(accepted, duplicate, unconsented, late, ())
+
+
+def _counted(
+    accepted: int, duplicate: int, unconsented: int, late: int, rejected: Sequence[Rejected]
+) -> Answer:
+    counts: dict[str, Any] = {
+        "accepted": accepted,
+        "duplicate": duplicate,
+        "unconsented": unconsented,
+    }
+    if late:
+        counts["late"] = late
     counts["rejected"] = rejected
     return Answer(202, msgspec.json.encode(counts), "application/json")
 

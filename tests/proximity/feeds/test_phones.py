@@ -451,5 +451,10 @@ def test_the_paths_are_the_contracts():
         "/transistor": ("transistor", ("POST",)),
         "/osmand": ("osmand", both),
         "/gpslogger": ("gpslogger", both),
+        "/gateways/minew": ("minew", ("POST",)),
+        "/gateways/aprilbrother": ("aprilbrother", ("POST",)),
+        "/gateways/ruuvi": ("ruuvi", ("POST",)),
+        "/gateways/ingics": ("ingics", ("POST",)),
+        "/gateways/raddec": ("raddec", ("POST",)),
     }
     assert all(name == row.name for name, row in FORMATS.items())
