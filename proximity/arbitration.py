@@ -11,24 +11,43 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from beacon_gateway.ranging import FLOOR_DBM, Level, join, kalman
+from beacon_gateway.ranging import FLOOR_DBM, STALE_INTERVALS, Level, blend, kalman, usual
 from proximity.model import Observation, Says, Sighting
 from proximity.registry import EXIT_AFTER_S, Site, spell
+from proximity.suspects import Watched, copied
 
 # Fewer sightings of a place, the one at hand included, are one lucky reflection, not an arrival.
 SIGHTINGS_TO_ENTER = 3
 # Still there while no quieter than this below `near_dbm`. Of 200 tags lying still 1.6 dB or more
 # above it, release at 4 dB lost two; at 6 dB none, and no exit came late.
 NEAR_RELEASE_DB = 6.0
-# A challenger must be this much louder than the place it takes a carrier from ...
-LOUDER_DB = 3.0
-# ... and must itself have risen so far over its own slow level: someone came nearer. A body that
-# hides the old place's gateway lowers that one, but raises nothing.
-RISEN_DB = 3.0
+# Receivers send what they heard in batches, each its own, and one alone knows little: where other
+# places may hear a carrier too, nothing is decided before one and a half of the time that records
+# lately took to arrive has passed since it was first heard, and no longer than this.
+ALL_SENT_S = 1.5
+SENT_TIMES = 1.5
+SENT_FADES = 0.98
+# Nor before all places that have begun to hear a carrier have had their say (enough sightings), but
+# no longer than this after each began: the loudest may be the slowest.
+SAY_S = 3.0
+# A challenger must be louder than the place it takes a carrier from, by this dead band ...
+LOUDER_DB = 1.0
+# ... and must have come nearer: its own rise over its slow level, and half of what the old place
+# has fallen (no more than the rise: a body lowers a level, but only coming nearer raises one),
+# together so many standard errors of the two levels. So a tag that reports seldom, or is heard by
+# one receiver alone, needs more decibels than one that three hear ten times a second: the same
+# number gives 3 dB at the door of the recordings, 5 in their hall, and 9 for one report a second.
+NEARER_SIGMA = 2.25
+FALL_COUNTS = 0.5
 RISEN_OVER_S = 15.0
-# Or be this much louder for this long: mends a wrong start, which else could last for ever.
-STEADY_DB = 4.0
-STEADY_OVER_S = 30.0
+# Or its mean since the last change is this much above: mends a wrong start within seconds, which
+# else could last for ever; and the longer a tag has been where it is, the longer this takes.
+STEADY_DB = 3.5
+STEADY_AFTER_S = 3.0
+STEADY_OVER_S = 75.0
+# Or is heard while the old place has not been for so long: its silence need not end the visit
+# first where that takes minutes. Scanners rest for 5 s, and bodies hide a tag for some 10.
+UNHEARD_S = 20.0
 # Competing places are compared at most this often: often enough at walking pace.
 JUDGE_EVERY_S = 0.25
 # The spread of a difference of two levels; says how sure a margin is.
@@ -44,37 +63,46 @@ class Zone(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of one place for one subject; times are Unix seconds, levels dBm.
 
     ``heard`` instants of sightings since the place was last silent for long (what several
-    gateways hear at one instant is one packet), ``last`` the newest of them, ``inside_at`` when
-    its ``near_dbm`` last held; ``rise`` and ``steady`` the slow levels after ``judged``
-    judgements, the newest of which was at ``judged_at``. A silence of ``exit_after_s`` seconds
-    ends a visit.
+    gateways hear at one instant is one packet), the first of them at ``first``, the newest at
+    ``last``, ``interval_s`` the usual time between them; ``inside_at`` when its ``near_dbm`` last
+    held. ``slow`` is the level over RISEN_OVER_S after ``judged`` judgements, the newest of which
+    was at ``judged_at``; ``mean`` the level since the subject last changed places, ``meant``
+    judgements ago. A silence of ``exit_after_s`` seconds ends a visit.
     """
 
     heard: int = 0
+    first: float = -math.inf
     last: float = -math.inf
+    interval_s: float = 0.0
     inside_at: float = -math.inf
-    rise: float = FLOOR_DBM
-    steady: float = FLOOR_DBM
+    slow: float = FLOOR_DBM
+    mean: float = FLOOR_DBM
     judged: int = 0
+    meant: int = 0
     judged_at: float = -math.inf
     exit_after_s: float = EXIT_AFTER_S
 
     def hear(self, at: float, exit_after_s: float) -> None:
         """Count a sighting; after a silence that ends a visit the count starts anew."""
-        self.exit_after_s = exit_after_s
-        if at - self.last >= exit_after_s:
-            self.heard = 0
         if at > self.last:
+            if at - self.last >= self.exit_after_s:
+                self.heard = 0
+            self.interval_s = usual(self.interval_s, at - self.last)
+            if not self.heard:
+                self.first = at
             self.heard += 1
             self.last = at
+        self.exit_after_s = exit_after_s
 
     def follow(self, level: float, at: float) -> None:
         """Let the slow levels follow the place's level; while young they are plain means."""
         self.judged += 1
-        young = 1.0 / self.judged
+        self.meant += 1
         passed = at - self.judged_at
-        self.rise += min(1.0, max(young, passed / RISEN_OVER_S)) * (level - self.rise)
-        self.steady += min(1.0, max(young, passed / STEADY_OVER_S)) * (level - self.steady)
+        share = max(1.0 / self.judged, passed / RISEN_OVER_S)
+        self.slow += min(1.0, share) * (level - self.slow)
+        share = max(1.0 / self.meant, passed / STEADY_OVER_S)
+        self.mean += min(1.0, share) * (level - self.mean)
         self.judged_at = at
 
 
@@ -83,8 +111,10 @@ class Ranging(msgspec.Struct):
 
     Plain numbers only, so that it can be copied and packed. ``links`` are keyed by gateway, or by
     beacon where the subject's own phone listens; ``place`` is the one of the competing places
-    that the subject is in (``lapsed``: was in, until a silence ended it), ``margin_db`` its lead
-    over ``runner_up`` when last judged.
+    that the subject is in since ``since`` (``lapsed``: was in, until a silence ended it),
+    ``margin_db`` its lead over ``runner_up`` when last judged. ``sent_s`` is how long sightings
+    lately took to arrive, at most. ``watched`` is what ``suspects`` remembers; ``quarantined``: the
+    newest sighting did not count.
     """
 
     links: dict[str, Level] = {}
@@ -94,11 +124,16 @@ class Ranging(msgspec.Struct):
     runner_up: str | None = None
     margin_db: float = 0.0
     judged_at: float = -math.inf
+    since: float = -math.inf
+    sent_s: float = 0.0
+    watched: Watched = {}
+    quarantined: bool = False
 
     def copy(self) -> Ranging:
         """Give an independent copy."""
         zones = {place: msgspec.structs.replace(zone) for place, zone in self.zones.items()}
-        return msgspec.structs.replace(self, links=dict(self.links), zones=zones)
+        watched = copied(self.watched)
+        return msgspec.structs.replace(self, links=dict(self.links), zones=zones, watched=watched)
 
     def hear(
         self,
@@ -122,6 +157,8 @@ class Ranging(msgspec.Struct):
             return []
         at = sighting.at
         near_dbm = site.near_dbm(place, sighting.beacon if sighting.gateway is None else None)
+        received_at = at if sighting.received_at is None else sighting.received_at
+        self.sent_s = max(SENT_FADES * self.sent_s, received_at - at)
         verdicts: list[_Verdict] = []
         if near_dbm is None and at - self.judged_at >= JUDGE_EVERY_S:
             verdicts = self._judge(site, at)
@@ -129,16 +166,16 @@ class Ranging(msgspec.Struct):
         link = sighting.gateway or spell(sighting.beacon.identity)
         level = kalman(self.links.pop(link, None), site.level_dbm(sighting), at)
         self.links[link] = level
-        zone = self.zones.pop(place, None) or Zone()
+        zone = self.zones.pop(place, None)
+        if zone is None:
+            zone = Zone()
         self.zones[place] = zone
-        if exit_after_s is None:
-            exit_after_s = site.exit_after_s(place)
-        zone.hear(at, exit_after_s)
+        zone.hear(at, site.exit_after_s(place) if exit_after_s is None else exit_after_s)
         if zone.heard == 1 and place == self.place:
             self.lapsed = True
         self._forget(at)
         if near_dbm is not None:
-            verdicts = [_near(place, zone, level, near_dbm, at, exit_after_s)]
+            verdicts = [_near(place, zone, level, near_dbm, at)]
         elif not verdicts:
             verdicts = [self._hold(place, at)]
         heard = {
@@ -171,49 +208,94 @@ class Ranging(msgspec.Struct):
         """Compare the places by what was heard before ``at``; say so where the subject moved."""
         self.judged_at = at
         levels = self._levels(site, at)
+        zones = self.zones
         risen: dict[str, float] = {}
-        for place, level in levels.items():
-            zone = self.zones.setdefault(place, Zone())
-            risen[place] = level - zone.rise if zone.judged else 0.0
-            zone.follow(level, at)
-        loudest_first = sorted(levels, key=lambda place: (-levels[place], place))
-        known = [place for place in loudest_first if self._sure(place, at)]
-        before, rule = self.place, None
-        if not self._holds(at):
-            if known:
-                self.place, self.lapsed, rule = known[0], False, "first"
+        for place, (dbm, _) in levels.items():
+            zone = zones.get(place)
+            if zone is None:
+                zone = zones[place] = Zone()
+            risen[place] = dbm - zone.slow if zone.judged else 0.0
+            zone.follow(dbm, at)
+        loudest_first = sorted(levels, key=lambda place: (-levels[place][0], place))
+        before = self.place
+        if self._holds(at):
+            chosen, told = self._challenged(loudest_first, levels, risen, at)
         else:
-            held = self.place or ""
-            level, steady = levels.get(held, FLOOR_DBM), self.zones[held].steady
-            for rival in known:
-                if rival == held or levels[rival] - level <= LOUDER_DB:
-                    break
-                if risen[rival] > RISEN_DB:
-                    self.place, rule = rival, "nearer"
-                    break
-                if self.zones[rival].steady - steady > STEADY_DB:
-                    self.place, rule = rival, "louder"
-                    break
+            chosen, told = self._begin(site, loudest_first, at)
+        if chosen is not None:
+            self.place, self.lapsed, self.since = chosen, False, at
+            for place, (dbm, _) in levels.items():
+                zones[place].mean, zones[place].meant = dbm, 1
         others = [place for place in loudest_first if place != self.place]
         self.runner_up = others[0] if others else None
-        ahead_of = levels[others[0]] if others else FLOOR_DBM
-        own = levels.get(self.place or "", FLOOR_DBM)
-        self.margin_db = own - ahead_of
-        if rule is None or self.place is None:
+        own = levels[self.place][0] if self.place in levels else FLOOR_DBM
+        self.margin_db = own - (levels[others[0]][0] if others else FLOOR_DBM)
+        if chosen is None:
             return []
-        because = self._because(rule) | {
+        because = self._because(told.pop("rule")) | told | {
             "level_dbm": round(own, 1),
-            "sightings": self.zones[self.place].heard,
-        }
-        verdicts = [_Verdict(self.place, "inside", self.margin_db, because)]
-        if before is not None and before != self.place:
+            "sightings": zones[chosen].heard,
+        }  # fmt: skip
+        verdicts = [_Verdict(chosen, "inside", self.margin_db, because)]
+        if before is not None and before != chosen:
             gone = because | {
-                "level_dbm": round(levels.get(before, FLOOR_DBM), 1),
-                "sightings": self.zones[before].heard if before in self.zones else 0,
-                "to": self.place,
+                "level_dbm": round(levels[before][0] if before in levels else FLOOR_DBM, 1),
+                "sightings": zones[before].heard if before in zones else 0,
+                "to": chosen,
             }
             verdicts.insert(0, _Verdict(before, "outside", self.margin_db, gone))
         return verdicts
+
+    def _begin(
+        self, site: Site, loudest_first: list[str], at: float
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Choose the first place: the loudest, once all that have begun to hear have had a say."""
+        heard = (self.zones[place] for place in loudest_first)
+        first = min((z.first for z in heard if at - z.last < z.exit_after_s), default=at)
+        if site.competing > 1 and at - first < min(ALL_SENT_S, SENT_TIMES * self.sent_s):
+            return None, {}
+        for place in loudest_first:
+            zone = self.zones[place]
+            if at - zone.first < SAY_S and zone.heard < SIGHTINGS_TO_ENTER - 1:
+                return None, {}
+        sure = (place for place in loudest_first if self._sure(place, at))
+        return next(sure, None), {"rule": "first"}
+
+    def _challenged(
+        self,
+        loudest_first: list[str],
+        levels: dict[str, tuple[float, float]],
+        risen: dict[str, float],
+        at: float,
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Find the loudest place that takes the subject from the one that holds it, and why."""
+        held = self.place or ""
+        level, spread_db2 = levels.get(held, (FLOOR_DBM, 0.0))
+        fallen = max(0.0, -risen.get(held, 0.0))
+        zone = self.zones[held]
+        unheard_s = at - zone.last
+        for rival in loudest_first:
+            if levels[rival][0] - level <= LOUDER_DB:
+                break
+            if not self._sure(rival, at):
+                continue
+            rise = risen[rival]
+            # In standard errors; a level that is louder was heard, so that its spread is no zero.
+            sigma = math.sqrt(levels[rival][1] + FALL_COUNTS * FALL_COUNTS * spread_db2)
+            nearer = (rise + FALL_COUNTS * min(fallen, rise)) / sigma
+            if nearer > NEARER_SIGMA:
+                return rival, {
+                    "rule": "nearer",
+                    "rise_db": round(rise, 1),
+                    "fall_db": round(fallen, 1),
+                    "sigma": round(nearer, 1),
+                }
+            steady = self.zones[rival].mean - zone.mean
+            if steady > STEADY_DB and at - self.since >= STEADY_AFTER_S:
+                return rival, {"rule": "louder", "mean_margin_db": round(steady, 1)}
+            if unheard_s >= max(UNHEARD_S, STALE_INTERVALS * zone.interval_s):
+                return rival, {"rule": "unheard", "unheard_s": round(unheard_s, 1)}
+        return None, {}
 
     def _hold(self, place: str, at: float) -> _Verdict:
         """Say what a sighting in one of the competing places means where none was changed."""
@@ -241,17 +323,17 @@ class Ranging(msgspec.Struct):
             return False
         return at - zone.last < zone.exit_after_s
 
-    def _levels(self, site: Site, at: float) -> dict[str, float]:
-        """Give the level in dBm of each competing place that was heard of lately."""
-        heard: dict[str, list[float]] = {}
+    def _levels(self, site: Site, at: float) -> dict[str, tuple[float, float]]:
+        """Give the level in dBm of each competing place heard of lately, and its variance."""
+        heard: dict[str, list[tuple[float, float]]] = {}
         for link, level in self.links.items():
             gateway = site.gateways.get(link)
             if gateway is None or site.near_dbm(gateway.place, None) is not None:
                 continue
             fresh = heard.setdefault(gateway.place, [])
             if not level.stale(at):
-                fresh.append(level.dbm)
-        return {place: join(fresh, site.receivers(place)) for place, fresh in heard.items()}
+                fresh.append((level.dbm, level.spread_db2))
+        return {place: blend(fresh, site.receivers(place)) for place, fresh in heard.items()}
 
 
 class _Verdict(NamedTuple):
@@ -272,12 +354,10 @@ class _Verdict(NamedTuple):
         return round(max(0.5, likely), 3)
 
 
-def _near(
-    place: str, zone: Zone, level: Level, near_dbm: float, at: float, exit_after_s: float
-) -> _Verdict:
+def _near(place: str, zone: Zone, level: Level, near_dbm: float, at: float) -> _Verdict:
     """Judge one level against the one number of a place with ``near_dbm``."""
     margin = level.dbm - near_dbm
-    inside = at - zone.inside_at < exit_after_s
+    inside = at - zone.inside_at < zone.exit_after_s
     because = {"near_dbm": near_dbm, "margin_db": round(margin, 1)}
     if margin <= (-NEAR_RELEASE_DB if inside else 0.0):
         return _Verdict(place, "nothing", margin, because | {"rule": "too quiet"})

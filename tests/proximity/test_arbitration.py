@@ -1,213 +1,20 @@
-"""Whose sighting is whose place, and which place holds a subject."""
+"""Which place holds a subject, by the levels at which it is heard."""
 
 from __future__ import annotations
-
-import csv
-import itertools
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from beacon_gateway.model import Beacon, Sighting
+from beacon_gateway.model import Sighting
 from proximity.arbitration import FORGET_AFTER_S, MAX_LINKS, Ranging, Window, loudest
-from proximity.model import Observation
 from proximity.registry import (
     Enrolled,
     Gateway,
-    Key,
     Place,
     Site,
     spell,
 )
-
-NOW = 1767225600.0
-UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"
-TAG = Beacon(format="ibeacon", uuid=UUID, major=1, minor=7, power_dbm=-59)
-SHELF = Beacon(format="ibeacon", uuid=UUID, major=2, minor=1, power_dbm=-59)
-TAG_KEY: Key = ("ibeacon", UUID, 1, 7)
-SHELF_KEY: Key = ("ibeacon", UUID, 2, 1)
-
-
-def make_site(*places: Place, offset_db: float = 0.0, shelf: str = "shoes") -> Site:
-    """Two places of two gateways each, a tag and a fixed beacon."""
-    gateways = [
-        Gateway(id="a1", place="a", offset_db=offset_db),
-        Gateway(id="a2", place="a"),
-        Gateway(id="b1", place="b"),
-        Gateway(id="b2", place="b"),
-    ]
-    return Site(
-        places={place.id: place for place in places},
-        gateways={gateway.id: gateway for gateway in gateways},
-        beacons=(
-            Enrolled(key=TAG_KEY, subject="member"),
-            Enrolled(key=SHELF_KEY, place=shelf),
-        ),
-    )
-
-
-class Walk:
-    """Sightings of one tag, or by one phone, told to one ``Ranging`` in order of time."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.ranging = Ranging()
-        self.at = NOW
-        self.said: list[Observation] = []
-
-    def hear(self, rssi_dbm: float, gateway: str, beacon: Beacon = TAG) -> list[Observation]:
-        sighting = Sighting(beacon=beacon, at=self.at, rssi_dbm=rssi_dbm, gateway=gateway)
-        return self._tell(sighting)
-
-    def notice(self, rssi_dbm: float, beacon: Beacon = SHELF) -> list[Observation]:
-        return self._tell(Sighting(beacon=beacon, at=self.at, rssi_dbm=rssi_dbm, subject="phone"))
-
-    def _tell(self, sighting: Sighting) -> list[Observation]:
-        whose = self.site.who(sighting)
-        assert whose is not None
-        said = self.ranging.hear(self.site, sighting, *whose)
-        self.said += said
-        return said
-
-    def stay(self, seconds: float, every_s: float = 0.5, **levels: float) -> list[Observation]:
-        """Hear the tag for some seconds at these levels by gateway."""
-        said = []
-        for _ in range(round(seconds / every_s)):
-            for gateway, level in levels.items():
-                said += self.hear(level, gateway)
-            self.at += every_s
-        return said
-
-    def changes(self) -> list[tuple[str, str, str]]:
-        """Tell what was said when a place was entered or left, without the refreshes."""
-        return [
-            (o.says, o.place, o.because["rule"])
-            for o in self.said
-            if o.says != "nothing" and o.because["rule"] != "held"
-        ]
-
-
-# --- whose sighting is whose place ---
-
-
-def test_a_gateway_speaks_for_who_carries_the_tag_and_for_its_own_place() -> None:
-    site = make_site()
-    assert site.who(Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway="b2")) == ("member", "b")
-
-
-def test_a_phone_speaks_for_itself_and_for_the_beacons_place() -> None:
-    site = make_site()
-    sighting = Sighting(beacon=SHELF, at=NOW, rssi_dbm=-60, subject="phone")
-    assert site.who(sighting) == ("phone", "shoes")
-
-
-@pytest.mark.parametrize(
-    "sighting",
-    [
-        Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway="unknown"),
-        Sighting(beacon=SHELF, at=NOW, rssi_dbm=-60, gateway="a1"),
-        Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, subject="phone"),
-        Sighting(beacon=msgspec.structs.replace(TAG, minor=8), at=NOW, rssi_dbm=-60, gateway="a1"),
-        Sighting(beacon=Beacon(format="ibeacon"), at=NOW, rssi_dbm=-60, gateway="a1"),
-        Sighting(beacon=Beacon(format="eddystone-tlm"), at=NOW, rssi_dbm=-60, gateway="a1"),
-    ],
-    ids=["unknown gateway", "fixed by gateway", "carried by phone", "unlisted", "no ids", "tlm"],
-)
-def test_what_speaks_for_nobody(sighting: Sighting) -> None:
-    assert make_site().who(sighting) is None
-
-
-def test_an_empty_site_knows_nobody() -> None:
-    assert Site().who(Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway="a1")) is None
-
-
-def test_the_entry_that_names_most_wins() -> None:
-    keys: list[Key] = [
-        ("ibeacon", UUID, None, None),
-        ("ibeacon", UUID, None, 7),
-        ("ibeacon", UUID, 1, None),
-        ("ibeacon", UUID, 1, 7),
-    ]
-
-    def found(major: int, minor: int, among: list[Key]) -> str | None:
-        site = Site(beacons=tuple(Enrolled(key=key, subject=spell(key)) for key in among))
-        enrolled = site.enrolled(Beacon(format="ibeacon", uuid=UUID, major=major, minor=minor))
-        return enrolled.subject if enrolled is not None else None
-
-    assert found(1, 7, keys) == f"ibeacon/{UUID}/1/7"
-    assert found(1, 7, keys[:3]) == f"ibeacon/{UUID}/1"  # the major tells more than the minor
-    assert found(1, 7, keys[:2]) == f"ibeacon/{UUID}/7"
-    assert found(2, 7, keys) == f"ibeacon/{UUID}/7"
-    assert found(1, 8, keys) == f"ibeacon/{UUID}/1"
-    assert found(2, 8, keys) == f"ibeacon/{UUID}"
-    assert found(2, 8, keys[1:]) is None
-
-
-@pytest.mark.parametrize(
-    ("beacon", "key"),
-    [
-        (
-            Beacon(format="altbeacon", id1=UUID, id2=0, id3=2, power_dbm=-59),
-            ("altbeacon", UUID, 0, 2),
-        ),
-        (
-            Beacon(format="eddystone-uid", namespace="ab" * 10, instance="cd" * 6),
-            ("eddystone-uid", "ab" * 10, None),
-        ),
-        (Beacon(format="eddystone-eid", eid="ef" * 8), ("eddystone-eid", "ef" * 8)),
-        (Beacon(format="eddystone-url", url="https://a.com"), ("eddystone-url", "https://a.com")),
-    ],
-)
-def test_every_format_with_an_identity_can_be_enrolled(beacon: Beacon, key: Key) -> None:
-    site = Site(beacons=(Enrolled(key=key, place="shoes"),))
-    assert site.who(Sighting(beacon=beacon, at=NOW, rssi_dbm=-60, subject="me")) == ("me", "shoes")
-
-
-def test_defaults_of_places() -> None:
-    site = make_site(
-        Place(id="a", exit_after_s=90.0, near_dbm=-71.5), Place(id="shoes"), offset_db=2.5
-    )
-    assert site.exit_after_s("a") == 90.0
-    assert site.exit_after_s("shoes") == 30.0
-    assert site.exit_after_s("never named") == 30.0
-    assert site.near_dbm("a", None) == -71.5
-    assert site.near_dbm("a", SHELF) == -71.5
-    assert site.near_dbm("b", None) is None
-    assert site.near_dbm("shoes", SHELF) == -59 - 15
-    for power in (None, 0, 20):  # no level at 1 m that can be: the usual one
-        odd = msgspec.structs.replace(SHELF, power_dbm=power)
-        assert site.near_dbm("shoes", odd) == -59 - 15
-    assert site.receivers("a") == 2
-    assert site.receivers("shoes") == 0
-    assert site.level_dbm(Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway="a1")) == -57.5
-    assert site.level_dbm(Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway="x")) == -60
-    assert site.level_dbm(Sighting(beacon=SHELF, at=NOW, rssi_dbm=-60, subject="me")) == -60
-
-
-def test_every_place_that_a_site_speaks_of_is_named() -> None:
-    site = make_site(Place(id="x", parent="above"), Place(id="y"))
-    assert site.named == {"x", "y", "above", "a", "b", "shoes"}
-    assert Site().named == frozenset()
-
-
-def test_check_names_places_that_are_nowhere() -> None:
-    site = make_site(Place(id="b", parent="never drawn"), shelf="shoe")
-    problems = site.check(["shoes"])
-    assert len(problems) == 3
-    assert "[[gateway]] 'a1': place 'a' is neither" in problems[0]
-    assert "'shoe'" in problems[2]
-    assert "did you mean 'shoes'?" in problems[2]
-    assert site.check(["a", "shoe"]) == []
-
-
-def test_check_stays_quick_where_everything_is_wrong() -> None:
-    gateways = {f"g{n}": Gateway(id=f"g{n}", place=f"place {n}") for n in range(500)}
-    site = Site(gateways=gateways)
-    problems = site.check([f"plac {n}" for n in range(500)])
-    assert len(problems) == 500
-    assert sum("did you mean" in problem for problem in problems) == 10
-
+from tests.proximity.tagged import NOW, SHELF, TAG, UUID, Walk, make_site
 
 # --- places that compete for a carried tag ---
 
@@ -284,8 +91,12 @@ def test_a_walk_from_one_place_to_the_other_changes_once_at_one_instant() -> Non
     assert left.at == entered.at
     assert left.because["to"] == "b"
     assert left.because["level_dbm"] < entered.because["level_dbm"]
-    assert left.because["margin_db"] > 3.0
+    assert left.because["margin_db"] > 1.0
     assert entered.because["runner_up"] == "a"
+    # It has risen, the old place has fallen, and how sure that makes it is told.
+    assert entered.because["rise_db"] > 3.0
+    assert entered.because["fall_db"] > 3.0
+    assert entered.because["sigma"] > 2.25
 
 
 def test_a_body_before_the_gateway_changes_nothing() -> None:
@@ -304,6 +115,101 @@ def test_a_wrong_start_is_mended_by_the_slow_levels() -> None:
     walk.stay(120.0, a1=-78, b1=-70)
     assert walk.changes()[0] == ("inside", "a", "first")
     assert walk.changes()[1:] == [("outside", "a", "louder"), ("inside", "b", "louder")]
+
+
+def test_the_longer_a_tag_has_lain_somewhere_the_longer_a_louder_place_takes() -> None:
+    taken_s = []
+    for lay_s in (10.0, 60.0, 600.0):
+        walk = Walk(make_site())
+        walk.stay(lay_s, a1=-65, b1=-66)
+        begun = walk.at
+        # Somebody stands before the one receiver; the other hears the tag as before.
+        while walk.ranging.place == "a" and walk.at < begun + 600.0:
+            walk.stay(0.5, a1=-78, b1=-66)
+        taken_s.append(walk.at - begun)
+    assert taken_s[0] < taken_s[1] < taken_s[2]
+    assert taken_s[0] < 15.0
+    assert taken_s[2] > 20.0
+
+
+def test_a_seldom_tag_needs_a_larger_rise_than_a_quick_one() -> None:
+    """What is 6 dB louder at ten readings a second may be noise at one in two seconds."""
+    moved = []
+    for every_s in (0.1, 2.0):
+        walk = Walk(make_site())
+        walk.stay(60.0, every_s=every_s, a1=-66, b1=-70)
+        walk.stay(4.0, every_s=every_s, a1=-66, b1=-63)
+        moved.append(walk.ranging.place)
+    assert moved == ["b", "a"]
+
+
+def test_nobody_decides_before_all_that_begin_to_hear_have_had_their_say() -> None:
+    walk = Walk(make_site())
+    walk.stay(1.5, a1=-75)
+    assert walk.ranging.place == "a"
+    late = Walk(make_site())
+    for passed_s, level, gateway in (
+        (0.0, -75, "a1"),
+        (0.1, -60, "b1"),  # the louder place is the slower one to report
+        (0.3, -75, "a1"),
+        (0.4, -75, "a1"),
+        (0.4, -75, "a1"),
+    ):
+        late.at += passed_s
+        late.hear(level, gateway)
+    assert late.ranging.place is None
+    late.at += 0.3
+    late.hear(-60, "b1")
+    late.at += 0.3
+    late.hear(-60, "b1")
+    assert late.changes() == [("inside", "b", "first")]
+
+
+def test_where_receivers_send_in_batches_one_alone_decides_nothing() -> None:
+    # The batch of the one is taken first, a whole second of it; then that of the louder other.
+    def batch(walk: Walk, gateway: str, level: float) -> None:
+        for n in range(5):
+            at = NOW + 0.2 * n
+            walk.at = at
+            sighting = Sighting(
+                beacon=TAG, at=at, rssi_dbm=level, gateway=gateway, received_at=NOW + 1.0
+            )
+            walk._tell(sighting)
+
+    walk = Walk(make_site())
+    batch(walk, "a1", -75)
+    assert walk.ranging.place is None
+    alone = Walk(Site(gateways={"a1": Gateway(id="a1", place="a")}, beacons=walk.site.beacons))
+    batch(alone, "a1", -75)
+    assert alone.ranging.place == "a"  # nobody else will say anything
+
+
+def test_who_falls_silent_again_is_waited_for_no_longer_than_some_seconds() -> None:
+    walk = Walk(make_site())
+    walk.hear(-50, "b1")
+    walk.stay(2.5, a1=-75)
+    assert walk.ranging.place is None
+    walk.stay(1.5, a1=-75)
+    assert walk.ranging.place == "a"
+
+
+@pytest.mark.parametrize("every_s", [12.0, 25.0, 40.0])
+def test_a_slow_tag_is_held_between_its_reports_where_the_place_waits_for_it(
+    every_s: float,
+) -> None:
+    walk = Walk(make_site(Place(id="a", exit_after_s=4.0 * every_s)))
+    walk.stay(10 * every_s, every_s=every_s, a1=-60)
+    assert walk.changes() == [("inside", "a", "first")]
+    walk.at += 2.0 * every_s  # two reports were lost
+    assert [o.says for o in walk.hear(-60, "a1")] == ["inside"]
+
+
+def test_a_silence_as_long_as_the_place_says_is_the_end_however_slow_the_tag() -> None:
+    walk = Walk(make_site())
+    walk.stay(250.0, every_s=25.0, a1=-60)
+    assert walk.changes() == [("inside", "a", "first")]
+    walk.at += 25.0  # a report was lost
+    assert [o.says for o in walk.hear(-60, "a1")] == ["nothing"]
 
 
 def test_a_rival_heard_less_than_three_times_takes_nothing() -> None:
@@ -358,9 +264,11 @@ def test_a_subject_found_elsewhere_after_a_silence_has_left_the_old_place() -> N
 def test_a_silent_gateway_is_quieter_than_any_that_is_heard() -> None:
     walk = Walk(make_site(Place(id="a", exit_after_s=600.0)))
     walk.stay(20.0, a1=-60)
-    walk.stay(150.0, b1=-90)
+    walk.stay(15.0, b1=-90)
+    assert walk.ranging.place == "a"  # a scanner may rest, a body may hide the tag
+    walk.stay(10.0, b1=-90)
     assert walk.ranging.place == "b"
-    assert walk.changes()[1:] == [("outside", "a", "louder"), ("inside", "b", "louder")]
+    assert walk.changes()[1:] == [("outside", "a", "unheard"), ("inside", "b", "unheard")]
 
 
 def test_offsets_are_added_before_anything_is_compared() -> None:
@@ -390,9 +298,9 @@ def test_a_gateway_that_has_left_the_site_no_longer_holds_its_place() -> None:
     walk.stay(5.0, a1=-60)
     gateways = {name: one for name, one in walk.site.gateways.items() if one.place == "b"}
     walk.site = Site(gateways=gateways, beacons=walk.site.beacons)
-    walk.stay(20.0, b1=-75)
+    walk.stay(15.0, b1=-75)
     assert walk.ranging.place == "a"
-    walk.stay(20.0, b1=-75)
+    walk.stay(25.0, b1=-75)
     assert walk.ranging.place == "b"
 
 
@@ -532,63 +440,3 @@ def test_the_window_keeps_only_what_can_still_win() -> None:
     for number in range(10_000):
         window = loudest(window, number / 10_000, -60.0 - number % 3, "ab"[number % 2])
     assert len(window) <= 6
-
-
-# --- real radios ---
-
-BEAM_S = 5.0
-
-
-def crossings(rows: list[dict[str, str]]) -> list[tuple[float, float, str]]:
-    """Give when the door beam was first broken and last clear for each change, and where to."""
-    beams: list[list[float]] = []
-    for number, row in enumerate(rows):
-        if row["raw_photosensor_door"] == "1":
-            if beams and number * 0.1 - beams[-1][1] < 1.0:
-                beams[-1][1] = number * 0.1
-            else:
-                beams.append([number * 0.1, number * 0.1])
-    inside = rows[0]["Label"] != "0"
-    found = []
-    for first, last in beams:
-        inside = not inside
-        found.append((first, last, "inside" if inside else "outside"))
-    return found
-
-
-def test_cars_and_walkers_through_a_real_door(shared_data) -> None:
-    """Ten receivers on both sides of a door, 22 true changes by photosensor.
-
-    Right is a change decided between 5 s before the beam is first broken and 5 s after it is
-    clear again. -100 is the set's own mark for "not received".
-    """
-    right = decided = true = 0
-    for path in sorted(Path(shared_data("doorway-inside-outside-ble")).glob("*_measurement_*.csv")):
-        with path.open() as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name[:2] in ("I-", "O-")]
-        sides = {"I": "inside", "O": "outside"}
-        gateways = {name: Gateway(id=name, place=sides[name[0]]) for name in names}
-        walk = Walk(Site(gateways=gateways, beacons=(Enrolled(key=TAG_KEY, subject="member"),)))
-        for number, row in enumerate(rows):
-            walk.at = NOW + number * 0.1
-            for name in names:
-                if row[name] != "-100":
-                    walk.hear(float(row[name]), name)
-        entered = [
-            (o.at - NOW, o.place)
-            for o in walk.said
-            if o.says == "inside" and o.because["rule"] in ("nearer", "louder")
-        ]
-        truth = crossings(rows)
-        labels = [row["Label"] != "0" for row in rows]
-        assert len(truth) == sum(a != b for a, b in itertools.pairwise(labels))
-        decided += len(entered)
-        true += len(truth)
-        for first, last, place in truth:
-            right += any(
-                first - BEAM_S <= at <= last + BEAM_S and place == there for at, there in entered
-            )
-    assert true == 22
-    f1 = 2 * right / (decided + true)
-    assert f1 >= 0.9, f"{right} of {true} found, {decided} decided"
