@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -67,7 +67,7 @@ journal = Table(
     "journal",
     metadata,
     _key("position", _Serial, "none", "order of application", autoincrement=False),
-    _column("kind", Text, "none", "records, tick, fences, site or forget"),
+    _column("kind", Text, "none", "records, tick, fences, site, enrolments, forget"),
     _column("now", Double, "none", "the server's time of it, Unix seconds, never falling"),
     _column("version", Text, "none", "hash of the fences, site and campaigns in force"),
     _column("payload", LargeBinary, "location", "msgpack; gone soon after a snapshot covers it"),
@@ -97,6 +97,14 @@ fences = Table(
     _column("feature", Text, "none", "its GeoJSON feature"),
     _column("etag", Text, "none", "hash of the feature"),
     _column("source", Text, "none", "file (read-only over HTTP) or http"),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    _key("kind", Text, "none", "place, gateway or beacon"),
+    _key("id", Text, "pseudonym", "the entry's id, which may be a tag's identity"),
+    _column("record", Text, "secret", "the entry (JSON); of a rotating beacon with its key"),
 )
 
 ledger = Table(
@@ -204,4 +212,34 @@ tokens = Table(
     _column("hash", Text, "secret", "of the token, which is shown once", unique=True),
     _column("created_at", Double, "none", "Unix seconds"),
     _column("revoked_at", Double, "none", "Unix seconds", optional=True),
+)
+
+gateway_secrets = Table(
+    "gateway_secrets",
+    metadata,
+    _key("id", Text, "none", "what it is listed and revoked by"),
+    _column("gateway", Text, "none", "whose requests it signs"),
+    _column("secret", Text, "secret", "as it was shown, once: a signature needs it itself"),
+    _column("created_at", Double, "none", "Unix seconds"),
+    _column("until", Double, "none", "not after, Unix seconds", optional=True),
+)
+
+signed_requests = Table(
+    "signed_requests",
+    metadata,
+    _key("gateway", Text, "none", "who signed"),
+    _key("message", Text, "none", "its webhook-id: taken once"),
+    _column("at", Double, "none", "when it was signed, Unix seconds; forgotten with its tolerance"),
+    Index("signed_requests_by_at", "at"),
+)
+
+gateway_clocks = Table(
+    "gateway_clocks",
+    metadata,
+    _key("gateway", Text, "none", "whose clock"),
+    _key("boot", Text, "none", "since which start of the machine"),
+    _column("offset_s", Double, "none", "Unix seconds at which its monotonic clock was 0"),
+    _column("since", Double, "none", "when that was last found to be much less, Unix seconds"),
+    _column("heard_at", Double, "none", "when it was last heard, Unix seconds"),
+    _column("trusted", Integer, "none", "1: known well enough to date what seems late"),
 )

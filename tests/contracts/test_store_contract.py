@@ -74,7 +74,10 @@ class TestStore:
         with pytest.raises(IntegrityError):
             breaking.result()
         assert after.result() is None
-        assert count(store, schema.meta) == 2
+        with pytest.raises(LookupError):
+            store.write(fails).result()  # with nobody beside it
+        assert store.write(put("later")).result() is None
+        assert count(store, schema.meta) == 3
 
     def test_works_run_in_the_order_of_the_calls(self, store: Store) -> None:
         seen: list[int] = []

@@ -1,0 +1,107 @@
+"""What should an operator look at? Identities that do not count for now, and gateways in trouble.
+
+Gathered when it is asked; what each means is the business of whoever found it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from proximity.model import format_time
+from proximity.redating import BELIEVED_S
+from proximity.server.auth import Caller, Role
+from proximity.server.gateways import SILENT_S, heard_at, silent
+from proximity.server.problems import answer
+from proximity.server.routes import Content, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp import web
+
+    from proximity.server.parts import Parts
+
+WATCHERS = frozenset({Role.ANALYST, Role.ADMIN})
+# More than this nobody reads; the first are those that have lasted longest.
+MOST_ALARMS = 1000
+
+
+class AlarmRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing to look at: an ``identity`` or a ``gateway``, why, since when, by what evidence.
+
+    ``last`` is when it last happened; ``subject`` whose identity it is.
+    """
+
+    kind: Literal["identity", "gateway"]
+    name: str = msgspec.field()
+    reason: str = msgspec.field()
+    since: str = msgspec.field()
+    last: str | None = None
+    subject: str | None = None
+    because: dict[str, Any] = {}
+
+
+class AlarmList(msgspec.Struct, frozen=True):
+    """Every alarm that stands, the one that has lasted longest first; ``total`` of them."""
+
+    items: tuple[AlarmRecord, ...]
+    total: int
+
+
+async def _read(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    found = sorted((*_identities(parts), *_gateways(parts)), key=lambda one: (one.since, one.name))
+    return answer(AlarmList(tuple(found[:MOST_ALARMS]), len(found)))
+
+
+def _identities(parts: Parts) -> Iterator[AlarmRecord]:
+    for alarm in parts.ingest.engine.alarms():
+        yield AlarmRecord(
+            kind="identity",
+            name=alarm.identity,
+            reason=alarm.reason,
+            since=format_time(alarm.since),
+            last=format_time(alarm.last),
+            subject=alarm.subject,
+            because=alarm.because,
+        )
+
+
+def _gateways(parts: Parts) -> Iterator[AlarmRecord]:
+    errors = parts.ingest.redating.errors
+    for name in parts.ingest.site.gateways:
+        heard = heard_at(parts, name)
+        since = parts.started_at if heard is None else heard
+        if silent(parts, name):
+            yield AlarmRecord(
+                kind="gateway",
+                name=name,
+                reason="silent",
+                since=format_time(since),
+                because={"why": f"not heard of for {SILENT_S:.0f} s: is it on, and connected?"},
+            )
+        error_s = errors.get(name)
+        if error_s is not None and abs(error_s) > BELIEVED_S:
+            yield AlarmRecord(
+                kind="gateway",
+                name=name,
+                reason="clock",
+                since=format_time(since),
+                because={
+                    "why": "its clock is wrong; its records are dated by the server's",
+                    "ahead_s": round(error_s, 1),
+                },
+            )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/alarms",
+        endpoint=_read,
+        roles=WATCHERS,
+        summary="Identities that do not count for now, and gateways in trouble.",
+        answers={200: Content(meaning="All that stand.", schema=AlarmList)},
+    ),
+)

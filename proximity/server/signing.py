@@ -1,0 +1,313 @@
+"""Is this request really from that gateway, and does it come for the first time?
+
+Standard Webhooks signatures with a gateway's own secret: within 300 s of the server's clock, and
+each ``webhook-id`` once. What was taken is remembered on disk before it is acknowledged, and for as
+long as its signature would still be good. Must not know what a request is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import secrets
+from collections import defaultdict
+from email.utils import formatdate
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from beacon_gateway.model import check_id
+from beacon_gateway.signing import (
+    ID_HEADER,
+    PREFIX,
+    SIGNATURE_HEADER,
+    TIME_HEADER,
+    read_secret,
+    signature,
+)
+from proximity.server.auth import Caller, Role
+from proximity.server.problems import Problem
+from proximity.server.reading import RECORDS_LIMIT, Asked, off_loop, read_body
+from proximity.store import journal, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from proximity.store import Store
+
+# The tolerance that Standard Webhooks names: how far a sender's clock may be off, seconds.
+TOLERANCE_S = 300.0
+# A replaced secret goes on for so long: a gateway asks for its configuration every five minutes,
+# and one that is off for a weekend comes back within it.
+OVERLAP_S = 7 * 86400.0
+# Secrets of one gateway in force at a time; a rotation more ends the oldest.
+MOST_SECRETS = 3
+# How often what can come no more is deleted.
+PRUNE_S = 60.0
+GATEWAY_HEADER = "Gateway"
+#: The id that a gateway asks by which does not know its own.
+SELF = "self"
+# Each secret is tried then, so only of what is small.
+SELF_BYTES = 64 * 2**10
+VERSION_KEY = "secrets_version"
+# A secret is as long as the hash that signs with it.
+SECRET_BYTES = 32
+
+
+class SecretRow(NamedTuple):
+    """A secret as it may be listed: never the secret itself; times in Unix seconds."""
+
+    id: str
+    gateway: str
+    created_at: float
+    until: float | None
+
+
+class _Secret(NamedTuple):
+    id: str
+    key: bytes
+    text: str
+    until: float | None
+
+
+class Signed(NamedTuple):
+    """A request whose signature is good: who sent it, its id, when it was signed (Unix seconds).
+
+    ``newer`` is the secret that replaces the one it was signed with, None where that is the newest.
+    """
+
+    caller: Caller
+    gateway: str
+    message: str
+    at: float
+    newer: str | None
+
+
+def make_secret(conn: Connection, gateway: str, now: float, overlap_s: float = OVERLAP_S) -> str:
+    """Make a gateway's secret and give its text; the ones before end in ``overlap_s`` seconds."""
+    table = schema.gateway_secrets
+    mine = table.c.gateway == gateway
+    conn.execute(table.delete().where(mine, table.c.until <= now))
+    earlier = conn.scalars(sa.select(table.c.id).where(mine).order_by(table.c.created_at.desc()))
+    for number, secret_id in enumerate(list(earlier)):
+        ends = now if number + 1 >= MOST_SECRETS else now + overlap_s
+        conn.execute(
+            table.update()
+            .where(table.c.id == secret_id)
+            .where(sa.or_(table.c.until.is_(None), table.c.until > ends))
+            .values(until=ends)
+        )
+    text = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    row = {
+        "id": secrets.token_hex(4),
+        "gateway": gateway,
+        "secret": text,
+        "created_at": now,
+        "until": None,
+    }
+    conn.execute(table.insert(), row)
+    _moved(conn)
+    return text
+
+
+def end_secrets(conn: Connection, gateway: str) -> int:
+    """End all secrets of a gateway at once; how many that were."""
+    table = schema.gateway_secrets
+    ended = conn.execute(table.delete().where(table.c.gateway == gateway)).rowcount
+    if ended:
+        _moved(conn)
+    return int(ended)
+
+
+def list_secrets(conn: Connection, now: float, gateway: str | None = None) -> list[SecretRow]:
+    """Give the secrets in force at Unix second ``now``, by gateway, the newest first."""
+    table = schema.gateway_secrets
+    statement = sa.select(table.c.id, table.c.gateway, table.c.created_at, table.c.until)
+    statement = statement.where(sa.or_(table.c.until.is_(None), table.c.until > now))
+    if gateway is not None:
+        statement = statement.where(table.c.gateway == gateway)
+    ordered = statement.order_by(table.c.gateway, table.c.created_at.desc())
+    return [SecretRow(*row) for row in conn.execute(ordered)]
+
+
+class Signatures:
+    """Secrets in force and the requests that were taken, in memory as on disk.
+
+    ``clock`` gives Unix seconds. Use from one event loop; ``arefresh`` follows what the command
+    line changes.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._version: str | None = ""
+        self._secrets: dict[str, list[_Secret]] = {}
+        self._taken: dict[tuple[str, str], float] = store.read(_taken)
+        self._taking: set[tuple[str, str]] = set()
+        self._pruned_at = clock()
+
+    async def arefresh(self) -> None:
+        """Read the secrets again if their version moved."""
+        version = await self._store.aread(_version)
+        if version != self._version:
+            self._secrets = await self._store.aread(_in_force)
+            self._version = version
+
+    async def admit(self, request: Asked) -> Signed:
+        """Find who signed ``request``; ``keep`` or ``release`` must follow.
+
+        Raises Problem 401, whose ``code`` says why: ``unknown``, ``signature``, ``clock`` or
+        ``repeated``; 503 where the same request is being taken.
+        """
+        headers = request.headers
+        message, time = headers.get(ID_HEADER, ""), headers.get(TIME_HEADER, "")
+        if not (time.isascii() and time.isdigit() and len(time) <= 12 and _is_id(message)):
+            raise _refusal("signature", "The webhook headers are incomplete or malformed.")
+        body = await read_body(request, RECORDS_LIMIT)
+        request.whole = body  # it can be read once
+        gateway = _named(request, body)
+        found = await off_loop(
+            len(body), lambda: self._match(gateway, message, time, body, headers)
+        )
+        if found is None:
+            # A secret made a moment ago by the command line is not known yet: look once more.
+            await self.arefresh()
+            found = self._match(gateway, message, time, body, headers)
+        if found is None:
+            known = gateway == SELF or gateway in self._secrets
+            raise _refusal(
+                "signature" if known else "unknown",
+                "The signature is none of this gateway's: pair it anew."
+                if known
+                else "No secret is in force for this gateway: pair it.",
+            )
+        gateway, number = found
+        now, at = self._clock(), float(time)
+        if abs(now - at) > TOLERANCE_S:
+            raise _refusal(
+                "clock",
+                f"It was signed {abs(now - at):.0f} s from now: set the clock by Date.",
+                now,
+            )
+        name = gateway, message
+        if name in self._taken:
+            raise _refusal("repeated", "This request was taken before.")
+        if name in self._taking:
+            raise Problem(503, "The same request is being taken.", headers={"Retry-After": "1"})
+        self._taking.add(name)
+        secret = self._secrets[gateway][number]
+        newer = self._secrets[gateway][0].text if number else None
+        return Signed(Caller(secret.id, Role.GATEWAY, gateway), gateway, message, at, newer)
+
+    async def keep(self, signed: Signed) -> None:
+        """Remember that a request was taken; returns once that is on disk. Raises StoreFailed."""
+        now = self._clock()
+        prune = now >= self._pruned_at + PRUNE_S
+        row = {"gateway": signed.gateway, "message": signed.message, "at": signed.at}
+        gone = now - TOLERANCE_S - PRUNE_S
+
+        def work(conn: Connection) -> None:
+            conn.execute(_INSERT, row)
+            if prune:
+                conn.execute(_PRUNE, {"gone": gone})
+
+        self._taken[signed.gateway, signed.message] = signed.at
+        try:
+            await self._store.awrite(work)
+        except BaseException:
+            self._taken.pop((signed.gateway, signed.message), None)
+            raise
+        if prune:
+            self._pruned_at = now
+            self._taken = {name: at for name, at in self._taken.items() if at >= gone}
+
+    def release(self, signed: Signed) -> None:
+        """Say that a request is no longer being taken, whatever came of it."""
+        self._taking.discard((signed.gateway, signed.message))
+
+    def _match(
+        self, gateway: str, message: str, time: str, body: bytes, headers: object
+    ) -> tuple[str, int] | None:
+        """Find whose secret in force made one of the signatures: the gateway, and which."""
+        assert hasattr(headers, "get")
+        offered = str(headers.get(SIGNATURE_HEADER, ""))[:1024].split(" ")
+        now = self._clock()
+        asked = [gateway]
+        if gateway == SELF and len(body) <= SELF_BYTES:
+            asked = list(self._secrets)
+        for name in asked:
+            for number, secret in enumerate(self._secrets.get(name, ())):
+                if secret.until is not None and secret.until <= now:
+                    continue
+                good = signature(secret.key, message, int(time), body).encode()
+                # Every one is compared, so that the time it takes tells nothing.
+                same = [
+                    hmac.compare_digest(good, one.encode("utf-8", "replace")) for one in offered
+                ]
+                if any(same):
+                    return name, number
+        return None
+
+
+def _named(request: Asked, body: bytes) -> str:
+    """Name the gateway that says it signed: the header, the path, else the first record."""
+    named = request.headers.get(GATEWAY_HEADER) or request.named
+    if named:
+        return named
+    try:
+        text = body.lstrip()
+        first = (
+            msgspec.json.decode(text, type=list[msgspec.Raw])[0]
+            if text.startswith(b"[")
+            else msgspec.Raw(text.split(b"\n", 1)[0])
+        )
+        return msgspec.json.decode(first, type=_Names).gateway
+    except (ValueError, IndexError, RecursionError):
+        return ""
+
+
+class _Names(msgspec.Struct):
+    gateway: str = ""
+
+
+def _refusal(code: str, detail: str, now: float | None = None) -> Problem:
+    headers = None if now is None else {"Date": formatdate(now, usegmt=True)}
+    return Problem(401, detail, code=code, headers=headers)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        check_id(text, ID_HEADER)
+    except ValueError:
+        return False
+    return text.isascii()
+
+
+_INSERT = schema.signed_requests.insert()
+_PRUNE = schema.signed_requests.delete().where(schema.signed_requests.c.at < sa.bindparam("gone"))
+
+
+def _taken(conn: Connection) -> dict[tuple[str, str], float]:
+    table = schema.signed_requests
+    return {(row.gateway, row.message): row.at for row in conn.execute(sa.select(table))}
+
+
+def _version(conn: Connection) -> str | None:
+    return journal.read_meta(conn, VERSION_KEY)
+
+
+def _moved(conn: Connection) -> None:
+    journal.write_meta(conn, VERSION_KEY, secrets.token_hex(8))
+
+
+def _in_force(conn: Connection) -> dict[str, list[_Secret]]:
+    """Read the secrets of each gateway, the newest first."""
+    table = schema.gateway_secrets
+    found: dict[str, list[_Secret]] = defaultdict(list)
+    for row in conn.execute(sa.select(table).order_by(table.c.created_at.desc())):
+        secret = _Secret(row.id, read_secret(row.secret), row.secret, row.until)
+        found[row.gateway].append(secret)
+    return dict(found)
