@@ -23,7 +23,7 @@ from geofences.roster import Roster
 from geofences.tree import meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -291,6 +291,18 @@ class FenceIndex:
         """
         _check(lon, lat)
         return self._near.distance(self._roster.slots[fence_id], lon, lat, held)
+
+    def distance_each(
+        self, fence_ids: Sequence[str], lons: Floats, lats: Floats, held: list[bool]
+    ) -> list[float]:
+        """Return what ``distance`` gives for each fence and its point, to the last bit.
+
+        ``held`` says of each whether the fence holds the point. Raises KeyError for an unknown id
+        and ValueError for points off the globe.
+        """
+        x, y = _points(lons, lats)
+        slots = self._roster.slots
+        return self._near.each(np.array([slots[each] for each in fence_ids], np.int64), x, y, held)
 
     def distances(
         self, fence_index: npt.ArrayLike, lons: npt.ArrayLike, lats: npt.ArrayLike

@@ -14,7 +14,7 @@ import shapely
 
 from geofences import geodesy
 from geofences.columns import WIDEST, ragged
-from geofences.nearby import Nearby
+from geofences.nearby import Nearby, distances
 from geofences.packed import (
     COLUMNS,
     COUNT,
@@ -91,6 +91,33 @@ class Near:
                     return -metres if metres > ON_EDGE_M else 0.0
                 return max(metres, ON_EDGE_M)
         return self._roster.shape(slot).distance(lon, lat)
+
+    def each(self, slots: Ints, x: Floats, y: Floats, held: list[bool]) -> list[float]:
+        """Return what ``distance`` gives for each slot and point, to the last bit."""
+        found = np.full(len(slots), np.nan)
+        rows = self._columns.view().rows[slots]
+        circles = np.flatnonzero(rows[:, RADIUS] >= 0.0)
+        if len(circles):
+            of = rows[circles]
+            metres = geodesy.many_metres_between(of[:, LON], of[:, LAT], x[circles], y[circles])
+            found[circles] = metres - of[:, RADIUS]
+        few, nearby = [], []
+        small = np.flatnonzero((rows[:, RADIUS] == OUTLINE) & (rows[:, COUNT] <= WIDEST))
+        for number, slot in zip(small.tolist(), slots[small].tolist(), strict=True):
+            place = self._nearby[slot] if slot in self._nearby else self._make(slot)
+            if place is not None:
+                few.append(number)
+                nearby.append(place)
+        if few:
+            metres = distances(nearby, x[few], y[few])
+            inside = np.where(metres > ON_EDGE_M, -metres, 0.0)
+            found[few] = np.where(np.array(held)[few], inside, np.maximum(metres, ON_EDGE_M))
+            found[few] = np.where(np.isnan(metres), np.nan, found[few])
+        for number in np.flatnonzero(np.isnan(found)).tolist():
+            point = float(x[number]), float(y[number])
+            found[number] = self.distance(int(slots[number]), *point, held[number])
+        answer: list[float] = found.tolist()
+        return answer
 
     def depth(self, slot: int) -> float:
         """Return how far in metres the deepest point inside a fence is from its edge."""

@@ -11,10 +11,16 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from geofences.geodesy import ECCENTRICITY_2, EQUATOR_M, TIGHTEST_M
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 # Corners and points lie within this of the edges' middle. What is nearest in a plane of one scale
 # is then the foot to within half a metre, and to 20 cm once the scale is that of half the way, by
@@ -47,6 +53,7 @@ class Nearby:
     def __init__(self, lon: float, lat: float, corners: Sequence[tuple[float, float]]) -> None:
         self._lon, self._lat = lon, lat
         self._scale = across, up = _scales(lat)
+        self._table: Floats | None = None
         plane = [((x - lon) * across, (y - lat) * up) for x, y in corners]
         self._edges: list[tuple[float, float, float, float, float]] = []
         for (west, south), (east, north) in pairwise(plane):
@@ -113,4 +120,68 @@ class Nearby:
             share = min(max(ahead / (wide * run * run + high * rise * rise), 0.0), 1.0)
         north -= share * rise
         wide, high = _scales(lat + (y + y - north) * half)
-        return math.hypot((east - share * run) * wide / across, north * high / up)
+        east, north = (east - share * run) * wide / across, north * high / up
+        return math.sqrt(east * east + north * north)
+
+    @property
+    def frame(self) -> tuple[float, float, float, float]:
+        """The middle in degrees, and the metres of a degree east and north there."""
+        return self._lon, self._lat, *self._scale
+
+    @property
+    def table(self) -> Floats:
+        """The edges, a row each, made when first asked for."""
+        if self._table is None:
+            self._table = np.array(self._edges).reshape(-1, 5)
+        return self._table
+
+
+# -- the same of many, to the last bit -------------------------------------------------------------
+# Sines and cosines are asked of ``math``: numpy rounds some of them otherwise.
+
+
+def distances(places: Sequence[Nearby], lons: Floats, lats: Floats) -> Floats:
+    """Return what each one's ``distance`` gives for its point; NaN from too far away."""
+    lon, lat, across, up = np.array([place.frame for place in places]).T
+    x, y = (lons - lon) * across, (lats - lat) * up
+    near = x * x + y * y <= WITHIN_M * WITHIN_M
+    tables = [place.table for place in places]
+    counts = np.array([len(table) for table in tables])
+    which = np.repeat(np.arange(len(tables)), counts)
+    west, south, run, rise, inverse = np.concatenate(tables).T
+    east, north = x[which] - west, y[which] - south
+    share = np.clip((east * run + north * rise) * inverse, 0.0, 1.0)
+    beside, above = east - share * run, north - share * rise
+    off = beside * beside + above * above
+    least = np.minimum.reduceat(off, np.cumsum(counts) - counts)
+    kept = np.flatnonzero(off <= (least * WIDER)[which])
+
+    # As ``_again`` does.
+    which, south, run, rise, share = which[kept], south[kept], run[kept], rise[kept], share[kept]
+    east, north = east[kept], north[kept]
+    lat, across, up, y = lat[which], across[which], up[which], y[which]
+    half = 0.5 / up
+    within = np.flatnonzero((share > 0.0) & (share < 1.0))
+    if len(within):
+        middle = (lat + (y + south + share * rise) * half)[within]
+        wide, high = _many_scales(middle)
+        wide, high = wide / across[within], high / up[within]
+        wide, high = wide * wide, high * high
+        along, aloft = run[within], rise[within]
+        ahead = wide * east[within] * along + high * north[within] * aloft
+        share[within] = np.clip(ahead / (wide * along * along + high * aloft * aloft), 0.0, 1.0)
+    north = north - share * rise
+    wide, high = _many_scales(lat + (y + y - north) * half)
+    east, north = (east - share * run) * wide / across, north * high / up
+    metres = np.sqrt(east * east + north * north)
+    first = np.flatnonzero(np.concatenate(([True], which[1:] != which[:-1])))
+    return np.where(near, np.minimum.reduceat(metres, first), np.nan)
+
+
+def _many_scales(lats: Floats) -> tuple[Floats, Floats]:
+    """Do as ``_scales`` does, of many."""
+    middles = (lats * _RADIANS).tolist()
+    sine, cosine = np.array(list(map(math.sin, middles))), np.array(list(map(math.cos, middles)))
+    square = 1.0 - ECCENTRICITY_2 * sine * sine
+    root = np.sqrt(square)
+    return _EAST_M * cosine / root, _NORTH_M / (root * square)

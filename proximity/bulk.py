@@ -1,13 +1,14 @@
-"""What do many fixes do in ``point``, in one pass?
+"""What do many fixes do, in one pass?
 
-The same as one by one through ``Subject.take`` and ``point_fix``, which say what it means: written
-flat, since calling costs more than doing here. A fix that is out of the ordinary is handed back.
-Knows subjects and who is where; knows no clock and no timers: ``point`` has none.
+The same as one by one through ``Subject.take``, ``Subject.rest`` and ``point_fix``, which say what
+it means: written flat, since calling costs more than doing here. A fix that is out of the ordinary
+is handed back. Knows subjects, who is where and whether a timer waits; moves no clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
+from math import inf, nextafter
 from typing import NamedTuple
 
 from proximity import history, nowhere
@@ -15,19 +16,21 @@ from proximity.history import Subject
 from proximity.model import Fix, Transition
 from proximity.occupants import Occupants
 from proximity.presence import Presence, State
-from proximity.standing import DIGEST, Held, Standing
-from proximity.trail import AT, ROW_BYTES, Spot
+from proximity.standing import DIGEST, Followed, Held, Quiet, Standing
+from proximity.timers import Timers
+from proximity.trail import AT, ROW_BYTES
 
 
 class Batch(NamedTuple):
     """Fixes in the order of their arrival, and what is known of each of them.
 
-    ``held`` are the fences that hold it, ``rows`` those of plain fixes, ``nows`` what the
-    clock reads as it comes (Unix seconds); ``refusals`` say why it does not count, else None.
+    ``ahead`` is what was reckoned of it ahead: the fences that hold it in ``point``; in ``robust``
+    an answer of ``quiet``. ``rows`` are those of plain fixes, ``nows`` what the clock reads as it
+    comes (Unix seconds); ``refusals`` say why it does not count, else None.
     """
 
     fixes: Sequence[Fix]
-    held: Sequence[Held]
+    ahead: Sequence[Held | Quiet | Followed | None]
     rows: Sequence[bytes | None]
     nows: Sequence[float]
     refusals: Sequence[str | None]
@@ -37,6 +40,8 @@ def take_all(
     batch: Batch,
     subjects: MutableMapping[str, Subject | bytes],
     occupants: Occupants,
+    timers: Timers,
+    touched: set[str],
     edits: int,
     late_s: float,
     out: list[Transition],
@@ -44,19 +49,28 @@ def take_all(
 ) -> None:
     """Bring ``subjects`` and ``occupants`` up to date, and add what changes to ``out``.
 
-    ``one`` takes the fix of a number by itself.
+    ``one`` takes the fix of a number by itself; it fires timers, and enters into ``touched`` whom
+    something has happened to, so that what was reckoned ahead holds no longer.
     """
-    by_place, inside = occupants.by_place, State.INSIDE
+    by_place = occupants.by_place
     row_bytes, keep_bytes = ROW_BYTES, history.KEEP_EVERY * ROW_BYTES
-    time_at, blank = AT.unpack_from, DIGEST.copy
-    for number, (fix, here, row, now, refusal) in enumerate(zip(*batch, strict=True)):
-        if refusal is not None or row is None:
+    time_at = AT.unpack_from
+    heap, told_due = timers.heap, timers.told
+    for number, (fix, ahead, row, now, refusal) in enumerate(zip(*batch, strict=True)):
+        if refusal is not None or row is None or (heap and heap[0][0] <= now):
             one(number)
             continue
         subject, at = fix.subject, fix.at
+        if type(ahead) is tuple:
+            here, track, after = ahead, b"", None
+        elif type(ahead) is Quiet and subject not in touched:
+            here, track, after = (), ahead.track, ahead.presences
+        else:
+            one(number)
+            continue
         known = subjects.get(subject)
         if not isinstance(known, Subject):
-            if not here:
+            if not here and not track:
                 trail = nowhere.lengthened(known, row, at, late_s)
                 if trail is None:
                     one(number)
@@ -66,11 +80,18 @@ def take_all(
             known = nowhere.wake(known, edits) if known else Subject(Standing(), edits=edits)
             subjects[subject] = known
         standing = known.standing
-        if at <= standing.clock or known.edits != edits or standing.window:
+        presences = standing.presences
+        if (
+            at <= standing.clock
+            or known.edits != edits
+            or standing.window
+            # A timer that was overdue when it was set rings before the next record of its time.
+            or (heap and presences and told_due(subject) <= nextafter(known.received, inf))
+        ):
             one(number)
             continue
 
-        # As Subject._remember does.
+        # As Subject.rest does.
         known.newest, known.received = at, now
         rows_kept, marks = known.history.trail, known.marks
         if not marks:
@@ -82,43 +103,54 @@ def take_all(
             ):
                 known.keep(late_s)
         rows_kept += row
-        accuracy_m = fix.accuracy_m
-        standing.clock = at
-        standing.last = Spot(at, fix.lon, fix.lat, accuracy_m)
+        standing.clock, standing.last = at, row
 
-        # As point_fix does.
-        fenced, presences = standing.fenced, standing.presences
+        standing.track = track
+        if after is not None:
+            standing.presences = presences = after
+        fenced = standing.fenced
         if here is not fenced and here != fenced:
             standing.fenced = here
-            told = known.told
-            because = {
-                "rule": "point", "accuracy_m": accuracy_m, "evidence_at": at, "still": False
-            }  # fmt: skip
-            for place in fenced:
-                if place not in here:
-                    visit = presences.pop(place).visit
-                    change = Transition("exit", subject, place, visit, at, now, because, "left")
-                    told.append(change)
-                    out.append(change)
-                    by_place[place].discard(subject)
-            when = ""
-            for place in here:
-                if place not in presences:
-                    # As visit_id does; a time is written once.
-                    when = when or f"{at:.6f}"
-                    name = blank()
-                    name.update(f"visit\x1f{subject}\x1f{place}\x1f{when}".encode())
-                    visit = name.hexdigest()
-                    presences[place] = Presence(
-                        inside, visit, at, 0.0, at, None, None, 0, False, because
-                    )
-                    change = Transition("enter", subject, place, visit, at, now, because)
-                    told.append(change)
-                    out.append(change)
-                    there = by_place.get(place)
-                    if there is None:
-                        by_place[place] = {subject}
-                    else:
-                        there.add(subject)
-        if not presences and not known.told and not known.log:
+            _cross(fix, now, fenced, here, known, by_place, out)
+        if not presences and not track and not known.told and not known.log:
             subjects[subject] = nowhere.doze(known, late_s) or known
+
+
+def _cross(
+    fix: Fix,
+    now: float,
+    fenced: Held,
+    here: Held,
+    known: Subject,
+    by_place: dict[str, set[str]],
+    out: list[Transition],
+) -> None:
+    """Leave the fences that held a subject and enter those that do, as ``point_fix`` does."""
+    subject, at, presences, told = fix.subject, fix.at, known.standing.presences, known.told
+    because = {"rule": "point", "accuracy_m": fix.accuracy_m, "evidence_at": at, "still": False}
+    for place in fenced:
+        if place not in here:
+            visit = presences.pop(place).visit
+            change = Transition("exit", subject, place, visit, at, now, because, "left")
+            told.append(change)
+            out.append(change)
+            by_place[place].discard(subject)
+    when = ""
+    for place in here:
+        if place not in presences:
+            # As visit_id does; a time is written once.
+            when = when or f"{at:.6f}"
+            name = DIGEST.copy()
+            name.update(f"visit\x1f{subject}\x1f{place}\x1f{when}".encode())
+            visit = name.hexdigest()
+            presences[place] = Presence(
+                State.INSIDE, visit, at, 0.0, at, None, None, 0, False, because
+            )
+            change = Transition("enter", subject, place, visit, at, now, because)
+            told.append(change)
+            out.append(change)
+            there = by_place.get(place)
+            if there is None:
+                by_place[place] = {subject}
+            else:
+                there.add(subject)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -26,10 +26,12 @@ from proximity.point import POINT
 from proximity.registry import Site
 from proximity.robust import ROBUST
 from proximity.rounds import LEAST_BATCH, ask
+from proximity.sharing import Sharing
 from proximity.snapshots import State, Taking, decode
-from proximity.standing import Decide, Held, Moment, Quiet, Standing, end
+from proximity.standing import Decide, Followed, Held, Moment, Quiet, Standing, end
+from proximity.suspects import Alarm, alarms, suspect
 from proximity.timers import Timers
-from proximity.trail import Columns, newest_of, row_of
+from proximity.trail import Columns, newest_of, point_of, row_of
 
 # The ways to decide (contract 1).
 DECIDE: dict[str, Decide] = {"robust": ROBUST, "point": POINT}
@@ -88,6 +90,9 @@ class Engine:
         self._timers = Timers(self._due_of)
         # Whom something happened to since the batch was looked at.
         self._touched: set[str] = set()
+        # Who was heard of under an identity that does not count.
+        self._suspects: set[str] = set()
+        self._sharing = Sharing()
         self._sweep_at = math.inf
         self._recheck = False
         self._edits = 0
@@ -107,6 +112,18 @@ class Engine:
         """List the subjects that are in a place now, sorted."""
         return self._occupants.of(place)
 
+    def alarms(self) -> list[Alarm]:
+        """List the identities that do not count now, or that more than one radio says."""
+        found = self._sharing.alarms()
+        for subject in sorted(self._suspects):
+            known = self._subjects.get(subject)
+            ranging = known.standing.ranging if isinstance(known, Subject) else None
+            mine = [] if ranging is None else alarms(subject, ranging.watched, self.now)
+            if not mine:
+                self._suspects.discard(subject)
+            found += mine
+        return found
+
     def on_fixes(self, fixes: Iterable[Fix]) -> list[Transition]:
         """Take location reports in the order of their arrival; give what changed."""
         return self.on_records(fixes)
@@ -120,7 +137,8 @@ class Engine:
 
         An Event moves the clock and nothing else. Records that do not count are dropped and
         counted in ``counts``: ``duplicate``, ``future``, ``late``, ``unlisted`` (a beacon or
-        gateway that the site does not know), ``unmeasured``.
+        gateway that the site does not know), ``unmeasured``. ``quarantined`` counts sightings of
+        identities that do not count for now: ``alarms`` names them.
         """
         self._touched.clear()
         out = self._follow_fences()
@@ -130,10 +148,12 @@ class Engine:
             for record in batch:
                 self._take(record, None, out)
         elif len(fixes) < len(batch):
-            columns = Columns.of(fixes)
-            held = iter(self.index.holding(columns.lons, columns.lats))
+            held: Iterator[Held] = iter(())
+            if self._decide.quiet is None:
+                columns = Columns.of(fixes)
+                held = iter(self.index.holding(columns.lons, columns.lats))
             for record in batch:
-                self._take(record, next(held) if type(record) is Fix else None, out)
+                self._take(record, next(held, None) if type(record) is Fix else None, out)
         else:
             self._take_fixes(fixes, out)
         return out
@@ -165,11 +185,15 @@ class Engine:
             self._intake.forget_subject(subject)
         return out
 
-    def replace_site(self, site: Site) -> None:
-        """Put another site in force; visits to places that it lacks end at the next call."""
+    def replace_site(self, site: Site, doubted: frozenset[str] | None = None) -> None:
+        """Put another site in force; visits to places that it lacks end at the next call.
+
+        ``doubted`` are the places whose past visits cannot be judged again by it, None: all.
+        """
         self._layout = Layout(self.index, site)
         self._recheck = True
-        self._edit(None)
+        if doubted is None or doubted:
+            self._edit(doubted)
 
     def snapshot(self) -> bytes:
         """Give the whole state, for ``restore``; equal states give equal bytes."""
@@ -205,6 +229,7 @@ class Engine:
             intake=None if self._intake is None else self._intake.pack(),
             edits=self._edits,
             edited=[None if places is None else sorted(places) for places in self._edited],
+            sharing=self._sharing,
         )
 
     @classmethod
@@ -234,9 +259,13 @@ class Engine:
         engine._edited.extend(
             None if places is None else frozenset(places) for places in kept.edited
         )
+        engine._sharing = kept.sharing
         engine._recheck = True
         for subject, known in kept.subjects:
             if isinstance(known, Subject):
+                ranging = known.standing.ranging
+                if ranging is not None and suspect(ranging.watched):
+                    engine._suspects.add(subject)
                 engine._occupants.move(subject, (), announced(known.standing))
                 engine._schedule(subject, known)
         return engine
@@ -285,8 +314,6 @@ class Engine:
                 self.counts[refusal] += 1
                 return
         if type(record) is Fix:
-            if held is None:
-                held = tuple(self.index.locate(record.lon, record.lat))
             row = row_of(record)
             if not self._stays(record, held, row):
                 self._judge(subject, record, held, row, out)
@@ -296,7 +323,6 @@ class Engine:
     def _take_fixes(self, fixes: list[Fix], out: list[Transition]) -> None:
         """Take many fixes: what can be told of all at once is, then the same as ``_take``."""
         columns = Columns.of(fixes)
-        held = self.index.holding(columns.lons, columns.lats)
         refusals: Sequence[str | None] = [None] * len(fixes)
         if self._intake is not None:
             rows = [
@@ -305,36 +331,43 @@ class Engine:
             ]
             refusals = self._intake.admit_many(fixes, columns.subjects, rows)
         nows = np.maximum.accumulate(np.maximum(columns.arrivals(), self.now)).tolist()
-        batch = Batch(fixes, held, columns.rows, nows, refusals)
-        if self._decide.flat and self._nobody_goes(nows[-1]):
-            take_all(
-                batch, self._subjects, self._occupants, self._edits, self._late_s, out,
-                lambda number: self._take_fix(batch, number, None, out),
-            )  # fmt: skip
-            self.now = nows[-1]
+        ahead = self._ahead(fixes, columns, refusals)
+        batch = Batch(fixes, ahead, columns.rows, nows, refusals)
+        if not self._nobody_goes(nows[-1]):
+            for number in range(len(fixes)):
+                self._take_fix(batch, number, out)
             return
-        answers: Sequence[Quiet | None] = [None] * len(fixes)
-        if self._decide.quiet is not None:
-            admitted = [refusal is None for refusal in refusals]
-            answers = ask(
-                self._decide.quiet, self._layout, fixes, columns, held, admitted, self._standing_of
-            )
-        for number, answer in enumerate(answers):
-            self._take_fix(batch, number, answer, out)
+        take_all(
+            batch, self._subjects, self._occupants, self._timers, self._touched, self._edits,
+            self._late_s, out, lambda number: self._take_fix(batch, number, out),
+        )  # fmt: skip
+        self._move_to(nows[-1])
 
-    def _take_fix(
-        self, batch: Batch, number: int, answer: Quiet | None, out: list[Transition]
-    ) -> None:
-        """Take one fix of a batch; ``answer`` says what it does where that is nothing new."""
+    def _ahead(
+        self, fixes: list[Fix], columns: Columns, refusals: Sequence[str | None]
+    ) -> Sequence[Held | Quiet | Followed | None]:
+        """Reckon of many fixes ahead what can be told of all at once."""
+        if self._decide.quiet is None:
+            return self.index.holding(columns.lons, columns.lats)
+        admitted = [refusal is None for refusal in refusals]
+        return ask(self._decide.quiet, self._layout, fixes, columns, admitted, self._standing_of)
+
+    def _take_fix(self, batch: Batch, number: int, out: list[Transition]) -> None:
+        """Take one fix of a batch."""
         self._let_pass(batch.nows[number], out)
-        fix, held, row = batch.fixes[number], batch.held[number], batch.rows[number]
+        fix, ahead, row = batch.fixes[number], batch.ahead[number], batch.rows[number]
         refusal = batch.refusals[number]
         if refusal is not None:
             self.counts[refusal] += 1
-        elif answer is not None and fix.subject not in self._touched:
-            self._rest(fix, row, answer, out)
-        elif not self._stays(fix, held, row):
-            self._judge(fix.subject, fix, held, row, out)
+        elif isinstance(ahead, (Quiet, Followed)) and fix.subject not in self._touched:
+            if isinstance(ahead, Quiet):
+                self._rest(fix, row, ahead, out)
+            else:
+                self._judge(fix.subject, fix, ahead, row, out)
+        else:
+            held = ahead if isinstance(ahead, tuple) else None
+            if not self._stays(fix, held, row):
+                self._judge(fix.subject, fix, held, row, out)
 
     def _nobody_goes(self, until: float) -> bool:
         """Whether letting time pass until then (Unix seconds) moves nothing but the clock."""
@@ -370,7 +403,7 @@ class Engine:
             known.standing.presences = answer.presences
         self._put(subject, known)
 
-    def _stays(self, fix: Fix, held: Held, row: bytes | None) -> bool:
+    def _stays(self, fix: Fix, held: Held | None, row: bytes | None) -> bool:
         """Take a fix that changes nothing, quickly; False where it may change something."""
         subject, decide = fix.subject, self._decide
         known = self._subjects.get(subject)
@@ -385,9 +418,7 @@ class Engine:
             known.rest(fix, row, self.now, self._late_s)
             self._put(subject, known)
             return True
-        if held or row is None:
-            return False
-        if decide.timers and not decide.stays(
+        if row is None or not decide.stays(
             Standing() if known is None else standing_of(known), fix, held, self._layout
         ):
             return False
@@ -420,7 +451,7 @@ class Engine:
         self,
         subject: str,
         record: Fix | Sighting,
-        held: Held | None,
+        ahead: Held | Followed | None,
         row: bytes | None,
         out: list[Transition],
     ) -> None:
@@ -428,7 +459,8 @@ class Engine:
         known = self._awake(self._subjects.get(subject))
         standing = known.standing
         moment = Moment(self._layout, subject, self.now)
-        changes = known.take(record, moment, self._decide, self._late_s, held, row)
+        due = self._timers.told(subject)
+        changes = known.take(record, moment, self._decide, self._late_s, ahead, row, due)
         if changes is None:
             self.counts["late"] += 1
         elif known.standing is not standing:
@@ -438,9 +470,21 @@ class Engine:
         elif changes:
             self._occupants.follow(changes)
             out += changes
+        if isinstance(record, Sighting):
+            self._suspect(subject, record, known.standing)
         self._put(subject, known)
         self._touched.add(subject)
         self._schedule(subject, known)
+
+    def _suspect(self, subject: str, sighting: Sighting, standing: Standing) -> None:
+        """Keep account of identities that do not count, and of fixed ones heard far apart."""
+        ranging, last = standing.ranging, standing.last
+        if ranging is not None and ranging.quarantined:
+            self.counts["quarantined"] += 1
+            self._suspects.add(subject)
+        if last and sighting.subject is not None:
+            at, lon, lat, accuracy_m = point_of(last)
+            self._sharing.note(sighting, lon, lat, at, accuracy_m or None)
 
     def _let_pass(self, now: float, out: list[Transition]) -> None:
         """Let time pass up to a record that arrived at ``now`` (Unix seconds)."""

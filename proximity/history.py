@@ -15,17 +15,20 @@ import msgspec
 from proximity.corrections import FOUND_AGAIN, Visit, compare
 from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
-from proximity.standing import Decide, Held, Moment, Standing, apply, fire, first_due
+from proximity.standing import Decide, Followed, Held, Moment, Standing, apply, fire, first_due
 from proximity.trail import (
     ROW_BYTES,
     History,
-    Spot,
     order,
+    spot_of,
 )
 
 # A standing is kept after this many records: a late record costs at most this many evaluations
 # beyond those it is late by, and a kept standing costs about as much memory as ten records.
 KEEP_EVERY = 64
+# A sighting that comes so soon after later ones of other receivers is not late, seconds: live
+# batches are a second long, and the upload may have to be tried again.
+TOGETHER_S = 5.0
 # What one subject may make the engine remember: an hour at four records a second. Beyond it the
 # oldest go, and records that would have to be sorted in before them count as late.
 MAX_HISTORY = 16_384
@@ -64,7 +67,7 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         self.newest = at
         self._remember(fix, row, now, late_s)
         standing.clock = at
-        standing.last = Spot(at, fix.lon, fix.lat, fix.accuracy_m)
+        standing.last = row or spot_of(fix)
 
     def take(
         self,
@@ -72,26 +75,31 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         moment: Moment,
         decide: Decide,
         late_s: float,
-        held: Held | None = None,
+        ahead: Held | Followed | None = None,
         row: bytes | None = None,
+        due: float = -math.inf,
     ) -> list[Transition] | None:
         """Take a record, in order or not; None where it lies before all that is remembered.
 
-        ``held`` are the fences that hold a fix, ``row`` is a plain fix's own, where they are known
-        already.
+        ``ahead`` is what was reckoned of a fix ahead, ``row`` a plain fix's own, where it is known.
+        No timer is due before Unix second ``due``, as ``due_at`` has it.
         """
         at, standing = record.at, self.standing
         if at <= standing.clock and not (at == standing.clock and self._comes_last(record, moment)):
-            return self._judge_again(record, moment, decide, late=at < self.newest)
+            # Receivers send what they heard in batches, each its own: that is not late, or every
+            # place whose gateway sends after the others would be entered late.
+            ahead_s = TOGETHER_S if isinstance(record, Sighting) else 0.0
+            return self._judge_again(record, moment, decide, late=at < self.newest - ahead_s)
         self.newest = max(self.newest, at)
+        overdue = due <= math.nextafter(self.received, math.inf)
         self._remember(record, row, moment.now, late_s)
         # In a backlog timers come due between records that arrive at one instant; where a
         # sender's clock runs ahead they wait for the engine's.
         out: list[Transition] = []
-        if decide.timers and standing.presences:
+        if standing.presences and (due <= at or overdue):
             out = self._ring_until(min(at, moment.now), moment, decide)
         # In order, an arrival is later than all that a corrected visit's name may stand for.
-        found = apply(standing, record, moment, decide, held)
+        found = apply(standing, record, moment, decide, ahead)
         if found:
             self.told += found
         return out + found if out else found

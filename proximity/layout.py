@@ -11,8 +11,11 @@ import math
 import numpy as np
 
 from geofences import Fence, FenceIndex
+from proximity.covering import Circle, covering_circle
+from proximity.model import Sighting
 from proximity.presence import EXIT_AFTER_S, SILENT_AFTER_S, UNHEARD_AFTER_S, Rules
 from proximity.registry import Site
+from proximity.suspects import Whereabouts
 from proximity.tracking import EXIT_MARGIN_M, MIN_CONFIDENCE
 from proximity.trail import Floats
 
@@ -22,6 +25,8 @@ NEAR_M = 512.0
 PER_DEGREE = 256.0
 # Squares remembered at most, some 100 bytes each.
 MOST_SQUARES = 65_536
+# A fence wider than this says too little of where its beacons are.
+WIDEST_M = 5_000.0
 # A chain of parents longer than this is a mistake (or a loop), not a venue.
 DEEPEST = 16
 
@@ -34,9 +39,11 @@ class Layout:
         self.site = Site() if site is None else site
         self._version = index.version
         self._rules: dict[str, Rules] = {}
+        self._fences: dict[str, Fence | None] = {}
         self._plain: dict[str, Rules | None] = {}
         self._depths: dict[str, int] = {}
         self._near: dict[tuple[int, int], bool] = {}
+        self._where: dict[tuple[str | None, str], Whereabouts] = {}
 
     def changed(self) -> tuple[str, ...] | None:
         """Give the fence ids put or removed since the last call; None where that is unknown."""
@@ -45,9 +52,11 @@ class Layout:
         changes = self.index.changes(self._version)
         self._version = self.index.version
         self._rules.clear()
+        self._fences.clear()
         self._plain.clear()
         self._depths.clear()
         self._near.clear()
+        self._where.clear()
         return changes
 
     def near(self, lon: float, lat: float) -> bool:
@@ -74,7 +83,10 @@ class Layout:
 
     def fence(self, place: str) -> Fence | None:
         """Give the fence that draws a place; None for a zone."""
-        return self.index.get(place)
+        if place in self._fences:
+            return self._fences[place]
+        fence = self._fences[place] = self.index.get(place)
+        return fence
 
     def rules(self, place: str) -> Rules:
         """Give how presence in a place is judged: the site's word, else the fence's, else usual."""
@@ -102,6 +114,28 @@ class Layout:
                 depth, above = depth + 1, self.rules(above).parent
             self._depths[place] = depth
         return depth
+
+    def where(self, sighting: Sighting, place: str) -> Whereabouts:
+        """Say where a sighting that speaks for a place puts what it heard.
+
+        By the position of its gateway, else by the nearest fence from the place upwards.
+        """
+        key = sighting.gateway, place
+        where = self._where.get(key)
+        if where is None:
+            gateway = self.site.gateways.get(sighting.gateway or "")
+            circle: Circle | None = None
+            if gateway is not None and gateway.lon is not None and gateway.lat is not None:
+                circle = Circle(gateway.lon, gateway.lat, 0.0)
+            root, above = place, self.rules(place).parent
+            for _ in range(DEEPEST):
+                if circle is None and (fence := self.fence(root)) is not None:
+                    circle = covering_circle(fence, WIDEST_M)
+                if above is None:
+                    break
+                root, above = above, self.rules(above).parent
+            where = self._where[key] = Whereabouts(place, root, circle)
+        return where
 
     def _make(self, place: str) -> Rules:
         fence, zone = self.index.get(place), self.site.places.get(place)

@@ -183,7 +183,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one record says of one place: the joint of both feeds.
 
     ``strength`` is 0..1, how surely; ``because`` the evidence in metres or decibels, which only
-    ``tracking`` and ``registry`` understand. ``nothing`` is no information, not one half.
+    ``tracking`` and ``arbitration`` understand. ``nothing`` is no information, not one half.
     """
 
     subject: str

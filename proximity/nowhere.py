@@ -13,13 +13,12 @@ from proximity import history
 from proximity.history import Mark, Subject
 from proximity.standing import Standing
 from proximity.trail import (
+    AT,
     ROW_BYTES,
     History,
     newest_of,
     pack_sign,
-    pack_spot,
     sign_of,
-    spot_of,
 )
 
 # A trail's past is looked at each time that it has grown by so many bytes: eight fixes.
@@ -32,35 +31,35 @@ def wake(trail: bytes, edits: int) -> Subject:
     """Make a subject of its trail again."""
     start, head = _start(trail)
     newest = newest_of(trail)
-    standing = Standing({}, spot_of(trail, len(trail) - ROW_BYTES), clock=newest)
+    standing = Standing({}, trail[-ROW_BYTES:], clock=newest)
     history = History(bytearray(trail[head:]))
     return Subject(standing, newest, history=history, marks=[Mark(0, 0, start)], edits=edits)
 
 
 def standing_of(trail: bytes) -> Standing:
     """Give where somebody stands who is nowhere."""
-    return Standing({}, spot_of(trail, len(trail) - ROW_BYTES), clock=newest_of(trail))
+    return Standing({}, trail[-ROW_BYTES:], clock=newest_of(trail))
 
 
 def cut(trail: bytes, oldest: float = math.inf) -> bytes:
     """Forget the past of a trail before Unix second ``oldest``; what was judged so far stays."""
     _, head = _start(trail)
     gone = head
-    while gone < len(trail) and spot_of(trail, gone).at < oldest:
+    while gone < len(trail) and AT.unpack_from(trail, gone)[0] < oldest:
         gone += ROW_BYTES
     if gone == head:
         return trail
-    last = spot_of(trail, gone - ROW_BYTES)
-    return _head(Standing(last=last, clock=last.at)) + trail[gone:]
+    last = trail[gone - ROW_BYTES : gone]
+    return _head(Standing(last=last, clock=newest_of(last))) + trail[gone:]
 
 
 def _head(start: Standing) -> bytes:
     """Pack a bare standing, so that a trail can begin with it."""
     if start.clock < 0.0:
         return b""
-    if start.last is None:
+    if not start.last:
         return pack_sign(start.clock, _CUT)
-    return pack_sign(start.clock, _CUT_AFTER_A_FIX) + pack_spot(start.last)
+    return pack_sign(start.clock, _CUT_AFTER_A_FIX) + start.last
 
 
 def _start(trail: bytes) -> tuple[Standing, int]:
@@ -71,7 +70,7 @@ def _start(trail: bytes) -> tuple[Standing, int]:
     clock = newest_of(trail[:ROW_BYTES])
     if sign == _CUT:
         return Standing(clock=clock), ROW_BYTES
-    return Standing(last=spot_of(trail, ROW_BYTES), clock=clock), 2 * ROW_BYTES
+    return Standing(last=trail[ROW_BYTES : 2 * ROW_BYTES], clock=clock), 2 * ROW_BYTES
 
 
 def _bare(standing: Standing) -> bool:

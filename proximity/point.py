@@ -11,12 +11,16 @@ from proximity.arbitration import loudest
 from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
 from proximity.presence import Presence, State
-from proximity.standing import Decide, Held, Moment, Standing, visit_id
+from proximity.standing import Decide, Followed, Held, Moment, Standing, visit_id
 from proximity.tracking import is_still
 
 
-def point_fix(standing: Standing, fix: Fix, held: Held, moment: Moment) -> list[Transition]:
+def point_fix(
+    standing: Standing, fix: Fix, held: Held | Followed | None, moment: Moment
+) -> list[Transition]:
     """Take a fix as the truth: inside exactly the fences that hold its coordinates."""
+    if not isinstance(held, tuple):
+        held = tuple(moment.layout.index.locate(fix.lon, fix.lat))
     standing.fenced = held
     still = (fix.motion is not None or fix.speed_mps is not None) and is_still(fix)
     at, accuracy_m = fix.at, fix.accuracy_m
@@ -67,9 +71,11 @@ def _settle(
     return out
 
 
-def point_stays(standing: Standing, fix: Fix, held: Held, layout: Layout) -> bool:  # noqa: ARG001 - rows of one table
+def point_stays(standing: Standing, fix: Fix, held: Held | None, layout: Layout) -> bool:
     """Whether the same fences hold a fix as the one before."""
+    if held is None:
+        held = tuple(layout.index.locate(fix.lon, fix.lat))
     return held is standing.fenced or held == standing.fenced
 
 
-POINT = Decide(point_fix, point_sighting, point_stays, timers=False, ordered=True, flat=True)
+POINT = Decide(point_fix, point_sighting, point_stays, timers=False, ordered=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from proximity import suspects
 from proximity.arbitration import Ranging
 from proximity.layout import Layout
 from proximity.model import Fix, Observation, Sighting, Transition
 from proximity.passing import PASS_GAP_S, passes
 from proximity.presence import Action, Presence, Signal, State, step, weigh
 from proximity.quiet import robust_quiet
-from proximity.standing import Decide, Held, Moment, Standing, say, visit_id
+from proximity.standing import Decide, Followed, Held, Moment, Standing, say, visit_id
 from proximity.tracking import (
     ASIDE,
     Where,
@@ -24,6 +25,7 @@ from proximity.tracking import (
     judge,
     point,
 )
+from proximity.trail import point_of
 
 # Who more likely stands than walks passes nothing: the fixes wander, not the phone. A track that
 # has just begun (0.55) is given the benefit of the doubt.
@@ -88,14 +90,20 @@ def _see_all(
     out: list[Transition] = []
     layout = moment.layout
     children: dict[str, Observation] = {}
-    waiting = sorted(seen, key=lambda place: (-layout.depth(place), place))
+    waiting = list(seen)
+    if len(waiting) > 1:
+        waiting.sort(key=lambda place: (-layout.depth(place), place))
     while waiting:
         place = waiting.pop(0)
         observation, child = seen.get(place), children.get(place)
         if child is not None and (
             observation is None or observation.says != "inside" or observation.strength < 1.0
         ):
-            because = {"rule": "child", "child": child.place, "strength": child.strength}
+            because: dict[str, Any] = {
+                "rule": "child", "child": child.place, "strength": child.strength,
+            }  # fmt: skip
+            if child.source == "sighting":
+                because["source"] = child.source
             observation = Observation(
                 child.subject, place, child.at, child.source, "inside", 1.0, because
             )
@@ -112,29 +120,31 @@ def _see_all(
 
 
 def robust_fix(
-    standing: Standing,
-    fix: Fix,
-    held: Held,  # noqa: ARG001 - rows of one table
-    moment: Moment,
+    standing: Standing, fix: Fix, ahead: Held | Followed | None, moment: Moment
 ) -> list[Transition]:
     """Follow a fix's subject, and judge the fences that hold it and those that it is in."""
     layout = moment.layout
     last = standing.last
-    near = layout.near(fix.lon, fix.lat)
-    if not near and not standing.presences and not standing.track:
-        if last is None or is_still(fix) or fix.mock:
+    if isinstance(ahead, Followed):
+        standing.track = ahead.track
+    else:
+        near = layout.near(fix.lon, fix.lat)
+        if not near and not standing.presences and not standing.track:
+            if not last or is_still(fix) or fix.mock:
+                return []
+            return passes((point_of(last), point_of(last), point(fix)), fix, set(), moment)
+        standing.track, where = follow(standing.track, fix)
+        if where.rule in ASIDE:
             return []
-        return passes((point(last), point(last), point(fix)), fix, set(), moment)
-    standing.track, where = follow(standing.track, fix)
-    if where.rule in ASIDE:
-        return []
+        ahead = _look(standing, where, layout, near=near)
+    where = ahead.where
     still = is_still(fix)
     # What a subject's first fix of all finds began before anybody looked.
-    first = last is None and standing.ranging is None
+    first = not last and standing.ranging is None
     quiet = first and layout.site.first_inside == "quiet"
     before = bool(standing.presences)
     were = _present(standing)
-    seen = _judge(standing, fix, where, layout)
+    seen = _judge(standing, fix, ahead, layout)
     out: list[Transition] = []
     if before or seen:
         out, spoken_for = _see_all(standing, seen, moment, still=still, quiet=quiet)
@@ -148,32 +158,38 @@ def robust_fix(
             observation = _childless(standing, fix, place, layout)
             out += _see(standing, observation, moment, still=still)[0]
     way = where.way
-    if way is None and last is not None:
-        way = (point(last), point(last))
+    if way is None and last:
+        way = (point_of(last), point_of(last))
     if way is not None and not still and where.standing < MOVES:
         out += passes((*way, point(fix)), fix, {*were, *_present(standing)}, moment)
-    if not near and not standing.presences:
+    if not ahead.near and not standing.presences:
         standing.track = b""
     return out
 
 
-def _judge(standing: Standing, fix: Fix, where: Where, layout: Layout) -> dict[str, Observation]:
-    """Judge the fences that hold a position and those that its subject is in."""
+def _look(standing: Standing, where: Where, layout: Layout, *, near: bool) -> Followed:
+    """Say how far a position is from the fences that hold it and those that its subject is in."""
     index = layout.index
-    held = index.locate(where.lon, where.lat)
-    if not held and not standing.presences:
-        return {}
+    held = tuple(index.locate(where.lon, where.lat))
     distances = {place: index.distance(place, where.lon, where.lat, held=True) for place in held}
-    shut = _shut(fix, distances, layout)
     for place in standing.presences:
         if place not in distances and place in index:
             distances[place] = index.distance(place, where.lon, where.lat, held=False)
+    return Followed(standing.track, where, near, held, distances)
+
+
+def _judge(
+    standing: Standing, fix: Fix, followed: Followed, layout: Layout
+) -> dict[str, Observation]:
+    """Judge the fences that hold a position and those that its subject is in."""
+    distances = followed.distances
+    shut = _shut(fix, followed, layout) if followed.held else {}
     seen: dict[str, Observation] = {}
     for place, distance_m in distances.items():
         rules = layout.rules(place)
         if not rules.valid_from <= fix.at < rules.valid_until:
             continue
-        fence = index.get(place)
+        fence = layout.fence(place)
         assert fence is not None
         judged_m = distance_m
         if shut and not fence.exclude:
@@ -185,7 +201,7 @@ def _judge(standing: Standing, fix: Fix, where: Where, layout: Layout) -> dict[s
         seen[place] = judge(
             fix,
             fence,
-            where,
+            followed.where,
             judged_m,
             rules.depth_m,
             min_confidence=rules.min_confidence,
@@ -194,20 +210,17 @@ def _judge(standing: Standing, fix: Fix, where: Where, layout: Layout) -> dict[s
     return seen
 
 
-def _shut(fix: Fix, distances: dict[str, float], layout: Layout) -> dict[str | None, float]:
+def _shut(fix: Fix, followed: Followed, layout: Layout) -> dict[str | None, float]:
     """Give, for each venue, how deep the fix lies in one of its excluded areas (negative)."""
     shut: dict[str | None, float] = {}
-    for place, distance_m in distances.items():
+    for place in followed.held:
         fence = layout.fence(place)
         assert fence is not None
+        if not fence.exclude or fence.venue is None or not fits_level(fix, fence):
+            continue
         rules = layout.rules(place)
-        if (
-            fence.exclude
-            and fence.venue is not None
-            and fits_level(fix, fence)
-            and rules.valid_from <= fix.at < rules.valid_until
-        ):
-            shut[fence.venue] = min(shut.get(fence.venue, 0.0), distance_m)
+        if rules.valid_from <= fix.at < rules.valid_until:
+            shut[fence.venue] = min(shut.get(fence.venue, 0.0), followed.distances[place])
     return shut
 
 
@@ -237,27 +250,38 @@ def robust_sighting(
     standing: Standing, sighting: Sighting, place: str, moment: Moment
 ) -> list[Transition]:
     """Judge a sighting by the registry's ranging and let its verdicts change presence."""
-    if standing.ranging is None:
-        standing.ranging = Ranging()
+    ranging = standing.ranging
+    if ranging is None:
+        ranging = standing.ranging = Ranging()
     layout = moment.layout
+    where = layout.where(sighting, place)
+    reason = suspects.judge(ranging.watched, sighting, where, layout.site.rotating(sighting))
+    ranging.quarantined = reason is not None
+    if reason is not None:
+        because = {"rule": "quarantined", "reason": reason}
+        seen = Observation(moment.subject, place, sighting.at, "sighting", "nothing", 0.0, because)
+        return _see_all(standing, {place: seen}, moment, still=False)[0]
     unheard_after_s = layout.rules(place).unheard_after_s
-    verdicts = standing.ranging.hear(layout.site, sighting, moment.subject, place, unheard_after_s)
+    verdicts = ranging.hear(layout.site, sighting, moment.subject, place, unheard_after_s)
     return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 
 
 def robust_stays(
     standing: Standing,
     fix: Fix,
-    held: Held,  # noqa: ARG001 - rows of one table
+    held: Held | None,  # noqa: ARG001 - rows of one table
     layout: Layout,
 ) -> bool:
     """Whether a fix far from every place changes nothing."""
     if standing.presences or standing.track or layout.near(fix.lon, fix.lat):
         return False
-    last = standing.last
-    if last is None or fix.mock or not 0.0 < fix.at - last.at <= PASS_GAP_S:
+    if not standing.last or fix.mock:
         return True
-    return layout.index.no_edge_between(last.lon, last.lat, fix.lon, fix.lat)
+    at, lon, lat, _ = point_of(standing.last)
+    if not 0.0 < fix.at - at <= PASS_GAP_S:
+        return True
+    way, index = (lon, lat, fix.lon, fix.lat), layout.index
+    return index.no_edge_between(*way) or not index.crossings(*way, ())
 
 
 ROBUST = Decide(robust_fix, robust_sighting, robust_stays, timers=True, quiet=robust_quiet)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from proximity.layout import Layout
 from proximity.model import Fix
-from proximity.standing import Asked, Held, Quiet, Standing
-from proximity.trail import Columns, Spot
+from proximity.standing import Asked, Followed, Quiet, Standing
+from proximity.tracking import is_ordinary
+from proximity.trail import Columns, spot_of
 
-Ask = Callable[[Asked, Layout], list[Quiet | None]]
+Answer = Quiet | Followed | None
+Ask = Callable[[Asked, Layout], list[Answer]]
 # Fewer fixes than this are quicker one by one than as arrays (measured: about ten).
 LEAST_BATCH = 10
 
@@ -23,69 +27,64 @@ def ask(
     layout: Layout,
     fixes: Sequence[Fix],
     columns: Columns,
-    held: Sequence[Held],
     admitted: Sequence[bool],
     standing_of: Callable[[str], Standing | None],
-) -> list[Quiet | None]:
-    """Give what becomes of each fix's subject; None where it is to be judged by itself.
+) -> list[Answer]:
+    """Give what becomes of each fix's subject, or where it is; None where nothing is known ahead.
 
     ``standing_of`` gives where a subject stands before the batch, None where it must not be asked.
     An answer holds as long as nothing else has happened to its subject.
     """
-    answers: list[Quiet | None] = [None] * len(fixes)
+    answers: list[Answer] = [None] * len(fixes)
     ahead: dict[str, Standing] = {}
+    subjects, ats = columns.subjects, columns.ats.tolist()
     waiting = [number for number, counts in enumerate(admitted) if counts]
     while len(waiting) >= LEAST_BATCH:
         chosen: dict[str, int] = {}
         later = [
-            number
-            for number in waiting
-            if chosen.setdefault(columns.subjects[number], number) != number
+            number for number in waiting if chosen.setdefault(subjects[number], number) != number
         ]
-        standings: dict[int, Standing] = {}
+        numbers: list[int] = []
+        standings: list[Standing] = []
         for subject, number in chosen.items():
             standing = ahead.get(subject) or standing_of(subject)
-            if standing is not None and columns.ats[number] > standing.clock:
-                standings[number] = standing
-        ahead = _round(quiet, layout, fixes, columns, held, standings, answers)
-        waiting = [number for number in later if columns.subjects[number] in ahead]
+            if standing is not None and ats[number] > standing.clock:
+                numbers.append(number)
+                standings.append(standing)
+        if len(numbers) < LEAST_BATCH:
+            break
+        for number, answer in zip(
+            numbers, quiet(_asked(fixes, columns, numbers, standings), layout), strict=True
+        ):
+            answers[number] = answer
+        again = {subjects[number] for number in later}
+        ahead = {}
+        for number, standing in zip(numbers, standings, strict=True) if again else ():
+            answer = answers[number]
+            if isinstance(answer, Quiet) and subjects[number] in again:
+                ahead[subjects[number]] = _after(standing, fixes[number], answer)
+        waiting = [number for number in later if subjects[number] in ahead]
     return answers
 
 
-def _round(
-    quiet: Ask,
-    layout: Layout,
-    fixes: Sequence[Fix],
-    columns: Columns,
-    held: Sequence[Held],
-    standings: dict[int, Standing],
-    answers: list[Quiet | None],
-) -> dict[str, Standing]:
-    """Ask of one fix of each subject; give where those stand then whose fix says nothing new."""
-    numbers = list(standings)
-    if len(numbers) < LEAST_BATCH:
-        return {}
-    asked = Asked(
+def _asked(
+    fixes: Sequence[Fix], columns: Columns, numbers: list[int], standings: list[Standing]
+) -> Asked:
+    """Set side by side the fixes of these numbers, one of each subject."""
+    which = np.array(numbers)
+    return Asked(
         [fixes[number] for number in numbers],
-        [held[number] for number in numbers],
-        list(standings.values()),
-        columns.ats[numbers],
-        columns.lons[numbers],
-        columns.lats[numbers],
-        columns.accuracies[numbers],
-        [columns.rows[number] is not None for number in numbers],
+        standings,
+        columns.ats[which],
+        columns.lons[which],
+        columns.lats[which],
+        columns.accuracies[which],
+        [columns.rows[number] is not None or is_ordinary(fixes[number]) for number in numbers],
     )
-    ahead: dict[str, Standing] = {}
-    for number, answer in zip(numbers, quiet(asked, layout), strict=True):
-        if answer is not None:
-            answers[number] = answer
-            ahead[fixes[number].subject] = _after(standings[number], fixes[number], answer)
-    return ahead
 
 
 def _after(standing: Standing, fix: Fix, answer: Quiet) -> Standing:
     """Give where a subject stands after a fix that says nothing new."""
-    spot = Spot(fix.at, fix.lon, fix.lat, fix.accuracy_m)
     presences = standing.presences if answer.presences is None else answer.presences
     ranging, window, fenced = standing.ranging, standing.window, standing.fenced
-    return Standing(presences, spot, ranging, window, fenced, fix.at, answer.track)
+    return Standing(presences, spot_of(fix), ranging, window, fenced, fix.at, answer.track)

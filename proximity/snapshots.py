@@ -15,6 +15,7 @@ import msgspec
 from proximity.history import Subject
 from proximity.intake import Packed
 from proximity.model import ProximityError
+from proximity.sharing import Sharing
 
 # One step of a snapshot, in bytes: some 250 MB a second are encoded (measured), so that a step is
 # about a millisecond, which everybody else waits for.
@@ -32,7 +33,7 @@ class State(msgspec.Struct, array_like=True, kw_only=True):
     done elsewhere; ``edited`` holds the places of each edit that is remembered, None for any.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     decide: Literal["robust", "point"]
     late_s: float
     now: float
@@ -42,6 +43,7 @@ class State(msgspec.Struct, array_like=True, kw_only=True):
     edits: int
     edited: list[list[str] | None]
     subjects: list[tuple[str, Subject | bytes]] = []
+    sharing: Sharing = msgspec.field(default_factory=Sharing)
 
 
 class Taking(MutableMapping[str, Subject | bytes]):
@@ -54,7 +56,9 @@ class Taking(MutableMapping[str, Subject | bytes]):
 
     def __init__(self, state: State, subjects: MutableMapping[str, Subject | bytes]) -> None:
         self.subjects = subjects
-        self._head = _encode(state)
+        # Before the subjects, and after them: there is an empty list in their place.
+        whole, self._tail = _encode(state), _encode(state.sharing)
+        self._head = whole[: -len(self._tail) - 1]
         self._names = iter(list(subjects))
         # None for who came after the beginning. A subject that is not in here has not changed.
         self._taken: dict[str, bytes | None] = {}
@@ -76,8 +80,7 @@ class Taking(MutableMapping[str, Subject | bytes]):
     def whole(self) -> bytes:
         """Give the snapshot, after the last step; may be called from another thread."""
         pieces = [self._taken[name] or b"" for name in merge(*self._sorted)]
-        # The head ends with an empty list of subjects.
-        return b"".join([self._head[:-1], _length(len(pieces)), *pieces])
+        return b"".join([self._head, _length(len(pieces)), *pieces, self._tail])
 
     def _take(self, name: str) -> int:
         """Write a subject down, unless it is or came later; give how many bytes that were."""

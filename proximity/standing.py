@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from proximity.arbitration import Ranging, Window
 from proximity.layout import Layout
@@ -25,25 +26,29 @@ from proximity.presence import (
     step,
     timer,
 )
-from proximity.trail import Floats, Spot
+from proximity.tracking import Where
+from proximity.trail import Floats, newest_of, spot_of
 
 Held = tuple[str, ...]
 """The sorted ids of the fences that hold a point."""
 
 # Copied, which costs half of making one: an arrival costs little else than its name.
 DIGEST = blake2b(digest_size=16)
+# Metres and chances as evidence are kept as they are and told to these digits: most are not told.
+_DIGITS = (("distance_m", 1), ("accuracy_m", 1), ("sd_m", 1), ("inside", 3))
 _RANK = {"exit": 0, "enter": 1, "dwell": 2, "pass": 3}
 
 
 class Standing(msgspec.Struct, array_like=True, gc=False):
     """Where one subject stands: plain values, so that it can be copied and packed.
 
-    ``last`` is the newest fix, ``track`` what ``tracking`` knows of the way to it; ``clock`` is the
-    event time (Unix seconds) up to which records and timers have had effect.
+    ``last`` is the row of the newest fix (empty: none yet), ``track`` what ``tracking`` knows of
+    the way to it; ``clock`` is the event time (Unix seconds) up to which records and timers have
+    had effect.
     """
 
     presences: dict[str, Presence] = {}
-    last: Spot | None = None
+    last: bytes = b""
     ranging: Ranging | None = None
     window: Window = ()
     fenced: tuple[str, ...] = ()
@@ -87,7 +92,7 @@ def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> 
 
 def first_due(standing: Standing, layout: Layout) -> Due | None:
     """Give the earliest timer of a subject; None where nothing can happen by itself."""
-    last_fix_at = None if standing.last is None else standing.last.at
+    last_fix_at = newest_of(standing.last) if standing.last else None
     best: Due | None = None
     for place, presence in standing.presences.items():
         due = timer(presence, place, layout.rules(place), last_fix_at)
@@ -145,6 +150,9 @@ def say(
     """Make the transition that a presence's change amounts to, its evidence with it."""
     evidence_at = at if reason == "left" else presence.inside_at
     because = presence.because | {"evidence_at": evidence_at, "still": presence.still}
+    for name, digits in _DIGITS:
+        if (value := because.get(name)) is not None:
+            because[name] = round(value, digits)
     return Transition(
         kind=kind,
         subject=moment.subject,
@@ -162,18 +170,30 @@ class Asked(NamedTuple):
     """Fixes of as many subjects, side by side: what a way to decide is asked of all at once.
 
     Each fix is newer than all that its subject is known by, and no timer of the subject is due
-    before it. ``standings`` are only read. ``accuracies`` are metres (NaN: not stated); ``plain``
-    fixes say no more than when, where and how exactly.
+    before it. ``standings`` are only read. ``accuracies`` are metres (NaN: not stated); an
+    ``ordinary`` fix says nothing else of how its phone moves.
     """
 
     fixes: list[Fix]
-    held: list[Held]
     standings: list[Standing]
     ats: Floats
     lons: Floats
     lats: Floats
     accuracies: Floats
-    plain: list[bool]
+    ordinary: list[bool]
+
+    def some(self, numbers: list[int]) -> Asked:
+        """Give those of these numbers."""
+        which = np.array(numbers, np.int64)
+        return Asked(
+            [self.fixes[number] for number in numbers],
+            [self.standings[number] for number in numbers],
+            self.ats[which],
+            self.lons[which],
+            self.lats[which],
+            self.accuracies[which],
+            [self.ordinary[number] for number in numbers],
+        )
 
 
 class Quiet(msgspec.Struct, frozen=True, gc=False):
@@ -187,22 +207,35 @@ class Quiet(msgspec.Struct, frozen=True, gc=False):
     presences: dict[str, Presence] | None = None
 
 
+class Followed(msgspec.Struct, frozen=True, gc=False):
+    """Where a fix puts its subject, reckoned ahead; what that does is still to be said.
+
+    ``near``: whether a fence is near the fix itself. ``held`` are the fences that hold the
+    position, ``distances`` the signed metres to the edges of those and of the subject's own places.
+    """
+
+    track: bytes
+    where: Where
+    near: bool
+    held: Held
+    distances: dict[str, float]
+
+
 class Decide(NamedTuple):
     """A way to decide: what a record does, when a fix does nothing, whether timers run.
 
     ``stays`` is True only where nothing but ``last`` and the clock would change. ``ordered``:
-    changes are given in the order in which they are told. ``quiet`` answers for many fixes at once
-    what ``fix`` would do where that is nothing new, and None for the others; a way without it is
-    asked one by one.
+    changes are given in the order in which they are told. ``quiet`` says of many fixes at once what
+    ``fix`` would do where that is nothing new, else what it may be told ahead; a way without it is
+    told which fences hold a fix (None where nobody asked ahead).
     """
 
-    fix: Callable[[Standing, Fix, Held, Moment], list[Transition]]
+    fix: Callable[[Standing, Fix, Held | Followed | None, Moment], list[Transition]]
     sighting: Callable[[Standing, Sighting, str, Moment], list[Transition]]
-    stays: Callable[[Standing, Fix, Held, Layout], bool]
+    stays: Callable[[Standing, Fix, Held | None, Layout], bool]
     timers: bool
     ordered: bool = False
-    quiet: Callable[[Asked, Layout], list[Quiet | None]] | None = None
-    flat: bool = False
+    quiet: Callable[[Asked, Layout], list[Quiet | Followed | None]] | None = None
 
 
 def apply(
@@ -210,19 +243,17 @@ def apply(
     record: Fix | Sighting,
     moment: Moment,
     decide: Decide,
-    held: Held | None = None,
+    ahead: Held | Followed | None = None,
 ) -> list[Transition]:
     """Take one record: exits, enters, dwells, passes, then by place (contract 1).
 
-    ``held`` are the fences that hold a fix, where they are known already.
+    ``ahead`` is what ``decide.fix`` may be told of a fix, where it was reckoned ahead.
     """
     at = record.at
     standing.clock = max(standing.clock, at)
     if isinstance(record, Fix):
-        if held is None:
-            held = tuple(moment.layout.index.locate(record.lon, record.lat))
-        out = decide.fix(standing, record, held, moment)
-        standing.last = Spot(at, record.lon, record.lat, record.accuracy_m)
+        out = decide.fix(standing, record, ahead, moment)
+        standing.last = spot_of(record)
     else:
         whose = moment.layout.site.who(record)
         out = [] if whose is None else decide.sighting(standing, record, whose[1], moment)

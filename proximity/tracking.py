@@ -18,7 +18,6 @@ import numpy.typing as npt
 from geofences import Fence
 from proximity import filter as kalman
 from proximity.model import Fix, Observation
-from proximity.trail import Spot
 
 # A 68 % radius in the plane is 1.515 standard deviations per axis (chi-square, 2 degrees of
 # freedom: sqrt(-2 ln 0.32) = 1.51).
@@ -55,6 +54,10 @@ FAR_M = 100.0
 AGREE_MPS = 12.0
 AGREE_SIGMAS = 3.0
 AGREE_FOR_S = 45.0
+# Whoever has rested is moved by three that agree, not by two: at a fix a minute two jumps in a row
+# "agree" as well, and half of the false events of phones at rest were such. Who does drive off is
+# told a fix later.
+AGREE_AT_REST = 3
 
 # Faster than this is no walk; the filter's walkers would fall behind.
 FAST_MPS = 4.0
@@ -85,6 +88,7 @@ _DRIVING = frozenset(
 )
 _METRES_PER_DEGREE = 111_195.0
 _RADIANS = pi / 180.0
+_SQRT_HALF = sqrt(0.5)
 # East and west lose their meaning at the poles: there a degree is reckoned as a metre at least.
 _LEAST_COS = 1e-5
 
@@ -94,6 +98,7 @@ numbers; the sums by which accuracies are weighed; of the fixes set aside since:
 when, and the newest one's time, degrees, stated accuracy and standard deviation; and of the fix
 taken before the last what the first four are of that (itself, where it was the first)."""
 _STATE, _SUMS, _ASIDE, _BEFORE = 4, 25, 27, 34
+_STOOD = _STATE + kalman.STOOD
 _NONE_ASIDE = (0.0,) * 7
 _UNKNOWN_SUMS = (TRUSTED, TRUSTED)
 
@@ -124,7 +129,7 @@ class Where(NamedTuple):
     standing: float = 0.0
 
 
-def point(fix: Fix | Spot) -> Point:
+def point(fix: Fix) -> Point:
     """Give a fix as a point of a way."""
     return fix.at, fix.lon, fix.lat, fix.accuracy_m or 0.0
 
@@ -164,6 +169,12 @@ def is_driving(fix: Fix) -> bool:
     if fix.motion is not None and fix.motion in _DRIVING:
         return True
     return fix.speed_mps is not None and fix.speed_mps >= FAST_MPS
+
+
+def is_ordinary(fix: Fix) -> bool:
+    """Whether a fix says nothing that lets ``follow`` do otherwise than by its place alone."""
+    fast = fix.speed_mps is not None and fix.speed_mps >= FAST_MPS
+    return fix.motion is None and not fast and not fix.mock
 
 
 def fits_level(fix: Fix, fence: Fence) -> bool:
@@ -288,7 +299,8 @@ def _set_aside(
         x, y = offset(lon, lat, fix.lon, fix.lat)
         reach = AGREE_SIGMAS * (sd + other_sd) + AGREE_MPS * (fix.at - newest)
         agrees = x * x + y * y <= reach * reach
-    if agrees and fix.at - since >= AGREE_FOR_S:
+    enough = AGREE_AT_REST if numbers[_STOOD] > kalman.RESTS_AFTER_S else 2
+    if agrees and count + 1.0 >= enough and fix.at - since >= AGREE_FOR_S:
         way += ((newest, lon, lat, accuracy_m),)
         where = Where(fix.lon, fix.lat, inf, "agreed", since, int(count), way)
         return _begin(fix, numbers[_SUMS:_ASIDE], where)
@@ -308,7 +320,8 @@ def inside(distance_m: float, depth_m: float, sd_m: float) -> float:
     the position's standard deviation per axis. The second term: one cannot be surely inside what
     is smaller than the error.
     """
-    return phi(-distance_m / sd_m) - phi(-(distance_m + 2.0 * depth_m) / sd_m)
+    scale = _SQRT_HALF / sd_m
+    return 0.5 * (erf(-distance_m * scale) + erf((distance_m + 2.0 * depth_m) * scale))
 
 
 def judge(
@@ -327,17 +340,25 @@ def judge(
     point; both in metres. ``margin_m`` widens the fence: whoever is in it has not left it within
     that. ``strength`` is the probability of being inside, or outside, whichever is said.
     """
-    because: dict[str, Any] = {
-        "distance_m": round(distance_m, 1),
-        "accuracy_m": None if fix.accuracy_m is None else round(float(fix.accuracy_m), 1),
-    }
+    accuracy_m = fix.accuracy_m
     if not fits_level(fix, fence):
-        because["rule"] = "level"
-        because["floor"] = None if fix.floor is None else float(fix.floor)
-        because["altitude_m"] = None if fix.altitude_m is None else float(fix.altitude_m)
+        because: dict[str, Any] = {
+            "distance_m": distance_m,
+            "accuracy_m": accuracy_m,
+            "rule": "level",
+            "floor": fix.floor,
+            "altitude_m": fix.altitude_m,
+        }
         return Observation(fix.subject, fence.id, fix.at, "fix", "outside", 1.0, because)
-    chance = inside(distance_m - margin_m, depth_m + margin_m, where.sd_m)
-    because |= {"rule": where.rule, "sd_m": round(where.sd_m, 1), "inside": round(chance, 3)}
+    sd_m = where.sd_m
+    chance = inside(distance_m - margin_m, depth_m + margin_m, sd_m)
+    because = {
+        "distance_m": distance_m,
+        "accuracy_m": accuracy_m,
+        "rule": where.rule,
+        "sd_m": sd_m,
+        "inside": chance,
+    }
     if margin_m:
         because["margin_m"] = margin_m
     if where.aside:

@@ -28,15 +28,6 @@ _encode = msgspec.msgpack.Encoder().encode
 Floats = npt.NDArray[np.float64]
 
 
-class Spot(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """When and where a fix lay: Unix seconds, degrees, metres of accuracy (None: not stated)."""
-
-    at: float
-    lon: float
-    lat: float
-    accuracy_m: float | None = None
-
-
 def is_plain(fix: Fix) -> bool:
     """Whether a fix says no more than when, where and how exactly (its id apart)."""
     return (
@@ -51,28 +42,25 @@ def is_plain(fix: Fix) -> bool:
 
 def row_of(fix: Fix) -> bytes | None:
     """Pack a plain fix; None where it says more than a row holds."""
-    if not is_plain(fix):
-        return None
+    return spot_of(fix) if is_plain(fix) else None
+
+
+def spot_of(fix: Fix) -> bytes:
+    """Pack when, where and how exactly any fix was, as a row."""
     accuracy_m = fix.accuracy_m
     return _ROW.pack(fix.at, fix.lon, fix.lat, math.nan if accuracy_m is None else accuracy_m)
+
+
+def point_of(row: bytes) -> tuple[float, ...]:
+    """Read a row: Unix seconds, degrees, metres of accuracy (0: not stated)."""
+    at, lon, lat, accuracy_m = _ROW.unpack(row)
+    return at, lon, lat, 0.0 if math.isnan(accuracy_m) else accuracy_m
 
 
 def newest_of(trail: bytes | bytearray) -> float:
     """Give the time of a trail's last row, in Unix seconds."""
     at: float = AT.unpack_from(trail, len(trail) - ROW_BYTES)[0]
     return at
-
-
-def spot_of(trail: bytes | bytearray, first: int) -> Spot:
-    """Read the row that begins at byte ``first`` of a trail; negative counts from its end."""
-    at, lon, lat, accuracy_m = _ROW.unpack_from(trail, first)
-    return Spot(at, lon, lat, None if math.isnan(accuracy_m) else accuracy_m)
-
-
-def pack_spot(spot: Spot) -> bytes:
-    """Pack a spot as the row that ``spot_of`` reads."""
-    accuracy_m = spot.accuracy_m
-    return _ROW.pack(spot.at, spot.lon, spot.lat, math.nan if accuracy_m is None else accuracy_m)
 
 
 def pack_sign(at: float, sign: float) -> bytes:

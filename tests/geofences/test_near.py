@@ -106,6 +106,19 @@ def test_distances_are_asked_of_fences_that_are_there():
         index.no_edge_between_many([0.0], [0.0], [0.0, 1.0], [0.0, 1.0])
 
 
+def test_each_distance_is_that_of_one_to_the_last_bit():
+    index = made()
+    x, y = spots(400)
+    names = [place for place in index.ids if place]
+    ids = [names[number % len(names)] for number in range(len(x))]
+    pairs = list(zip(ids, x.tolist(), y.tolist(), strict=True))
+    held = [place in index.locate(lon, lat) for place, lon, lat in pairs]
+    found = index.distance_each(ids, x, y, held)
+    assert found == [index.distance(place, lon, lat) for place, lon, lat in pairs]
+    with pytest.raises(KeyError):
+        index.distance_each(["nowhere"], [0.0], [0.0], [False])
+
+
 @pytest.mark.parametrize("metres", [0.0, 10.0, 300.0, 1000.0])
 def test_what_is_clear_has_nothing_near(metres):
     index = made()

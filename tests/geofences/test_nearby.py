@@ -10,7 +10,7 @@ import pytest
 
 from geofences import Fence, FenceIndex, near
 from geofences.geodesy import Edges
-from geofences.nearby import MOST_LAT, WITHIN_M, Nearby
+from geofences.nearby import MOST_LAT, WITHIN_M, Nearby, distances
 from tests.geofences.drawn import box, fences
 
 
@@ -73,6 +73,27 @@ def test_what_is_wide_far_or_polar_is_left_to_others():
     assert small is not None
     assert small.distance(179.98, 0.02) is None
     assert small.distance(-179.995, 0.0) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_at_once_are_measured_as_one_by_one_to_the_last_bit(seed):
+    dice = random.Random(seed)
+    places, lons, lats = [], [], []
+    for _ in range(200):
+        lon, lat = dice.uniform(-179.0, 179.0), dice.uniform(-59.5, 59.5)
+        corners = ring(dice, lon, lat, 10.0 ** dice.uniform(0.0, 2.9))
+        place = Nearby.of(*zip(*corners, strict=True))
+        assert place is not None
+        # About a corner, upon it, or too far away.
+        off = dice.choice([0.0, 1e-6, 1e-4, 1e-3, 0.1])
+        x, y = dice.choice(corners)
+        places.append(place)
+        lons.append(x + dice.uniform(-off, off))
+        lats.append(y + dice.uniform(-off, off))
+    expected = [place.distance(x, y) for place, x, y in zip(places, lons, lats, strict=True)]
+    found = distances(places, np.array(lons), np.array(lats)).tolist()
+    assert [None if math.isnan(metres) else metres for metres in found] == expected
+    assert {metres is None for metres in expected} == {False, True}
 
 
 def square(place: str, west: float) -> Fence:
