@@ -25,7 +25,18 @@ from pathlib import Path
 import msgspec
 import shapely
 
-from benchmarks import containment, growth, page, profiles, replayed, server, tile38, updates
+from benchmarks import (
+    containment,
+    gateway,
+    gateways,
+    growth,
+    page,
+    profiles,
+    replayed,
+    server,
+    tile38,
+    updates,
+)
 from benchmarks.timing import FULL, QUICK, Found, Scale
 
 PARTS: dict[str, Callable[[Scale], Found]] = {
@@ -39,6 +50,8 @@ PARTS: dict[str, Callable[[Scale], Found]] = {
     "loading": containment.loading,
     "server": server.ingest,
     "replay": replayed.replay,
+    "gateway": gateway.gateway,
+    "gateways": gateways.gateways,
     "profiles": profiles.profiles,
 }
 # Nothing here takes so long; whatever hangs is ended and named.

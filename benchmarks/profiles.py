@@ -15,7 +15,7 @@ from pathlib import Path
 import geofences
 from benchmarks import server
 from benchmarks.timing import Found, Profile, Scale
-from benchmarks.updates import crossing, jitter
+from benchmarks.updates import BATCH, crossing, in_batches, jitter
 from benchmarks.workloads import shops, zones
 from proximity import Engine
 
@@ -46,6 +46,14 @@ def profiles(scale: Scale) -> Found:
             lambda engine=engine, rest=move.fixes[half:]: [engine.on_fixes([fix]) for fix in rest]
         )
         found.profiles.append(Profile(f"single update, `robust`, {move.name}", taken))
+    for decide, move in (
+        ("point", crossing(shop, scale.subjects, 4)),
+        ("robust", jitter(shop, scale.subjects, 4)),
+    ):
+        fixes = move.fixes
+        taken = _profiled(lambda fixes=fixes, how=decide: in_batches(shop_index, fixes, how))
+        what = f"updates in batches of {BATCH:,}, `{decide}`, {move.name}"
+        found.profiles.append(Profile(what, taken))
     found.profiles.append(_http(scale))
     return found
 

@@ -18,6 +18,7 @@ import structlog
 
 from proximity.inputs import STANDARD
 from proximity.installation import refuse_collision, refuse_missing
+from proximity.installing import COMMANDS as INSTALLING
 from proximity.model import ProximityError
 from proximity.questions import COMMANDS, Finite, echo_json
 
@@ -125,6 +126,11 @@ def _log_to_stderr() -> None:
     help="Tell OwnTracks and Transistor clients the nearest fences, to wake them there.",
 )  # fmt: skip
 @click.option(
+    "--mqtt", metavar="URL",
+    help="Also take records from the broker at mqtt[s]://[USER@]HOST[:PORT].",
+)  # fmt: skip
+@click.option("--mqtt-password-file", type=FILE, help="File that holds USER's password.")
+@click.option(
     "--clock-speed", type=Finite(1.0, 1000.0), default=1.0, show_default=True,
     help="For rehearsals: time runs so many times as fast.",
 )  # fmt: skip
@@ -230,7 +236,7 @@ def _store(folder: Path, *, create: bool = False) -> closing[Store]:
     return closing(Store.open(data_file(folder)))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *INSTALLING):
     main.add_command(_command)
 
 

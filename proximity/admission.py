@@ -6,7 +6,8 @@ no engine.
 
 from __future__ import annotations
 
-from copy import copy
+from collections import Counter
+from operator import methodcaller
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -16,12 +17,15 @@ from proximity.feeds.model import Rejected
 from proximity.model import Sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proximity.intake import Intake
     from proximity.model import Record
     from proximity.people import People
     from proximity.registry import Site
+
+# ``copy.copy`` looks for this first, in Python; there are hundreds of thousands a second of it.
+_copied: Callable[[Record], Record] = methodcaller("__copy__")
 
 _REASONS = {
     "future": "future: `at` is more than 60 s ahead of the server's clock; set the sender's clock"
@@ -46,15 +50,16 @@ class Admission:
 
     ``consent`` ``required`` asks ``people``, ``assumed`` takes everybody's as given upstream.
     ``leaving`` are subjects whose erasure is being written: nothing of theirs may follow it.
-    ``late_s`` is how far behind the server's clock a record may be; ``unlisted`` counts sightings
-    of beacons and by gateways that the site does not know.
+    ``late_s`` is how far behind the server's clock a record may be; ``ignored`` counts
+    sightings: ``unlisted`` of beacons and by gateways that the site does not know, ``elsewhere``
+    by a gateway that the beacon is not bound to.
     """
 
     def __init__(
         self, people: People, intake: Intake, consent: Literal["required", "assumed"]
     ) -> None:
         self.intake = intake
-        self.unlisted = 0
+        self.ignored = Counter(unlisted=0, elsewhere=0)
         self.leaving: set[str] = set()
         self._people = people
         self._consent = consent
@@ -67,7 +72,10 @@ class Admission:
         ``lines`` says where each record stood (else counted from 1). Raises StoreFailed where the
         people cannot be read; nothing is admitted then.
         """
-        subjects = [_subject(record, site) for record in records]
+        subjects = [
+            record.subject if type(record) is not Sighting else _carrier(record, site)
+            for record in records
+        ]
         agreed = self._agreed(subjects, now)
         oldest = now - self.intake.late_s
         counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0}
@@ -77,23 +85,28 @@ class Admission:
         for place, (record, subject) in enumerate(zip(records, subjects, strict=True)):
             if subject is None:
                 # A stranger's tag is not written down, whoever is assumed to have agreed.
-                self.unlisted += 1
+                elsewhere = type(record) is Sighting and site.elsewhere(record)
+                self.ignored["elsewhere" if elsewhere else "unlisted"] += 1
                 counts["accepted" if agreed is None else "unconsented"] += 1
             elif agreed is not None and subject not in agreed:
                 counts["unconsented"] += 1
             elif record.at < oldest:
                 counts["late"] += 1
             else:
-                # The caller's own record stays as it is. It was checked when it was made, so that
-                # copying it checks nothing.
-                stamped = copy(record)
-                force_setattr(stamped, "received_at", now)
-                asked.append(stamped)
+                asked.append(record)
                 whose.append(subject)
                 places.append(place)
+        # The caller's own records stay as they are. They were checked when they were made, so that
+        # copying them checks nothing.
+        asked = [*map(_copied, asked)]
+        for stamped in asked:
+            force_setattr(stamped, "received_at", now)
+        refusals = self.intake.admit_many(asked, whose)
+        if not any(refusals):
+            counts["accepted"] += len(asked)
+            return asked, Receipt(**counts, rejected=())
         taken: list[Record] = []
         rejected: list[Rejected] = []
-        refusals = map(self.intake.admit, asked, whose)
         for stamped, place, refusal in zip(asked, places, refusals, strict=True):
             if refusal is None:
                 taken.append(stamped)
@@ -114,9 +127,7 @@ class Admission:
         return {subject for subject in asked if self._people.may_process(subject, now)}
 
 
-def _subject(record: Record, site: Site) -> str | None:
-    """Name whose record it is; None for a sighting that is nobody's."""
-    if type(record) is not Sighting:
-        return record.subject
-    whose = site.who(record)
+def _carrier(sighting: Sighting, site: Site) -> str | None:
+    """Name whose sighting it is; None where it is nobody's."""
+    whose = site.who(sighting)
     return None if whose is None else whose[0]

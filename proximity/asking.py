@@ -71,21 +71,37 @@ class Source(Protocol):
 @contextmanager
 def open_source(data: Path | None, server: str | None, token: str | None) -> Iterator[Source]:
     """Open whichever was named. Raises ProximityError where neither, or both, were."""
+    with open_either(data, server, token) as there:
+        yield _Server(there) if isinstance(there, Http) else _Folder(there)
+
+
+@contextmanager
+def open_either(data: Path | None, server: str | None, token: str | None) -> Iterator[Store | Http]:
+    """Open the store of a folder, or the way to a server, as ``open_source`` does."""
     if (data is None) == (server is None):
         raise ProximityError("give either --data DIR, or --server URL with --token T")
     if server is not None:
         if not token:
             raise ProximityError("--server needs --token T (or PROXIMITY_TOKEN)")
-        yield _Server(server, token)
+        yield Http(server, token)
         return
     assert data is not None
     if not (data / "engine.db").exists():
         raise ProximityError(f"{data}: there is no engine here: give the --data of `serve`")
     store = Store.open(data_file(data))
     try:
-        yield _Folder(store)
+        yield store
     finally:
         store.close()
+
+
+def alone(store: Store) -> bool:
+    """Whether no server has the folder; none can begin on it then before the store is closed."""
+    try:
+        store.hold()
+    except StoreFailed:
+        return False
+    return True
 
 
 class _Folder:
@@ -116,11 +132,11 @@ class _Folder:
 
     def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
         now = time.time()
-        alone = self._alone()
+        unwatched = alone(self._store)
 
         def write(conn: Connection) -> None:
             self._people.withdraw(conn, person, purpose, channel, at=now, source="command")
-            if alone:
+            if unwatched:
                 _erase(conn, left_without(self._people, conn, person, now), now)
 
         self._store.write(write).result()
@@ -162,7 +178,7 @@ class _Folder:
         return record
 
     def remove_person(self, person: str) -> bool:
-        if not self._alone():
+        if not alone(self._store):
             raise ProximityError(
                 "a running server has this folder and knows where the person is: "
                 "ask it with --server URL --token T instead of --data"
@@ -177,14 +193,6 @@ class _Folder:
             return found
 
         return self._store.write(write).result()
-
-    def _alone(self) -> bool:
-        """Whether no server has the folder; none can begin on it then before this is closed."""
-        try:
-            self._store.hold()
-        except StoreFailed:
-            return False
-        return True
 
 
 def _erase(connection: Connection, subjects: Sequence[str], now: float) -> None:
@@ -206,12 +214,8 @@ def _erase(connection: Connection, subjects: Sequence[str], now: float) -> None:
 class _Server:
     """A running server, asked over HTTP."""
 
-    def __init__(self, url: str, token: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ProximityError(f"--server {url}: this is no http:// or https:// URL")
-        self._url = url.rstrip("/")
-        self._token = token
+    def __init__(self, http: Http) -> None:
+        self._http = http
 
     def explain(
         self, subject: str, place: str | None, at: float | None, campaigns: Path | None
@@ -219,44 +223,58 @@ class _Server:
         if campaigns is not None:
             raise ProximityError("--campaigns goes with --data: the server knows its campaigns")
         when = None if at is None else format_time(at)
-        body = self._ask("GET", "/v1/explain", {"subject": subject, "place": place, "at": when})
+        body = self._http.ask(
+            "GET", "/v1/explain", {"subject": subject, "place": place, "at": when}
+        )
         return msgspec.json.decode(body or b"{}", type=Explanation)
 
     def grant(self, grant: dict[str, Any]) -> None:
-        self._ask("POST", "/v1/consents", body=grant)
+        self._http.ask("POST", "/v1/consents", body=grant)
 
     def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
         query = {"person": person, "purpose": purpose, "channel": channel}
-        self._ask("DELETE", "/v1/consents", query)
+        self._http.ask("DELETE", "/v1/consents", query)
 
     def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
-        yield from self._pages("/v1/consents", {"person": person})
+        yield from self._http.pages("/v1/consents", {"person": person})
 
     def put_people(self, people: Sequence[Person]) -> None:
         for body in _slices(people):
-            self._ask("POST", "/v1/people", body=body)
+            self._http.ask("POST", "/v1/people", body=body)
 
     def people(self) -> Iterator[dict[str, Any]]:
-        yield from self._pages("/v1/people", {})
+        yield from self._http.pages("/v1/people", {})
 
     def person(self, person: str) -> dict[str, Any] | None:
-        body = self._ask("GET", f"/v1/people/{_quoted(person)}", missing=True)
+        body = self._http.ask("GET", f"/v1/people/{_quoted(person)}", missing=True)
         return None if body is None else msgspec.json.decode(body, type=dict[str, Any])
 
     def remove_person(self, person: str) -> bool:
-        return self._ask("DELETE", f"/v1/people/{_quoted(person)}", missing=True) is not None
+        return self._http.ask("DELETE", f"/v1/people/{_quoted(person)}", missing=True) is not None
 
-    def _pages(self, path: str, query: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+
+class Http:
+    """The way to a running server: its URL and a token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ProximityError(f"--server {url}: this is no http:// or https:// URL")
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def pages(self, path: str, query: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+        """Read a list page by page."""
         after: str | None = None
         while True:
-            body = self._ask("GET", path, {**query, "limit": str(PAGE), "after": after})
+            body = self.ask("GET", path, {**query, "limit": str(PAGE), "after": after})
             page = msgspec.json.decode(body or b"{}", type=_Page)
             yield from page.items
             if len(page.items) < PAGE:
                 return
             after = page.cursor
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -264,6 +282,7 @@ class _Server:
         body: object = None,
         *,
         missing: bool = False,
+        content_type: str = "application/json",
     ) -> bytes | None:
         """Send one request; the body of its answer, None for a 404 where ``missing`` is an answer.
 
@@ -274,8 +293,8 @@ class _Server:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             url,
             method=method,
-            data=None if body is None else msgspec.json.encode(body),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            data=body if body is None or isinstance(body, bytes) else msgspec.json.encode(body),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310

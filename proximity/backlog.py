@@ -7,6 +7,7 @@ of the disk's refusals. Knows nothing of what the rows hold.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 # Records that came while the row before them was being written go into one row, up to so many:
 # more would make the first wait for the engine to have the last.
 MOST_TOGETHER = 1000
+# A row is open for as long as the turns of the loop bring more for it. Who was answered with the
+# row before is answered in the second turn after it, sends again in the third, and is here in the
+# fifth: after so many quiet ones nobody is about to come. With three, senders by dozens fall into
+# two groups, and each sync carries half as much.
+_QUIET_TURNS = 6
+# But no longer than this. Fewer rows are fewer syncs: senders by dozens share one.
+_OPEN_S = 0.002
 
 
 class Pending(msgspec.Struct):
@@ -62,6 +70,7 @@ class Backlog:
         self._forget = forget
         self._rows: deque[Pending] = deque()
         self._open: Pending | None = None
+        self._gathered_at = 0.0
         self._writing = 0
         self._refusals = 0
 
@@ -72,6 +81,24 @@ class Backlog:
     def first(self) -> Pending | None:
         """The oldest row, None where there is none."""
         return self._rows[0] if self._rows else None
+
+    def ripe(self) -> list[Pending]:
+        """Give the oldest row, and those after it that may be applied with it as one.
+
+        These are rows of records, on the disk. How records are batched changes nothing. One whose
+        records could not be read comes alone, so that the fault is its own.
+        """
+        found: list[Pending] = []
+        count = 0
+        for pending in self._rows:
+            together = bool(pending.records) and pending.landed.is_set() and not pending.error
+            if found and not together:
+                break
+            found.append(pending)
+            count += len(pending.records)
+            if not together or count >= MOST_TOGETHER:
+                break
+        return found
 
     @property
     def committed(self) -> bool:
@@ -92,9 +119,9 @@ class Backlog:
             self._flush()
             open_ = self._open = self._next("records", b"", now, version, [])
             if not self._writing:
-                asyncio.get_running_loop().call_soon(self._flush)
+                self._flush_soon()
         open_.records.extend(records)
-        open_.row = msgspec.structs.replace(open_.row, now=now)
+        self._gathered_at = now
         self.records += len(records)
         return open_
 
@@ -134,12 +161,33 @@ class Backlog:
         self.arrived.set()
         return pending
 
+    def _flush_soon(self) -> None:
+        """Have the row that is being gathered written as soon as nothing more comes for it."""
+        loop = asyncio.get_running_loop()
+        ends = time.perf_counter() + _OPEN_S
+        seen, quiet = -1, 0
+
+        def look() -> None:
+            nonlocal seen, quiet
+            if self._open is None or self._writing:
+                return
+            count = len(self._open.records)
+            quiet = quiet + 1 if count == seen else 0
+            seen = count
+            if quiet >= _QUIET_TURNS or time.perf_counter() >= ends:
+                self._flush()
+            else:
+                loop.call_soon(look)
+
+        loop.call_soon(look)
+
     def _flush(self) -> None:
         """Have the row that is being gathered written."""
         pending, self._open = self._open, None
         if pending is not None:
             payload = journal.encode_records(pending.records)
-            pending.row = msgspec.structs.replace(pending.row, payload=payload)
+            now = self._gathered_at
+            pending.row = msgspec.structs.replace(pending.row, now=now, payload=payload)
             self._write(pending, None)
 
     def _write(self, pending: Pending, also: Callable[[Connection], None] | None) -> None:
@@ -171,8 +219,9 @@ class Backlog:
                 self._forget(record)
         pending.landed.set()
         if not self._writing:
-            # After those who waited have answered: the writer's thread would take turns with them.
-            asyncio.get_running_loop().call_soon(self._flush)
+            # After those who waited have answered: the writer's thread would take turns with them,
+            # and what they send next is here soon.
+            self._flush_soon()
 
     async def settled(self, own: Pending | None, *, repeats: bool) -> None:
         """Return when the caller's ``own`` row is on disk, and where it repeats others, theirs too.

@@ -14,6 +14,7 @@ import msgspec
 
 from proximity.content import check_link, check_text
 from proximity.model import ProximityError, Trigger, digest
+from proximity.presence import UNHEARD_AFTER_S
 from proximity.tomltable import TomlTable, nearest
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from proximity.model import Transition
     from proximity.windows import Window
 
-__all__ = ["Campaign", "Campaigns", "Cap", "PlaceFacts", "parse_campaigns"]
+__all__ = ["Campaign", "Campaigns", "Cap", "PlaceFacts", "parse_campaigns", "waited"]
 
 Purpose = Literal["marketing", "service"]
 On = Literal["enter", "dwell", "exit", "pass"]
@@ -33,6 +34,10 @@ KINDS = ("enter", "dwell", "exit", "pass")
 DEFAULT_MAX_AGE_S = 3600.0
 """Age at which a trigger sends nothing where the campaign does not say. As long as a late record
 may be (``--late``): whoever wants an hour-old arrival answered has to write so."""
+
+WAITED_S = 120.0
+"""What a receiver tells later than this had waited with it. Live sightings arrive within seconds,
+and an offer on a dwell timer wants evidence no older than this."""
 
 CHANNEL_NAMES = ("console", "webhook")
 """What campaigns may name as channels; ``channels.CHANNELS`` has the same rows."""
@@ -46,7 +51,8 @@ class PlaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What campaigns and gates may know of a place: no geometry, no radio.
 
     ``parents`` are nearest first; ``timezone`` is an IANA name or None where nobody knows it;
-    ``active`` are its opening hours, local to it (none: always open).
+    ``active`` are its opening hours, local to it (none: always open); ``unheard_after_s`` the
+    silence in seconds that ends a visit which receivers told of.
     """
 
     id: str
@@ -55,6 +61,7 @@ class PlaceFacts(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...] = ()
     timezone: str | None = None
     active: tuple[Window, ...] = ()
+    unheard_after_s: float = UNHEARD_AFTER_S
 
 
 class Cap(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,10 +136,12 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
     def triggers(self, transition: Transition, person: str, place: PlaceFacts) -> list[Trigger]:
         """Make a trigger for each campaign that waits for this transition, by priority, then id.
 
-        What was found late or corrected, and an exit because a fence was taken away or a subject
-        erased, triggers nothing: nobody has come or gone now.
+        What was found late or corrected, what had waited in a receiver's spool, and an exit because
+        a fence was taken away or a subject erased, triggers nothing: nobody has come or gone now.
         """
         if transition.late or transition.at is None or transition.reason in _GONE_REASONS:
+            return []
+        if waited(transition, place):
             return []
         met = [c for c in self.campaigns.values() if c.meets(transition, place)]
         met.sort(key=lambda c: (-c.priority, c.id))
@@ -156,6 +165,19 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
             )
             for c in met
         ]
+
+
+def waited(transition: Transition, place: PlaceFacts) -> bool:
+    """Whether a receiver told it so late that it is evidence alone; a phone's fixes have max_age_s.
+
+    A receiver tells what it hears within seconds, or else it was cut off.
+    """
+    because = transition.because
+    heard = "rssi_dbm" in because or "margin_db" in because or because.get("source") == "sighting"
+    if transition.at is None or not heard:
+        return False
+    silence_s = place.unheard_after_s if transition.kind == "exit" else 0.0
+    return transition.decided_at - transition.at > WAITED_S + silence_s
 
 
 def parse_campaigns(

@@ -43,13 +43,16 @@ class Present:
         self._latest = max(self._latest, self._clock())
         return self._latest
 
-    def check(self) -> None:
-        """Raise ClockSetBack where the clock stands too far back for records to be taken."""
-        if not self.sound:
+    def check(self) -> float:
+        """Tell the time; raise ClockSetBack where it stands too far back to take records by."""
+        now = self._clock()
+        if now < self._latest - MOST_BACK_S:
             raise ClockSetBack(
-                f"the server's clock was set back by {self._back_s():.0f} s: set it right, or wait "
-                "until it has caught up; nothing was taken, send it again then"
+                f"the server's clock was set back by {self._latest - now:.0f} s: set it right, or "
+                "wait until it has caught up; nothing was taken, send it again then"
             )
+        self._latest = max(self._latest, now)
+        return self._latest
 
     def watch(self) -> None:
         """Log once that the clock was set back, and once that it is well again."""

@@ -13,10 +13,12 @@ import msgspec
 import geofences
 from proximity.edits import decode_changes, read_edit, read_features
 from proximity.engine import Engine
+from proximity.enrolment import Enrolments, concerned
+from proximity.enrolment import decode_changes as decode_entries
 from proximity.registry import Site
 from proximity.sitefile import parse_site
 from proximity.store import journal
-from proximity.store.journal import Row, SiteChange, SiteText, StoredFence
+from proximity.store.journal import Entries, Forgetting, Row, SiteChange, SiteText, StoredFence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from proximity.edits import FenceEdit
     from proximity.model import Record, Transition
+    from proximity.store.journal import EntryChange
 
 # So many records are applied before others get their turn: some ten milliseconds.
 STEP = 250
@@ -31,7 +34,8 @@ STEP = 250
 FENCE_STEP = 100
 
 _site_change = msgspec.msgpack.Decoder(SiteChange)
-_subjects = msgspec.msgpack.Decoder(list[str])
+# A list alone is what rows held before tags were enrolled over HTTP.
+_forgetting = msgspec.msgpack.Decoder(list[str] | Forgetting)
 
 
 class Fold:
@@ -44,6 +48,7 @@ class Fold:
         self,
         fences: Mapping[str, StoredFence],
         site: SiteText | None,
+        enrolled: Entries | None = None,
         *,
         decide: Literal["robust", "point"],
         late_s: float,
@@ -51,7 +56,9 @@ class Fold:
     ) -> None:
         self.fences = dict(fences)
         self.site_text = site
-        self.site = _parse(site)
+        self.enrolments = Enrolments(enrolled)
+        self.fixed = _parse(site)
+        self.site = self.enrolments.join(self.fixed)
         self.index = geofences.FenceIndex(read_features(fence.feature for fence in fences.values()))
         self.position, self.now = 0, 0.0
         self.fault: Exception | None = None
@@ -99,12 +106,27 @@ class Fold:
             yield self.engine.advance(row.now)
         elif row.kind == "site":
             self.site_text = _site_change.decode(row.payload).after
-            self.site = _parse(self.site_text)
+            self.fixed = _parse(self.site_text)
+            self.site = self.enrolments.join(self.fixed)
             self.engine.replace_site(self.site)
             yield self.engine.advance(row.now)
+        elif row.kind == "enrolments":
+            self._change_entries(decode_entries(row.payload))
+            yield self.engine.advance(row.now)
         else:
-            for subject in _subjects.decode(row.payload):
+            erased = _forgets(row.payload)
+            for subject in erased.subjects:
                 yield self.engine.forget(subject, row.now)
+            if erased.changes:
+                self._change_entries(erased.changes)
+                yield self.engine.advance(row.now)
+
+    def _change_entries(self, changes: Sequence[EntryChange]) -> None:
+        """Change what is enrolled; the next record is judged by the site with it."""
+        doubted = concerned(changes, self.site)
+        self.enrolments.change(changes)
+        self.site = self.enrolments.join(self.fixed)
+        self.engine.replace_site(self.site, doubted)
 
     def _change_fences(self, edit: FenceEdit) -> Iterator[list[Transition]]:
         """Change the index in steps; the engine looks at it when all of them are done."""
@@ -125,13 +147,17 @@ class Fold:
 
 
 def before(
-    rows: Sequence[Row], fences: Mapping[str, StoredFence], site: SiteText | None
-) -> tuple[dict[str, StoredFence], SiteText | None]:
-    """Take the changes of ``rows`` back: the fences and the site in force before the first of them.
+    rows: Sequence[Row],
+    fences: Mapping[str, StoredFence],
+    site: SiteText | None,
+    enrolled: Mapping[tuple[journal.EntryKind, str], str] | None = None,
+) -> tuple[dict[str, StoredFence], SiteText | None, Entries]:
+    """Take the changes of ``rows`` back: what was in force before the first of them.
 
-    ``fences`` and ``site`` are those in force after the last. Rows of other kinds change neither.
+    ``fences``, ``site`` and ``enrolled`` are those in force after the last. Rows of other kinds
+    change none of them.
     """
-    found = dict(fences)
+    found, entries = dict(fences), dict(enrolled or {})
     for row in reversed(rows):
         if row.kind == "site":
             site = _site_change.decode(row.payload).before
@@ -141,7 +167,28 @@ def before(
                     found.pop(change.id, None)
                 else:
                     found[change.id] = change.before
-    return found, site
+        elif row.kind in {"enrolments", "forget"}:
+            for edit in _edits(row):
+                if edit.before is None:
+                    entries.pop(edit.name, None)
+                else:
+                    entries[edit.name] = edit.before
+    return found, site, entries
+
+
+def _edits(row: Row) -> Sequence[EntryChange]:
+    """Give what a row changes of the entries; one that cannot be read was passed over."""
+    try:
+        if row.kind == "enrolments":
+            return decode_entries(row.payload)
+        return _forgets(row.payload).changes
+    except msgspec.DecodeError:
+        return ()
+
+
+def _forgets(payload: bytes) -> Forgetting:
+    found = _forgetting.decode(payload)
+    return found if isinstance(found, Forgetting) else Forgetting(found)
 
 
 def _parse(site: SiteText | None) -> Site:

@@ -15,24 +15,23 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import msgspec
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from proximity.admission import Admission, Receipt
 from proximity.backlog import Backlog, Pending
 from proximity.clock import Present
-from proximity.edits import hash_fences, plan_edit, refuse_fixed
+from proximity.editing import Editing
 from proximity.faults import log_fault
 from proximity.fold import Fold
 from proximity.intake import Intake
 from proximity.keeping import Keeping
-from proximity.model import ProximityError, digest
+from proximity.model import ProximityError
 from proximity.outputs import Outputs
 from proximity.recovery import recover
+from proximity.redating import Redating
 from proximity.sitefile import read_site
-from proximity.store import StoreFailed, journal
-from proximity.store.journal import SiteChange, SiteText
+from proximity.store import StoreFailed, clocks, journal
+from proximity.store.journal import SiteText
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -42,8 +41,9 @@ if TYPE_CHECKING:
 
     from geofences import Fence, FenceIndex
     from proximity.campaigns import Campaigns
-    from proximity.edits import FenceEdit
     from proximity.engine import Engine
+    from proximity.enrolment import Enrolments, Name
+    from proximity.entries import Value
     from proximity.model import Record, Transition
     from proximity.people import People
     from proximity.places import Places
@@ -121,11 +121,9 @@ class Ingest:
         self._admission = Admission(people, Intake(late_s), consent)
         self._fold = Fold({}, None, decide=decide, late_s=late_s)
         self._present = Present(clock)
-        self._version: tuple[str, str] | None = None
-        self._etags = ""  # of the fences that the next row is judged by
-        self._edits: dict[int, FenceEdit] = {}  # by the position of the row they wait in
+        self.redating = Redating()
         self._backlog = Backlog(store, self._admission.intake.forget)
-        self._editing = asyncio.Lock()
+        self._editing = self._edit()
         self._tasks: list[asyncio.Task[None]] = []
         self._keeping = Keeping(store, late_s)
         self._saving: asyncio.Task[None] | None = None
@@ -148,6 +146,16 @@ class Ingest:
         return self._fold.site
 
     @property
+    def fixed(self) -> Site:
+        """The site as its file has it, without what was enrolled over HTTP."""
+        return self._fold.fixed
+
+    @property
+    def enrolments(self) -> Enrolments:
+        """What was enrolled over HTTP."""
+        return self._fold.enrolments
+
+    @property
     def fences(self) -> Mapping[str, StoredFence]:
         """The fences in force by id, as text, with ETag and source."""
         return self._fold.fences
@@ -164,8 +172,12 @@ class Ingest:
 
     @property
     def counts(self) -> Counter[str]:
-        """What was dropped outside the engine: ``unlisted`` sightings, records that ``failed``."""
-        return Counter(unlisted=self._admission.unlisted, failed=self._failed)
+        """What was dropped outside the engine.
+
+        ``unlisted`` sightings, those heard ``elsewhere`` than by a gateway that their beacon is
+        bound to, and records that ``failed``.
+        """
+        return Counter({**self._admission.ignored, "failed": self._failed})
 
     @property
     def ready(self) -> bool:
@@ -189,8 +201,10 @@ class Ingest:
         found = await self._store.aread(partial(recover, decide=self._decide, late_s=self._late_s))
         self._fold, self._admission.intake = found.fold, found.intake
         self._present = Present(self._clock, found.now)
+        self.redating = Redating(await self._store.aread(clocks.load))
         self._keeping = Keeping(self._store, self._late_s, found.snapshot)
         self._backlog = Backlog(self._store, found.intake.forget, found.position)
+        self._editing = self._edit()
         self._places.replace(self.index, self.site)
         for row, records in found.rows:
             self._backlog.take(row, records)
@@ -202,10 +216,7 @@ class Ingest:
             task.add_done_callback(self._ended)
         try:
             await self._unless_ended(self._backlog.idle.wait())
-            self._etags = await asyncio.to_thread(hash_fences, self.fences)
-            if site != self._fold.site_text:
-                await self._append_site(site)
-            await self._change(self._files, self._gone(), "file")
+            await self._editing.begin(site, self._files)
             await self._unless_ended(self._backlog.idle.wait())
         except BaseException:
             for task in self._tasks:
@@ -222,12 +233,12 @@ class Ingest:
         StoreFailed (StoreFull: the disk is full, ClockSetBack); then none was taken, and all may
         come again.
         """
-        self._check_room()
-        now = self._present.tell()
+        now = self._check_room()
+        records = self.redating.date(records, self.site.gateways, now)
         taken, receipt = self._admission.judge(records, lines, self.site, now)
         pending = None
         if taken:
-            pending = self._backlog.gather(taken, now=now, version=self._judged_by())
+            pending = self._backlog.gather(taken, now=now, version=self._editing.version())
         await self._backlog.settled(pending, repeats=receipt.duplicate > 0)
         for told in self.on_accepted:
             told(taken)
@@ -240,46 +251,47 @@ class Ingest:
         changed then.
         """
         self._check_room()
-        async with self._editing:
-            refuse_fixed(self.fences, self.site, [*(fence.id for fence in puts), *removals])
-            await self._change(puts, removals, "http")
+        await self._editing.fences(puts, removals)
+
+    async def edit_entries(
+        self,
+        puts: Sequence[Value],
+        removals: Sequence[Name] = (),
+        *,
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Enrol and remove places, gateways and beacons, all or nothing; as ``edit_fences`` does.
+
+        ``also`` writes what goes with it in the same transaction, and whatever it raises is
+        raised. Raises EntryFixed where a file names one or another entry needs it, ProximityError
+        with every problem where they do not fit the rest.
+        """
+        self._check_room()
+        await self._editing.entries(puts, removals, also)
 
     async def forget(
-        self, subjects: Sequence[str], *, also: Callable[[Connection], None] | None = None
+        self,
+        subjects: Sequence[str],
+        *,
+        also: Callable[[Connection], None] | None = None,
+        tags: bool = False,
     ) -> None:
         """Erase what the engine knows of subjects; their visits end with reason ``erased``.
 
-        ``also`` writes what goes with it in the same transaction. Whatever it raises is raised,
+        ``also`` writes what goes with it in the same transaction; ``tags`` takes away the beacons
+        that were enrolled over HTTP for them as well. Whatever ``also`` raises is raised,
         as is StoreFailed; nothing has changed then. Neither a crowd nor the clock stands in the
         way of somebody's no.
         """
         self._check_open()
-        refused: list[Exception] = []
-
-        def work(connection: Connection) -> None:
-            try:
-                if also is not None:
-                    also(connection)
-            except DBAPIError:
-                raise  # the store says what it means
-            except Exception as error:
-                refused.append(error)
-                raise
-
         leaving = self._admission.leaving
         leaving.update(subjects)
         try:
-            payload = msgspec.msgpack.encode(list(subjects))
-            now = self._present.tell()
-            await self._applied(self._append("forget", payload, now=now, also=work))
+            await self._editing.forget(subjects, also, tags=tags)
             for subject in subjects:
                 self._admission.intake.forget_subject(subject)
             with contextlib.suppress(StoreFailed):  # then whoever watches the people reads them
                 self._people.reload()
-        except StoreFailed:
-            if refused:
-                raise refused[0] from None
-            raise
         finally:
             leaving.difference_update(subjects)
 
@@ -314,59 +326,26 @@ class Ingest:
         if not self._open:
             raise StoreFailed("the server is starting or stopping; try again")
 
-    def _check_room(self) -> None:
+    def _check_room(self) -> float:
+        """Tell what time it is where records can be taken. Raises what ``accept`` does."""
         self._check_open()
-        self._present.check()
+        now = self._present.check()
         if len(self._backlog) >= MOST_ROWS or self._backlog.records >= MOST_RECORDS:
             raise Overloaded("too much is waiting to be worked off; try again in some seconds")
+        return now
+
+    def _edit(self) -> Editing:
+        """Make what edits the fold as it is now."""
+        return Editing(self._store, self._fold, self._campaigns, self._append, self._applied)
 
     def _append(
         self,
         kind: journal.Kind,
         payload: bytes,
-        *,
-        now: float,
         also: Callable[[Connection], None] | None = None,
     ) -> Pending:
-        return self._backlog.append(kind, payload, now=now, version=self._judged_by(), also=also)
-
-    def _judged_by(self) -> str:
-        """Give the version of a row: it names the fences, site and campaigns it is judged with."""
-        campaigns = self._campaigns().version
-        if self._version is None or self._version[0] != campaigns:
-            site = self._fold.site_text
-            texts = () if site is None else (site.text, site.beacons)
-            self._version = (campaigns, digest(campaigns, *texts, self._etags))
-        return self._version[1]
-
-    def _gone(self) -> list[str]:
-        """Name the fences that came from a file and are in none any more."""
-        there = {fence.id for fence in self._files}
-        return [i for i, known in self.fences.items() if known.source == "file" and i not in there]
-
-    async def _change(
-        self, puts: Sequence[Fence], removals: Sequence[str], source: Literal["file", "http"]
-    ) -> None:
-        """Change fences; rows that follow this one are judged by them, and say so."""
-        plan = partial(plan_edit, dict(self.fences), puts, removals, source)
-        edit, payload, etags = await asyncio.to_thread(plan)
-        if not edit.changes:
-            return
-        before, self._etags, self._version = self._etags, etags, None
-        also = partial(journal.change_fences, changes=edit.changes)
-        pending = self._append("fences", payload, now=self._present.tell(), also=also)
-        self._edits[pending.row.position] = edit
-        try:
-            await self._applied(pending)
-        except Exception:
-            self._edits.pop(pending.row.position, None)
-            self._etags, self._version = before, None
-            raise
-
-    async def _append_site(self, site: SiteText | None) -> None:
-        payload = msgspec.msgpack.encode(SiteChange(self._fold.site_text, site))
-        also = partial(journal.change_site, site=site)
-        await self._applied(self._append("site", payload, now=self._present.tell(), also=also))
+        now, version = self._present.tell(), self._editing.version()
+        return self._backlog.append(kind, payload, now=now, version=version, also=also)
 
     async def _applied(self, pending: Pending) -> None:
         """Return once the engine has had a row; raise what its write or the engine failed with."""
@@ -419,20 +398,25 @@ class Ingest:
                 break
             if not pending.landed.is_set() and (outputs or not wait):
                 break
+            rows = [pending]
             if await backlog.on_disk(pending):
-                found = await self._apply(pending)
+                rows = backlog.ripe()
+                found = await self._apply(rows)
                 if found:
                     outputs.add(found, self._people, self._places, self._campaigns())
             outputs.position = self._fold.position
-            backlog.applied(pending)
+            for pending in rows:
+                backlog.applied(pending)
         return outputs
 
-    async def _apply(self, pending: Pending) -> list[Transition]:
-        """Let the engine have one row."""
+    async def _apply(self, rows: Sequence[Pending]) -> list[Transition]:
+        """Let the engine have one row, or some of records as if they were one."""
         found: list[Transition] = []
-        row = pending.row
-        edit = self._edits.pop(row.position, None)
-        for step in self._fold.steps(row, pending.records or None, edit):
+        row, records = rows[-1].row, rows[0].records
+        if len(rows) > 1:
+            records = [record for pending in rows for record in pending.records]
+        edit = self._editing.ahead.pop(row.position, None)
+        for step in self._fold.steps(row, records or None, edit):
             found += step
             if perf_counter() >= self._turn_ends:
                 await asyncio.sleep(0)
@@ -443,10 +427,8 @@ class Ingest:
                 self._fold.fault,
                 position=row.position,
             )
-            self._failed += max(1, len(pending.records))
-        if row.kind in {"fences", "site"}:
-            if row.kind == "site":
-                self._version = None
+            self._failed += max(1, len(records))
+        if row.kind in {"fences", "site", "enrolments", "forget"}:
             self._places.replace(self.index, self.site)
         return found
 
@@ -483,9 +465,10 @@ class Ingest:
                 continue
             self._present.watch()
             now, due = self._present.tell(), self.engine.next_due()
+            await self._keeping.learnt(self.redating, now)
             # While writes are refused, a row that changes nothing finds out when they work again.
             if backlog.refusing is not None or (due is not None and due <= now):
-                await self._append("tick", b"", now=now).landed.wait()
+                await self._append("tick", b"").landed.wait()
             else:
                 await self._tidy(now)
 

@@ -7,16 +7,18 @@ fold, store and nothing of what comes in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from proximity.store import journal
+from proximity.store import StoreFailed, clocks, journal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from proximity.fold import Fold
+    from proximity.redating import Redating
     from proximity.snapshots import Taking
     from proximity.store import Store
 
@@ -27,6 +29,9 @@ SNAPSHOT_ROWS = 20_000
 SNAPSHOT_SHARE = 0.02
 # One write of a large snapshot: some two milliseconds, for which the commits of records wait.
 PIECE = 2**18
+
+# What is known of gateways' clocks changes rarely, and is worth no more writing than this.
+CLOCKS_S = 5.0
 
 
 class Keeping:
@@ -43,6 +48,7 @@ class Keeping:
         self._took_s = 0.0
         self._pruned_at = 0.0
         self._saving = False
+        self._clocks_at = 0.0
 
     def snapshot_due(self, position: int, now: float) -> bool:
         """Whether it is time for a snapshot of a fold that stands at ``position``."""
@@ -59,6 +65,16 @@ class Keeping:
         """Delete the rows from before what may still be late. Raises StoreFailed."""
         self._pruned_at = now
         await self._store.awrite(partial(journal.prune, before=now - self._late_s))
+
+    async def learnt(self, redating: Redating, now: float) -> None:
+        """Write what was learnt of gateways' clocks; what is not written is learnt again."""
+        if now < self._clocks_at + CLOCKS_S:
+            return
+        self._clocks_at = now
+        runs = redating.changed()
+        if runs:
+            with contextlib.suppress(StoreFailed):
+                await self._store.awrite(partial(clocks.save, runs=runs))
 
     def begin(self, fold: Fold, now: float) -> asyncio.Task[None]:
         """Save the state as it is now, while the fold goes on; the task raises StoreFailed.

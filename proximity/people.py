@@ -8,6 +8,7 @@ moment, the earlier rows that it matches. This file knows neither campaigns nor 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,87 @@ class People:
                 self._grant(connection, person.person, consent, source)
         self._changed(connection)
 
+    def enrol(
+        self,
+        connection: Connection,
+        carried: Sequence[tuple[str, str, Sequence[Consent]]],
+        *,
+        source: str,
+    ) -> None:
+        """Give people subjects besides those they have, and record what they agreed to with it.
+
+        ``carried`` are person, subject and consents. What was recorded before and withdrawn since
+        stays withdrawn. Raises ProximityError with every subject that somebody else carries.
+        """
+        people, subjects = schema.people, schema.subjects
+        owners = _carriers(connection, [subject for _, subject, _ in carried])
+        problems: list[str] = []
+        new: dict[str, str] = {}
+        for person, subject, _ in carried:
+            if owners.get(subject, person) != person or new.setdefault(subject, person) != person:
+                problems.append(
+                    f"subject {subject!r} is somebody else's than {person!r}'s: "
+                    "take another subject, or remove it there first"
+                )
+        if problems:
+            raise ProximityError(*problems[:_MOST_PROBLEMS])
+        persons = list(dict.fromkeys(person for person, _, _ in carried))
+        known: set[str] = set()
+        for start in range(0, len(persons), _AT_ONCE):
+            some = persons[start : start + _AT_ONCE]
+            known.update(
+                connection.scalars(sa.select(people.c.person).where(people.c.person.in_(some)))
+            )
+        empty = msgspec.json.encode({"timezone": None, "languages": [], "attributes": {}}).decode()
+        for table, rows in (
+            (people, [{"person": one, "record": empty} for one in persons if one not in known]),
+            (
+                subjects,
+                [
+                    {"subject": subject, "person": person}
+                    for subject, person in new.items()
+                    if subject not in owners
+                ],
+            ),
+        ):
+            if rows:
+                connection.execute(table.insert(), rows)
+        self._agree(connection, carried, source)
+        self._changed(connection)
+
+    def _agree(
+        self,
+        connection: Connection,
+        carried: Sequence[tuple[str, str, Sequence[Consent]]],
+        source: str,
+    ) -> None:
+        """Record the consents of people that were not recorded before."""
+        agreeing = list(dict.fromkeys(person for person, _, consents in carried if consents))
+        recorded: set[tuple[Any, ...]] = set()
+        standing: Counter[str] = Counter()
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(agreeing), _AT_ONCE):
+            some = agreeing[start : start + _AT_ONCE]
+            for row in connection.execute(_CONSENTS, {"persons": some}):
+                recorded.add((row.person, row.purpose, row.channel, row.since, row.until))
+                standing[row.person] += 1
+        for person, _, consents in carried:
+            for consent in consents:
+                channel = None if consent.channel == "*" else consent.channel
+                key = (person, consent.purpose, channel, consent.since, consent.until)
+                if key in recorded:
+                    continue
+                recorded.add(key)
+                standing[person] += 1
+                if standing[person] > MOST_CONSENTS:
+                    raise ProximityError(
+                        f"person {person!r}: more than {MOST_CONSENTS} consents with those "
+                        "recorded before; remove the person and put them again"
+                    )
+                rows.append(self._row(person, consent, source))
+        if rows:  # one statement for all: each of its own would hold up whoever writes next
+            connection.execute(schema.consents.insert(), rows)
+
     def remove(self, connection: Connection, person: str) -> bool:
         """Forget a person: profile, subjects and consents; tells whether there was anything."""
         removed = 0
@@ -184,18 +266,25 @@ class People:
         self._grant(connection, person, consent, source)
 
     def _grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
+        connection.execute(schema.consents.insert(), self._row(person, consent, source))
+        self._changed(connection)
+
+    def _row(self, person: str, consent: Consent, source: str) -> dict[str, Any]:
+        """Write a yes as a row. Raises ProximityError where it would end before it begins."""
         since, until = consent.since, consent.until
         if until is not None and until <= (0.0 if since is None else since):
             raise ProximityError(
                 f"person {person!r}: a consent must end after it begins; to withdraw, withdraw"
             )
-        row = {
+        return {
+            "person": person,
             "purpose": consent.purpose,
-            "channel": consent.channel,
+            "channel": None if consent.channel == "*" else consent.channel,
             "since": since,
             "until": until,
+            "recorded_at": self._clock(),
+            "source": source,
         }
-        self._record(connection, row | {"person": person, "source": source})
 
     def withdraw(
         self,

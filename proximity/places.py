@@ -81,6 +81,7 @@ class Places:
                 )
                 for hours in active
             ),
+            unheard_after_s=self._layout.rules(place).unheard_after_s,
         )
 
     def _line(self, place: str) -> list[str]:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+EDITS: tuple[journal.Kind, ...] = ("fences", "site", "enrolments", "forget")
+"""The rows that change what records are judged by."""
+
+
 class Recovered(msgspec.Struct, frozen=True):
     """What a start goes on from.
 
@@ -81,14 +85,16 @@ def _begin(
     """Begin from the newest snapshot that can be read, else from the first row there is."""
     fences = journal.fences_in_force(connection)
     site = journal.site_in_force(connection)
+    enrolled = journal.entries_in_force(connection)
     for snapshot in journal.snapshots(connection):
-        edits = journal.rows_after(connection, snapshot.position, kinds=("fences", "site"))
-        then = before(list(edits), fences, site)
+        edits = journal.rows_after(connection, snapshot.position, kinds=EDITS)
+        then = before(list(edits), fences, site, enrolled)
         try:
             fold = Fold(*then, decide=decide, late_s=late_s, snapshot=snapshot)
         except ProximityError as error:
             log.warning("a snapshot cannot be used", position=snapshot.position, reason=str(error))
             continue
         return fold, (snapshot.position, snapshot.now)
-    edits = journal.rows_after(connection, 0, kinds=("fences", "site"))
-    return Fold(*before(list(edits), fences, site), decide=decide, late_s=late_s), (0, 0.0)
+    edits = journal.rows_after(connection, 0, kinds=EDITS)
+    then = before(list(edits), fences, site, enrolled)
+    return Fold(*then, decide=decide, late_s=late_s), (0, 0.0)

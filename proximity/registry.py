@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from proximity.model import Sighting
+from beacon_gateway.eid import EidKey, Resolver, resolver
+from proximity.model import Sighting, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from beacon_gateway.model import Beacon
 
@@ -37,6 +39,19 @@ ID_FIELDS: dict[str, tuple[str, ...]] = {
     "eddystone-url": ("url",),
 }
 """The id fields of each format that can be enrolled: the first is needed, the others narrow."""
+
+_KEYS: dict[str, Callable[[Beacon], Key]] = {
+    "ibeacon": lambda b: ("ibeacon", b.uuid, b.major, b.minor),
+    "altbeacon": lambda b: ("altbeacon", b.id1, b.id2, b.id3),
+    "eddystone-uid": lambda b: ("eddystone-uid", b.namespace, b.instance),
+    "eddystone-eid": lambda b: ("eddystone-eid", b.eid),
+    "eddystone-url": lambda b: ("eddystone-url", b.url),
+}
+"""What ID_FIELDS says, as quick as it can be asked: it is, of every sighting."""
+# The longest name that may stand in a URL.
+LONGEST_NAME = 128
+# Looking for the nearest name takes long where there are many; a few hints will do.
+HINTS = 10
 
 
 def spell(key: Key) -> str:
@@ -64,7 +79,7 @@ class Gateway:
     """A fixed receiver: what it hears loudest is in ``place``.
 
     ``offset_db`` is added to every RSSI; ``lon`` and ``lat`` degrees, ``x_m`` and ``y_m`` metres
-    in the venue's own plan.
+    in the venue's own plan. One that is known to be ``dead`` is not expected to hear anything.
     """
 
     id: str
@@ -75,15 +90,41 @@ class Gateway:
     x_m: float | None = None
     y_m: float | None = None
     floor: float | None = None
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """A beacon, or all that share the given ids: carried by ``subject`` or fixed in ``place``."""
+    """A beacon, or all that share the given ids: carried by ``subject`` or fixed in ``place``.
+
+    ``gateways`` are those whose hearing counts, all where it is empty. ``eid`` is what makes the
+    identities of one that changes them; its ``key`` then names the first of them.
+    """
 
     key: Key
     subject: str | None = None
     place: str | None = None
+    id: str | None = None
+    gateways: tuple[str, ...] = ()
+    eid: EidKey | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is listed and edited by: its own ``id``, else its identity in one line."""
+        return self.id or name_of(self.key)
+
+    def bound(self, gateway: str) -> bool:
+        """Whether what this gateway hears of it counts."""
+        return not self.gateways or gateway in self.gateways
+
+
+def name_of(key: Key) -> str:
+    """Give the name of a beacon that was given none: ids left out within it are a ``*``."""
+    parts = list(key)
+    while parts[-1] is None:
+        parts.pop()
+    name = "/".join("*" if part is None else str(part) for part in parts)
+    return name if len(name) <= LONGEST_NAME else f"{key[0]}/{digest(name)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +146,27 @@ class Site:
     beacons: tuple[Enrolled, ...] = ()
     named: frozenset[str] = field(init=False, repr=False, compare=False)
     _by_key: dict[Key, Enrolled] = field(init=False, repr=False, compare=False)
+    _patterns: bool = field(init=False, repr=False, compare=False)
+    _rotating: tuple[Enrolled, ...] = field(init=False, repr=False, compare=False)
+    _resolve: Resolver = field(init=False, repr=False, compare=False)
     _receivers: dict[str, int] = field(init=False, repr=False, compare=False)
+    competing: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         receivers: dict[str, int] = {}
         for gateway in self.gateways.values():
-            receivers[gateway.place] = receivers.get(gateway.place, 0) + 1
+            receivers[gateway.place] = receivers.get(gateway.place, 0) + (not gateway.dead)
         spoken_of = {*self.places, *receivers, *(place.parent for place in self.places.values())}
         spoken_of.update(beacon.place for beacon in self.beacons)
         object.__setattr__(self, "named", frozenset(spoken_of - {None}))
         object.__setattr__(self, "_by_key", {one.key: one for one in self.beacons})
+        object.__setattr__(self, "_patterns", any(None in one.key for one in self.beacons))
+        rotating = [(one, one.eid) for one in self.beacons if one.eid is not None]
+        object.__setattr__(self, "_rotating", tuple(one for one, _ in rotating))
+        object.__setattr__(self, "_resolve", resolver([eid for _, eid in rotating]))
         object.__setattr__(self, "_receivers", receivers)
+        competing = sum(self.near_dbm(place, None) is None for place in receivers)
+        object.__setattr__(self, "competing", competing)
 
     def who(self, sighting: Sighting) -> tuple[str, str] | None:
         """Tell the subject and the place that a sighting speaks for; None where for nobody.
@@ -123,29 +174,60 @@ class Site:
         A gateway that hears a carried beacon speaks for the beacon's subject and its own place, a
         phone that hears a fixed beacon for itself and the beacon's place.
         """
-        enrolled = self.enrolled(sighting.beacon)
+        enrolled = self.enrolled(sighting.beacon, sighting.at)
         if enrolled is None:
             return None
         if sighting.gateway is not None:
             gateway = self.gateways.get(sighting.gateway)
-            if gateway is None or enrolled.subject is None:
+            if gateway is None or enrolled.subject is None or not enrolled.bound(gateway.id):
                 return None
             return enrolled.subject, gateway.place
         if sighting.subject is None or enrolled.place is None:
             return None
         return sighting.subject, enrolled.place
 
-    def enrolled(self, beacon: Beacon) -> Enrolled | None:
-        """Find the entry for a beacon, the one that names most of its ids; None where unlisted."""
-        names = ID_FIELDS.get(beacon.format)
-        if names is None:
+    def elsewhere(self, sighting: Sighting) -> bool:
+        """Whether a carried beacon was heard by a gateway of the site that it is not bound to."""
+        if sighting.gateway not in self.gateways:
+            return False
+        enrolled = self.enrolled(sighting.beacon, sighting.at)
+        return enrolled is not None and not enrolled.bound(sighting.gateway)
+
+    def enrolled(self, beacon: Beacon, at: float | None = None) -> Enrolled | None:
+        """Find the entry for a beacon, the one that names most of its ids; None where unlisted.
+
+        ``at`` (Unix seconds) is when it was heard, without which an identity that changes names
+        nobody.
+        """
+        key_of = _KEYS.get(beacon.format)
+        if key_of is None:
             return None
-        first, *rest = (getattr(beacon, name) for name in names)
-        # From the narrowest pattern to the widest: each further id is named or left open.
-        for ids in product(*((value, None) for value in rest)):
-            if enrolled := self._by_key.get((beacon.format, first, *ids)):
-                return enrolled
-        return None
+        key = key_of(beacon)
+        found = self._by_key.get(key)
+        if found is None and self._patterns:
+            form, first, *rest = key
+            # From the narrowest pattern to the widest: each further id is named or left open.
+            for ids in product(*((value, None) for value in rest)):
+                if found := self._by_key.get((form, first, *ids)):
+                    break
+        if found is not None and found.eid is not None:
+            found = None  # its first identity is on the air for one period in its life
+        if found is None and self._rotating and beacon.eid is not None and at is not None:
+            number = self._resolve(beacon.eid, at)
+            found = None if number is None else self._rotating[number]
+        return found
+
+    def rotating(self, sighting: Sighting) -> str | None:
+        """Name the enrolment of a beacon whose identities change; None for any other."""
+        if sighting.beacon.eid is None or not self._rotating:
+            return None
+        enrolled = self.enrolled(sighting.beacon, sighting.at)
+        return None if enrolled is None else enrolled.name
+
+    @cached_property
+    def by_name(self) -> dict[str, Enrolled]:
+        """The beacons by the name that they are listed and edited by."""
+        return {one.name: one for one in self.beacons}
 
     def level_dbm(self, sighting: Sighting) -> float:
         """Give a sighting's RSSI in dBm, corrected by its gateway's ``offset_db``."""
@@ -175,28 +257,51 @@ class Site:
         return at_1_m - NEAR_BELOW_POWER_DB
 
     def receivers(self, place: str) -> int:
-        """Count the gateways of a place."""
+        """Count the gateways of a place that may hear something."""
         return self._receivers.get(place, 0)
 
-    def check(self, fence_ids: Collection[str]) -> list[str]:
-        """List each gateway and beacon whose place is neither a ``[[place]]`` nor a fence.
+    def check(
+        self,
+        fence_ids: Collection[str],
+        gateways: Iterable[Gateway] | None = None,
+        beacons: Iterable[Enrolled] | None = None,
+    ) -> list[str]:
+        """List each gateway and beacon that names a place or a gateway which is not there.
 
-        A parent needs no table of its own: it is there by being named.
+        A place is a ``[[place]]`` or a fence. A parent needs no table of its own: it is there by
+        being named. ``gateways`` and ``beacons`` are all, or only those that are to be checked.
         """
-        known = {*self.places, *fence_ids}
-        asked: list[tuple[str, str | None]] = [
-            (f"[[gateway]] {g.id!r}: place", g.place) for g in self.gateways.values()
+        gateways = self.gateways.values() if gateways is None else gateways
+        beacons = self.beacons if beacons is None else beacons
+        places = {*self.places, *fence_ids}
+        missing = [
+            (f"[[gateway]] {one.id!r}: place", one.place)
+            for one in gateways
+            if one.place not in places
         ]
-        asked += [(f"[[beacon]] {spell(b.key)}: place", b.place) for b in self.beacons]
-        problems: list[str] = []
-        for where, place in asked:
-            if place is None or place in known:
-                continue
-            # Looking for the nearest name takes long where there are many; a few hints will do.
-            near = difflib.get_close_matches(place, known, n=1) if len(problems) < 10 else []
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            problems.append(
-                f"{self.name}: {where} {place!r} is neither a fence nor a [[place]]: "
-                f"add it or mend the name{hint}"
-            )
+        strange: list[tuple[str, str]] = []
+        for beacon in beacons:
+            where = f"[[beacon]] {beacon.id or spell(beacon.key)}"
+            if beacon.place is not None and beacon.place not in places:
+                missing.append((f"{where}: place", beacon.place))
+            strange += [
+                (f"{where}: gateways", gateway)
+                for gateway in beacon.gateways
+                if gateway not in self.gateways
+            ]
+        problems = [
+            f"{self.name}: {where} {place!r} is neither a fence nor a [[place]]: "
+            f"add it or mend the name{_nearest(place, places) if number < HINTS else ''}"
+            for number, (where, place) in enumerate(missing)
+        ]
+        problems += [
+            f"{self.name}: {where}: {gateway!r} is no [[gateway]]: "
+            f"add it or mend the name{_nearest(gateway, self.gateways) if number < HINTS else ''}"
+            for number, (where, gateway) in enumerate(strange)
+        ]
         return problems
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+
+from tests.servers import DbusDaemon, Mosquitto
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,3 +37,24 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Start an MQTT broker of the test's own."""
+    folder = tmp_path / "mosquitto"
+    folder.mkdir()
+    broker = Mosquitto(folder)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def dbus_daemon() -> Iterator[DbusDaemon]:
+    """Start a message bus of the test's own; a socket's path must be short."""
+    with tempfile.TemporaryDirectory(prefix="bus-") as folder:
+        bus = DbusDaemon(Path(folder))
+        bus.start()
+        yield bus
+        bus.stop()

@@ -45,7 +45,7 @@ TINY = Scale(
 )
 
 
-SLOW = {"server", "replay"}
+SLOW = {"server", "replay", "gateways"}
 """These start processes."""
 
 
@@ -73,7 +73,7 @@ def test_every_part_measures_something_and_every_answer_is_the_same(part: str) -
 @pytest.mark.slow
 def test_the_profiles_name_functions_and_no_place_of_this_machine() -> None:
     found = profiles.profiles(TINY)
-    assert len(found.profiles) == 5
+    assert len(found.profiles) == 7
     for profile in found.profiles:
         assert len(profile.lines) == profiles.LINES
         assert 0.0 < sum(share for _, _, share in profile.lines) <= 1.0

@@ -17,6 +17,7 @@ PACKAGES = ("geofences", "beacon_gateway", "proximity", "simulator")
 EXTRAS = {
     "engine",
     "gateway",
+    "eid",
     "gis",
     "postgres",
     "nats",

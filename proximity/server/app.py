@@ -1,32 +1,35 @@
-"""How does a request find its endpoint, and what may stop it on the way? The aiohttp application.
+"""How does a request find its endpoint, and what may stop it on the way? aiohttp's bare server.
 
-One wrapper for each row of the table does all that is common: who asks, whether the role may,
-what happens to a refusal, what is counted. There is no middleware; the ingest path is this short
-on purpose.
+The route table is all the routing there is: a path is looked up in it, and one wrapper for each
+row does what is common to all: who asks, whether the role may, what happens to a refusal, what is
+counted. There is no middleware and no second router; the ingest path is this short on purpose.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
+from beacon_gateway.signing import SIGNATURE_HEADER
 from proximity.clock import ClockSetBack
 from proximity.faults import log_fault
 from proximity.ingest import Overloaded
-from proximity.server.auth import NOBODY
+from proximity.server.auth import NOBODY, Role
 from proximity.server.problems import Problem
-from proximity.server.reading import known_query
+from proximity.server.reading import Asked, known_query
 from proximity.server.table import TABLE
 from proximity.store import StoreBroken, StoreFailed, StoreFull
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from proximity.server.parts import Parts
     from proximity.server.routes import Route
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -56,35 +59,90 @@ FAILURES: dict[type[Exception], Problem] = {
 }
 
 
-def create_app(parts: Parts) -> web.Application:
-    """Make the application that serves the route table with ``parts``."""
-    app = web.Application()
+class Paths:
+    """What is served at which path: methods and what answers them, as the route table has it."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, dict[str, Serve]] = {}
+        self._named: dict[tuple[str, str], dict[str, Serve]] = {}  # what stands before {id}, after
+
+    def add(self, path: str, method: str, serve: Serve) -> None:
+        """Serve one method of a path, which may hold one ``{id}``."""
+        before, named, after = path.partition("{id}")
+        if named:
+            self._named.setdefault((before, after), {})[method] = serve
+        else:
+            self._exact.setdefault(path, {})[method] = serve
+
+    def find(self, request: Asked) -> dict[str, Serve]:
+        """Give the methods at a request's path, none where there is nothing; keep the id in it."""
+        # Nearly every path is written as the table writes it, and then nothing needs unquoting.
+        found = self._exact.get(request.raw_path)
+        if found is not None:
+            return found
+        path = request.rel_url.path_safe  # unquoted, but for %2F and %25
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        for (before, after), methods in self._named.items():
+            name = path[len(before) : len(path) - len(after)]
+            if name and "/" not in name and path == f"{before}{name}{after}":
+                request.named = name.replace("%2F", "/").replace("%25", "%")
+                return methods
+        return {}
+
+
+def create_app(parts: Parts, *, own_time: bool = False, **options: Any) -> web.Server:
+    """Make what serves the route table with ``parts``; call it on the event loop.
+
+    ``own_time`` dates the answers by the server's own clock where that is not the machine's;
+    ``options`` are aiohttp's for each connection.
+    """
+    paths = Paths()
     for route in TABLE:
         answer = _serve(route, parts)
-        # aiohttp's own pattern refuses braces, which an id may hold.
-        path = route.path.replace("{id}", "{id:[^/]+}")
-        app.router.add_route(route.method, path, answer)
+        paths.add(route.path, route.method, answer)
         if route.method == "GET" and not (route.token_in_query or route.live):
-            app.router.add_route("HEAD", path, answer)
-    app.router.add_route("*", "/{any:.*}", _nothing_here(parts))
-    return app
+            paths.add(route.path, "HEAD", answer)
+    loop = asyncio.get_running_loop()
+
+    async def serve(asked: web.BaseRequest) -> web.StreamResponse:
+        request = cast("Asked", asked)
+        methods = paths.find(request)
+        found = methods.get(request.method)
+        if found is None:
+            return await _nothing_here(request, parts, methods)
+        response = await found(request)
+        if own_time and not response.prepared:
+            response.headers["Date"] = formatdate(parts.clock(), usegmt=True)
+        return response
+
+    def ask(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Asked:
+        return Asked(message, payload, protocol, writer, task, loop)
+
+    return web.Server(serve, request_factory=ask, **options)
 
 
-def _serve(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _serve(route: Route, parts: Parts) -> Serve:
     """Wrap one row's endpoint in what is common to all."""
     endpoint, roles, tokens = route.endpoint, route.roles, parts.tokens
-    seconds = parts.metrics.request_seconds.labels(route.key)
-    counts = {
-        status: parts.metrics.requests.labels(route.key, str(status)) for status in route.answers
-    }
+    may_sign, signatures = Role.GATEWAY in roles, parts.signatures
+    answers = parts.metrics.answers_of(route.key)
 
     async def serve(request: web.Request) -> web.StreamResponse:
         start = time.perf_counter()
         response: web.StreamResponse
+        signed = None
         try:
             caller = NOBODY
             if roles:
-                caller = await tokens.caller(request, in_query=route.token_in_query)
+                headers = request.headers
+                if may_sign and SIGNATURE_HEADER in headers and "Authorization" not in headers:
+                    asked = cast("Asked", request)
+                    signed = asked.signed = await signatures.admit(asked)
+                    caller = signed.caller
+                else:
+                    caller = await tokens.caller(request, in_query=route.token_in_query)
                 if caller.role not in roles:
                     raise Problem(403, f"The role {caller.role} may not do this.")
                 if request.method not in SAFE or route.token_in_query:
@@ -92,6 +150,8 @@ def _serve(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.
             if request.query_string and not route.loose:
                 known_query(request, route)
             response = await endpoint(request, parts, caller)
+            if signed is not None:
+                await signatures.keep(signed)
         except Problem as problem:
             response = problem.response()
         except ClockSetBack as error:
@@ -103,12 +163,10 @@ def _serve(route: Route, parts: Parts) -> Callable[[web.Request], Awaitable[web.
         except Exception as error:  # noqa: BLE001 - the last place before the wire
             log_fault("a request failed", error, route=route.key)
             response = Problem(500, "This is a fault of the server; its log names it.").response()
-        seconds.observe(time.perf_counter() - start)
-        count = counts.get(response.status)
-        if count is None:
-            count = parts.metrics.requests.labels(route.key, str(response.status))
-            counts[response.status] = count
-        count.inc()
+        finally:
+            if signed is not None:
+                signatures.release(signed)
+        answers.count(response.status, time.perf_counter() - start)
         return response
 
     return serve
@@ -131,36 +189,22 @@ def _same_origin(request: web.Request) -> None:
         raise Problem(403, "A page of another site may not write here.")
 
 
-def _nothing_here(
-    parts: Parts,
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+async def _nothing_here(
+    request: web.Request, parts: Parts, methods: dict[str, Serve]
+) -> web.StreamResponse:
     """Answer what no row serves: 401 first, then 405 where the path has other methods, else 404."""
-
-    async def nothing(request: web.Request) -> web.StreamResponse:
-        count = parts.metrics.requests
-        try:
-            await parts.tokens.caller(request, in_query=False)
-            allowed = await _allowed(request)
-            if allowed:
-                raise Problem(
-                    405,
-                    f"{request.method[:16]} is not done here; {', '.join(allowed)} is.",
-                    headers={"Allow": ", ".join(allowed)},
-                )
-            raise Problem(404, "There is nothing here; /openapi.json lists what there is.")
-        except Problem as problem:
-            count.labels("unknown", str(problem.status)).inc()
-            return problem.response()
-
-    return nothing
-
-
-async def _allowed(request: web.Request) -> list[str]:
-    """List the methods of the rows whose path is this request's."""
-    found: set[str] = set()
-    for resource in request.app.router.resources():
-        if resource.canonical == "/{any}":
-            continue
-        _match, methods = await resource.resolve(request)
-        found |= methods
-    return sorted(found)
+    answers = parts.metrics.answers_of("unknown")
+    start = time.perf_counter()
+    try:
+        await parts.tokens.caller(request, in_query=False)
+        if methods:
+            allowed = ", ".join(sorted(methods))
+            raise Problem(
+                405,
+                f"{request.method[:16]} is not done here; {allowed} is.",
+                headers={"Allow": allowed},
+            )
+        raise Problem(404, "There is nothing here; /openapi.json lists what there is.")
+    except Problem as problem:
+        answers.count(problem.status, time.perf_counter() - start)
+        return problem.response()

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from proximity.ingest import Ingest
     from proximity.people import People
     from proximity.places import Places
+    from proximity.registry import Site
     from proximity.server.arming import Arming
     from proximity.server.auth import Tokens
+    from proximity.server.gateways import Told
     from proximity.server.metrics import Metrics
+    from proximity.server.signing import Signatures
     from proximity.server.tail import Tail
     from proximity.store import Store
 
@@ -32,12 +35,23 @@ class Parts:
     places: Places
     campaigns: Callable[[], Campaigns]
     tokens: Tokens
+    signatures: Signatures
     metrics: Metrics
     tail: Tail
     clock: Callable[[], float]
+    late_s: float = 3600.0
+    """How far behind the clock a record may be, seconds."""
     arming: Arming | None = None
     """What tells phones which regions to watch; None where they are not to be told."""
     fences_edit: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from comparing an ETag to writing the fence: two editors cannot both win."""
+    entries_edit: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The same of places, gateways and beacons."""
+    started_at: float = 0.0
+    """Since when it listens, Unix seconds: who was not heard of since then is silent."""
+    healths: dict[str, Told] = field(default_factory=dict)
+    """What each gateway last told of itself."""
+    configurations: dict[str, tuple[Site, str]] = field(default_factory=dict)
+    """The ETag of each gateway's configuration, and the site that it was made from."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server drains: streams end, nothing new is taken."""

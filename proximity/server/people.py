@@ -179,7 +179,7 @@ async def _delete_one(request: web.Request, parts: Parts, _caller: Caller) -> we
         return name, *subjects
 
     # Nothing of theirs is taken any more; what the engine still knows of them goes as well.
-    await erased(parts, write)
+    await erased(parts, write, tags=True)
     return web.Response(status=204, headers=HEADERS)
 
 
@@ -191,8 +191,12 @@ class _Erases(Exception):  # noqa: N818 - it says what the write does
         self.subjects = subjects
 
 
-async def erased(parts: Parts, write: Callable[[Connection], tuple[str, ...]]) -> None:
+async def erased(
+    parts: Parts, write: Callable[[Connection], tuple[str, ...]], *, tags: bool = False
+) -> None:
     """Write to the people's tables; the engine forgets the subjects that ``write`` gives.
+
+    ``tags``: and with them goes what was enrolled for them to carry.
 
     Both are one transaction. Who they are shows only in it, and the journal's row must name them:
     where it does not, all is undone and done again with the right names.
@@ -207,7 +211,7 @@ async def erased(parts: Parts, write: Callable[[Connection], tuple[str, ...]]) -
     while True:
         try:
             if subjects:
-                await parts.ingest.forget(subjects, also=work)
+                await parts.ingest.forget(subjects, also=work, tags=tags)
             else:
                 await parts.store.awrite(work)
             break

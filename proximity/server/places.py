@@ -1,24 +1,29 @@
-"""Which places are there? Fences and the site's zones alike, read-only here."""
+"""Which places are there? Fences and zones alike; what no fence says of them is edited here.
+
+A fence is drawn at ``/v1/fences``; an entry here under its id adds what its fence does not say.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from aiohttp import web
 
-from proximity.server.auth import Caller
-from proximity.server.etags import tagged
-from proximity.server.problems import Problem, answer
-from proximity.server.reading import AFTER_ID, LIMIT, read_id
-from proximity.server.routes import READERS, Content, Route
+from proximity.registry import Place
+from proximity.server.entries import Resource, Source, find, routes
+from proximity.server.fences import EDITORS
+from proximity.server.routes import READERS
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts
 
 
 class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A place: what draws it, what it is called, where it belongs. ``parents``: nearest first."""
+    """A place: what draws it, what it is called, where it belongs. ``parents``: nearest first.
+
+    ``source`` says who named it as a zone, and the keys after it what was said; null where it is
+    there only as a fence, or because something stands in it.
+    """
 
     id: str
     kind: Literal["fence", "zone"]
@@ -27,6 +32,11 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...]
     timezone: str | None
     active: tuple[dict[str, Any], ...]
+    source: Source | None = None
+    parent: str | None = None
+    exit_after_s: float | None = None
+    near_dbm: float | None = None
+    dwell_s: tuple[float, ...] = ()
 
 
 class PlacePage(msgspec.Struct, frozen=True):
@@ -49,6 +59,9 @@ def _names(parts: Parts) -> set[str]:
 
 def _record(parts: Parts, name: str) -> PlaceRecord:
     facts = parts.places.facts(name)
+    found = find(parts, "place", name)
+    zone = found.value if found is not None else None
+    said = zone if isinstance(zone, Place) else Place(id=name)
     return PlaceRecord(
         id=name,
         kind="fence" if name in parts.ingest.index else "zone",
@@ -57,44 +70,28 @@ def _record(parts: Parts, name: str) -> PlaceRecord:
         parents=facts.parents,
         timezone=facts.timezone,
         active=tuple(window.to_record() for window in facts.active),
+        source=None if found is None else found.source,
+        parent=said.parent,
+        exit_after_s=said.exit_after_s,
+        near_dbm=said.near_dbm,
+        dwell_s=said.dwell_s,
     )
 
 
-async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    after, limit = AFTER_ID.of(request), LIMIT.of(request)
-    names = sorted(name for name in _names(parts) if name > after)[:limit]
-    items = tuple(_record(parts, name) for name in names)
-    return answer(PlacePage(items, names[-1] if names else after))
+def _show(parts: Parts, name: str) -> PlaceRecord | None:
+    return _record(parts, name) if name in _names(parts) else None
 
 
-async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    name = read_id(request)
-    if name not in _names(parts):
-        raise Problem(404, "There is no place with this id.")
-    return tagged(request, _record(parts, name))
-
-
-ROUTES = (
-    Route(
-        method="GET",
+ROUTES = routes(
+    Resource(
+        kind="place",
         path="/v1/places",
-        endpoint=_read_page,
-        roles=READERS,
-        summary="Page through the places: fences and zones.",
-        params=(AFTER_ID, LIMIT),
-        answers={200: Content(meaning="A page, by id.", schema=PlacePage)},
-    ),
-    Route(
-        method="GET",
-        path="/v1/places/{id}",
-        endpoint=_read_one,
-        roles=READERS,
-        summary="One place.",
-        headers=("If-None-Match",),
-        answers={
-            200: Content(meaning="The place.", schema=PlaceRecord, headers=("ETag",)),
-            304: Content(meaning="It is as you know it (If-None-Match)."),
-            404: Content(meaning="There is no place with this id."),
-        },
-    ),
+        page=PlacePage,
+        record=PlaceRecord,
+        readers=READERS,
+        editors=EDITORS,
+        ids=lambda parts: sorted(_names(parts)),
+        show=_show,
+        derived=frozenset({"source", "kind", "name", "tags", "parents", "timezone", "active"}),
+    )
 )

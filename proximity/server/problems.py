@@ -29,13 +29,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The members of ``application/problem+json``; ``problems`` lists all of an input's faults."""
+    """The members of ``application/problem+json``; ``problems`` lists all of an input's faults.
+
+    ``code`` is the word that a program goes by, where one has to.
+    """
 
     type: str = msgspec.field(default="about:blank")
     title: str
     status: int
     detail: str
     problems: tuple[str, ...] = ()
+    code: str = ""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word, and not always an error of ours
@@ -48,12 +52,14 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word, and not always an err
         *,
         problems: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.problems = tuple(problems)
         self.headers = headers
+        self.code = code
 
     def response(self) -> web.Response:
         """Write the problem as a response."""
@@ -65,6 +71,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word, and not always an err
             status=self.status,
             detail=self.detail,
             problems=problems,
+            code=self.code,
         )
         headers = dict(HEADERS)
         headers["Content-Type"] = "application/problem+json"

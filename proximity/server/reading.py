@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proximity.server.routes import Route
+    from proximity.server.signing import Signed
 
 T = TypeVar("T")
 
@@ -41,6 +42,17 @@ BOM = b"\xef\xbb\xbf"
 INLINE_LIMIT = 32 * 2**10
 
 
+class Asked(web.Request):
+    """A request, the id that its path names (empty where it names none), and who signed it.
+
+    ``whole`` is its body where that was read to check the signature, ``signed`` what that said.
+    """
+
+    named = ""
+    whole: bytes | None = None
+    signed: Signed | None = None
+
+
 async def read_body(request: web.Request, limit: int) -> bytes:
     """Read a whole body of at most ``limit`` bytes, compressed or not.
 
@@ -52,9 +64,15 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if content.is_eof():
         # The hot path: a small body arrived with its headers and nothing need be waited for.
         chunk = content.read_nowait(-1)
+        if not chunk and isinstance(request, Asked) and request.whole is not None:
+            chunk = request.whole
         if len(chunk) > limit:
             raise _too_large(limit)
         return chunk
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        # Whoever was refused before this line need not send a body that nobody reads.
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
     chunks: list[bytes] = []
     size = 0
     try:
@@ -106,7 +124,8 @@ def parse_json(body: bytes, kind: type[T]) -> T:
 
 def read_id(request: web.Request) -> str:
     """Read the id in the path; a ``/`` in it travels as ``%2F``. Raises Problem 400."""
-    return query_id(request.match_info["id"], "The id in the path")
+    assert isinstance(request, Asked)
+    return query_id(request.named, "The id in the path")
 
 
 def query_id(text: str, what: str) -> str:

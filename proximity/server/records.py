@@ -10,17 +10,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import web
 
 from proximity.feeds import FORMATS, Decoded, Format, Incoming, Rejected
 from proximity.ingest import Overloaded
 from proximity.server.auth import Caller, Role
-from proximity.server.problems import HEADERS
-from proximity.server.reading import RECORDS_LIMIT, off_loop, read_body
+from proximity.server.reading import INLINE_LIMIT, RECORDS_LIMIT, read_body
+from proximity.server.replies import Reply
 from proximity.server.routes import JSON, NDJSON, Content, Endpoint, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from aiohttp import web
 
     from proximity.admission import Receipt
     from proximity.server.metrics import Metrics
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 SENDERS = frozenset({Role.DEVICE, Role.FEED, Role.ADMIN})
 HEARERS = SENDERS | {Role.GATEWAY}
+
+# A receiver has a token of its own, or comes through an app's backend.
+RECEIVERS = frozenset({Role.GATEWAY, Role.FEED, Role.ADMIN})
 
 NATIVE = frozenset({"fixes", "sightings", "events"})
 """The formats that are ours: named records in, counts out."""
@@ -60,30 +64,29 @@ def _take(name: str, wire: Format) -> Endpoint:
         message = Incoming(
             method=request.method,
             body=body,
-            content_type=request.content_type,
+            content_type=request.headers.get("Content-Type", ""),
             query=_query(request),
             headers=request.headers,
             speaks_for=caller.speaks_for,
             now=parts.clock(),
         )
-        decoded = await off_loop(len(body), lambda: wire.decode(message))
+        if len(body) <= INLINE_LIMIT:
+            decoded = wire.decode(message)
+        else:
+            decoded = await asyncio.to_thread(wire.decode, message)
         receipt = None
         if decoded.records:
-            receipt = await _accept(decoded, parts)
-        _count(name, decoded, receipt, parts.metrics)
+            receipt = await accept(decoded, parts)
+        count(name, decoded, receipt, parts.metrics)
         said = wire.answer(decoded, receipt)
         if parts.arming is not None:
             said = parts.arming.add(said, name, message, decoded, receipt)
-        return web.Response(
-            status=said.status,
-            body=said.body,
-            headers={**HEADERS, "Content-Type": said.content_type},
-        )
+        return Reply(said.status, said.body, said.content_type, message.now)
 
     return take
 
 
-async def _accept(decoded: Decoded, parts: Parts) -> Receipt:
+async def accept(decoded: Decoded, parts: Parts) -> Receipt:
     """Hand records to the journal, a large batch in slices, so that others are served meanwhile.
 
     Where a later slice finds the journal full it waits for room; a batch that fails half-way is
@@ -113,15 +116,19 @@ def _query(request: web.Request) -> tuple[tuple[str, str], ...]:
     return tuple((key, text) for key, text in request.query.items() if key not in CREDENTIALS)
 
 
-def _count(name: str, decoded: Decoded, receipt: Receipt | None, metrics: Metrics) -> None:
+def count(name: str, decoded: Decoded, receipt: Receipt | None, metrics: Metrics) -> None:
     """Count every record of a message under exactly one outcome."""
     rejected = len(decoded.rejected)
     if receipt is not None:
         rejected += len(receipt.rejected)
         for outcome in OUTCOMES:
-            metrics.count_records(name, outcome, getattr(receipt, outcome))
-    metrics.count_records(name, "rejected", rejected)
-    metrics.count_records(name, "ignored", decoded.ignored)
+            found = getattr(receipt, outcome)
+            if found:
+                metrics.count_records(name, outcome, found)
+    if rejected:
+        metrics.count_records(name, "rejected", rejected)
+    if decoded.ignored:
+        metrics.count_records(name, "ignored", decoded.ignored)
 
 
 _RECORD: dict[str, Any] = {"$ref": "#/components/schemas/Record"}
@@ -146,6 +153,12 @@ PHONE_REFUSAL = Content(
 )
 
 
+def _roles(name: str, path: str) -> frozenset[Role]:
+    if path.startswith("/gateways/"):
+        return RECEIVERS
+    return HEARERS if name == "sightings" else SENDERS
+
+
 def _routes() -> Iterator[Route]:
     for name, wire in FORMATS.items():
         native = name in NATIVE
@@ -155,7 +168,7 @@ def _routes() -> Iterator[Route]:
                     method=method,
                     path=path,
                     endpoint=_take(name, wire),
-                    roles=HEARERS if name == "sightings" else SENDERS,
+                    roles=_roles(name, path),
                     summary=f"Take {name}." if native else f"Take what a {name} client sends.",
                     answers=(
                         {202: Content(meaning="What became of each record.", schema=ReceiptBody)}

@@ -111,6 +111,7 @@ async def watch_always(parts: Parts, stop: asyncio.Event) -> None:
     while not parts.closing.is_set():
         try:
             await parts.tokens.arefresh()
+            await parts.signatures.arefresh()
             parts.people.reload()
         except StoreFailed as error:
             log.warning("tokens and people could not be read", reason=str(error))

@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,10 +29,13 @@ from proximity.server import pauses
 from proximity.server.app import create_app
 from proximity.server.arming import Arming
 from proximity.server.auth import Tokens
+from proximity.server.broker import read_broker
+from proximity.server.gateways import watched_gateways
 from proximity.server.metrics import Metrics
 from proximity.server.parts import Parts
 from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
 from proximity.server.settings import check_host, data_file, open_tls, read_files
+from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
 from proximity.store import Store
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
+    from proximity.server.broker import Broker
     from proximity.server.settings import Files, Settings
 
 log = structlog.get_logger("proximity.server")
@@ -96,12 +99,23 @@ def run(settings: Settings) -> int:
     store = Store.open(data_file(settings.data))
     try:
         check_host(settings.host, store)
-        return asyncio.run(_run(settings, files, store, tls))
+        broker = None
+        if settings.mqtt is not None:
+            import proximity.server.mqtt  # noqa: F401 - an optional library: missed now or never
+
+            broker = read_broker(settings.mqtt, settings.mqtt_password_file, settings.data)
+        return asyncio.run(_run(settings, files, store, tls, broker))
     finally:
         store.close()
 
 
-async def _run(settings: Settings, files: Files, store: Store, tls: ssl.SSLContext | None) -> int:
+async def _run(
+    settings: Settings,
+    files: Files,
+    store: Store,
+    tls: ssl.SSLContext | None,
+    broker: Broker | None = None,
+) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,6 +124,7 @@ async def _run(settings: Settings, files: Files, store: Store, tls: ssl.SSLConte
         opened(settings, files, store) as (parts, dispatcher),
         working(parts, dispatcher, stop),
         bound(settings, parts, tls) as url,
+        subscribed(parts, broker),
     ):
         with pauses.kept_short():
             sys.stdout.write(f"listening on {url}\n")
@@ -133,6 +148,8 @@ async def opened(
     places = Places(None, None)
     tokens = Tokens(store)
     tokens.refresh()
+    signatures = Signatures(store, clock)
+    await signatures.arefresh()
     ingest = Ingest(
         store,
         people=people,
@@ -162,6 +179,9 @@ async def opened(
         places=places,
         campaigns=lambda: files.campaigns,
         tokens=tokens,
+        signatures=signatures,
+        late_s=settings.late_s,
+        started_at=clock(),
         metrics=Metrics(),
         tail=tail,
         clock=clock,
@@ -182,6 +202,7 @@ async def opened(
                 "Phones told which regions to watch.",
                 lambda: len(parts.arming or ()),
             ),
+            **watched_gateways(parts),
             "ready": ("1 while writes are accepted.", lambda: int(ingest.ready)),
         },
         lambda: ingest.engine.counts + ingest.counts,
@@ -206,25 +227,15 @@ async def opened(
 @contextlib.asynccontextmanager
 async def bound(settings: Settings, parts: Parts, tls: ssl.SSLContext | None) -> AsyncIterator[str]:
     """Bind and give the URL; at the end stop listening, then let requests in flight finish."""
-    app = create_app(parts)
-    if settings.clock_speed != 1.0:
-
-        async def date(_request: web.Request, response: web.StreamResponse) -> None:
-            # Whoever sends a trace that fast asks what time it is here.
-            response.headers["Date"] = formatdate(parts.clock(), usegmt=True)
-
-        app.on_response_prepare.append(date)
-    runner = web.AppRunner(
-        app,
+    server = create_app(
+        parts,
+        own_time=settings.clock_speed != 1.0,  # whoever sends a trace that fast asks for it
         access_log=None,  # its lines would hold query tokens, and positions sent in queries
         keepalive_timeout=HEADERS_S,
         lingering_time=2.0,
-        shutdown_timeout=DRAIN_S,
-        handle_signals=False,
     )
+    runner = web.ServerRunner(server, shutdown_timeout=DRAIN_S)
     await runner.setup()
-    server = runner.server
-    assert server is not None
     most = _most_connections()
 
     def connect() -> asyncio.Protocol:
@@ -259,6 +270,25 @@ async def bound(settings: Settings, parts: Parts, tls: ssl.SSLContext | None) ->
     finally:
         listener.close()
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def subscribed(parts: Parts, broker: Broker | None) -> AsyncIterator[None]:
+    """Take what a broker has, where there is one; what was not taken at the end stays with it."""
+    if broker is None:
+        yield
+        return
+    from proximity.server.mqtt import Subscriber, end
+
+    subscriber = Subscriber(parts, broker)
+    parts.metrics.watch(
+        {"broker_connected": ("1 while the broker is.", lambda: int(subscriber.connected))}
+    )
+    task = asyncio.create_task(subscriber.run(), name="mqtt")
+    try:
+        yield
+    finally:
+        await end(task)
 
 
 class _Busy(asyncio.Protocol):

@@ -44,6 +44,8 @@ class Settings:
     decide: Literal["robust", "point"] = "robust"
     clock_speed: float = 1.0
     arm_phones: bool = False
+    mqtt: str | None = None
+    mqtt_password_file: Path | None = None
 
 
 def data_file(folder: Path) -> Path:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proximity.server.alarms import ROUTES as ALARMS
+from proximity.server.beacons import ROUTES as BEACONS
 from proximity.server.campaigns import ROUTES as CAMPAIGNS
 from proximity.server.consents import ROUTES as CONSENTS
 from proximity.server.fences import ROUTES as FENCES
+from proximity.server.gateways import ROUTES as GATEWAYS
 from proximity.server.health import ROUTES as HEALTH
 from proximity.server.ledger import ROUTES as LEDGER
 from proximity.server.people import ROUTES as PEOPLE
@@ -23,6 +26,9 @@ TABLE: tuple[Route, ...] = (
     *RECORDING,
     *FENCES,
     *PLACES,
+    *GATEWAYS,
+    *BEACONS,
+    *ALARMS,
     *CAMPAIGNS,
     *PEOPLE,
     *CONSENTS,

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-Kind = Literal["records", "tick", "fences", "site", "forget"]
+Kind = Literal["records", "tick", "fences", "site", "enrolments", "forget"]
+
+EntryKind = Literal["place", "gateway", "beacon"]
+Entries = dict[tuple[EntryKind, str], str]
+"""The records of all that is enrolled over HTTP, by kind and id."""
 
 # Rows are read in pages, so that a start needs memory for a page and not for an hour of records.
 _PAGE = 200
@@ -87,6 +91,30 @@ class SiteChange(msgspec.Struct, frozen=True):
 
     before: SiteText | None
     after: SiteText | None
+
+
+class EntryChange(msgspec.Struct, frozen=True):
+    """An entry of the site enrolled, replaced or removed over HTTP.
+
+    ``before`` and ``after`` are its record (JSON), None where there was, is none.
+    """
+
+    kind: EntryKind
+    id: str
+    before: str | None
+    after: str | None
+
+    @property
+    def name(self) -> tuple[EntryKind, str]:
+        """What tells it from all others."""
+        return self.kind, self.id
+
+
+class Forgetting(msgspec.Struct, frozen=True):
+    """What a row of kind ``forget`` erases: subjects, and the entries that went with them."""
+
+    subjects: list[str]
+    changes: list[EntryChange] = []
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -245,6 +273,33 @@ def site_in_force(connection: Connection) -> SiteText | None:
 def change_site(connection: Connection, site: SiteText | None) -> None:
     """Bring the site in force up to a row of kind ``site``, in the row's own transaction."""
     write_meta(connection, "site", msgspec.json.encode(site).decode())
+
+
+def entries_in_force(connection: Connection) -> Entries:
+    """Give what is enrolled over HTTP as the last row that changed it left it."""
+    table = schema.enrolments
+    rows = connection.execute(sa.select(table).order_by(table.c.kind, table.c.id))
+    return {(row.kind, row.id): row.record for row in rows}
+
+
+def change_entries(connection: Connection, changes: Sequence[EntryChange]) -> None:
+    """Bring what is enrolled up to a row that changes it, in the row's own transaction."""
+    if not changes:
+        return
+    table = schema.enrolments
+    connection.execute(
+        table.delete()
+        .where(table.c.kind == sa.bindparam("of_kind"))
+        .where(table.c.id == sa.bindparam("gone")),
+        [{"of_kind": change.kind, "gone": change.id} for change in changes],
+    )
+    puts = [
+        {"kind": change.kind, "id": change.id, "record": change.after}
+        for change in changes
+        if change.after is not None
+    ]
+    if puts:
+        connection.execute(table.insert(), puts)
 
 
 def read_meta(connection: Connection, key: str) -> str | None:

@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -24,7 +24,7 @@ from proximity.store import schema
 from proximity.store.faults import StoreFailed, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from sqlalchemy import Connection, Engine
@@ -59,6 +59,7 @@ class Store:
         # In memory there is one connection; whoever calls uses it in turn, and nothing is queued.
         self._turn = threading.RLock()
         self._only: Connection | None = None
+        self._kept: Connection | None = None
         if isinstance(engine.pool, StaticPool):
             self._only = engine.connect()
             return
@@ -169,14 +170,35 @@ class Store:
             more = item is not None
             if group:
                 self._commit(group)
+        if self._kept is not None:
+            self._kept.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Lend the connection that writes.
+
+        That to a file is kept for as long as all goes well: it does not break by itself, and
+        taking one for each group costs as much as writing some rows.
+        """
+        if self._only is not None:
+            yield self._only
+            return
+        connection = self._kept or self._engine.connect().execution_options(writes=True)
+        self._kept = None
+        try:
+            yield connection
+            if self.path is not None:
+                self._kept = connection
+        finally:
+            if self._kept is None:
+                connection.close()
 
     def _commit(self, group: list[_Work[Any]]) -> None:
         """Run a group in one transaction; resolve its futures once that is on the disk."""
         failure = self.failure
         if failure is None:
-            only = self._only
             try:
-                with self._engine.connect() if only is None else nullcontext(only) as connection:
+                with self._writing() as connection:
                     _transact(connection, group, self.name)
             except DBAPIError as error:
                 failure = classify(error, self.name, committing=True)
@@ -198,9 +220,8 @@ class _Work(Generic[T]):
         self._work = work
         self._error: Exception | None = None
 
-    def run(self, connection: Connection, where: str) -> None:
-        """Run it; undo it alone where it raises. Raises StoreFailed where all must fail."""
-        connection.exec_driver_sql("SAVEPOINT work")
+    def run(self, connection: Connection, where: str) -> bool:
+        """Run it; False where it raised and is to be undone. Raises StoreFailed for all."""
         try:
             self._result = self._work(connection)
         except Exception as error:  # noqa: BLE001  its caller is told; the group goes on
@@ -208,9 +229,9 @@ class _Work(Generic[T]):
             if failure is not None:
                 # SQLite may have undone the whole transaction by itself.
                 raise failure from None
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
             self._error = error
-        connection.exec_driver_sql("RELEASE SAVEPOINT work")
+            return False
+        return True
 
     def resolve(self, failure: StoreFailed | None) -> None:
         """Tell the caller: the group's failure, its own error, or its result."""
@@ -222,9 +243,18 @@ class _Work(Generic[T]):
 
 
 def _transact(connection: Connection, group: list[_Work[Any]], where: str) -> None:
-    with connection.execution_options(writes=True).begin():
+    """Run works in one transaction; what one of them raises undoes that one alone."""
+    with connection.begin() as transaction:
+        if len(group) == 1:
+            # Nearly always, and a savepoint takes as long as the row that it would save.
+            if not group[0].run(connection, where):
+                transaction.rollback()
+            return
         for item in group:
-            item.run(connection, where)
+            connection.exec_driver_sql("SAVEPOINT work")
+            if not item.run(connection, where):
+                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+            connection.exec_driver_sql("RELEASE SAVEPOINT work")
 
 
 def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -11,14 +12,32 @@ from hypothesis import strategies as st
 from proximity.fold import Fold, before
 from proximity.model import Record, Transition
 from proximity.store import journal
-from proximity.store.journal import FenceChange, Row, SiteChange, SiteText, Snapshot, StoredFence
-from tests.street import SITE, STREET, fix, heard
+from proximity.store.journal import (
+    Entries,
+    EntryChange,
+    EntryKind,
+    FenceChange,
+    Forgetting,
+    Row,
+    SiteChange,
+    SiteText,
+    Snapshot,
+    StoredFence,
+)
+from tests.street import SITE, STREET, UUID, fix, heard
 
 START = 1_767_225_600.0
 Decide = Literal["robust", "point"]
 
 FEATURES = {one["id"]: StoredFence(msgspec.json.encode(one).decode(), "http") for one in STREET}
 SITES = [None, SiteText("site.toml", SITE), SiteText("site.toml", SITE + "\n[[place]]\nid='x'\n")]
+
+ENTRIES: Entries = {
+    ("place", "cafe/bar"): '{"id":"cafe/bar","parent":"cafe","exit_after_s":25}',
+    ("gateway", "gw-more"): '{"id":"gw-more","place":"kiosk"}',
+    ("beacon", "card"): f'{{"id":"card","uuid":"{UUID}","major":1,"minor":1,"subject":"s1"}}',
+    ("beacon", "cards"): f'{{"id":"cards","uuid":"{UUID}","subject":"s0"}}',
+}
 
 spots = st.sampled_from(
     [
@@ -53,16 +72,31 @@ inputs = st.one_of(
     st.tuples(st.just("fences"), st.sets(st.sampled_from(sorted(FEATURES)), min_size=1)),
     st.tuples(st.just("site"), st.sampled_from(SITES)),
     st.tuples(st.just("forget"), subjects),
+    st.tuples(st.just("enrolments"), st.sets(st.sampled_from(sorted(ENTRIES)), min_size=1)),
 )
 steps = st.lists(st.tuples(st.sampled_from([0.0, 1.0, 30.0, 61.0, 600.0]), inputs), max_size=25)
 
 
-def rows_of(found: list[Any]) -> tuple[list[Row], dict[str, StoredFence], SiteText | None]:
-    """Write the journal of these inputs; give it and the fences and site in force at its end."""
+def rows_of(
+    found: list[Any],
+) -> tuple[list[Row], dict[str, StoredFence], SiteText | None, Entries]:
+    """Write the journal of these inputs; give it and what is in force at its end."""
     rows: list[Row] = []
     fences: dict[str, StoredFence] = {}
     site: SiteText | None = None
+    entries: Entries = {}
     now = START
+
+    def changed(names: Iterable[tuple[EntryKind, str]]) -> list[EntryChange]:
+        """Enrol each that was away, remove each that was there."""
+        changes = []
+        for kind, name in sorted(names):
+            before = entries.pop((kind, name), None)
+            if before is None:
+                entries[kind, name] = ENTRIES[kind, name]
+            changes.append(EntryChange(kind, name, before, entries.get((kind, name))))
+        return changes
+
     for position, (passed, (kind, what)) in enumerate(found, 1):
         now += passed
         payload = b""
@@ -84,10 +118,13 @@ def rows_of(found: list[Any]) -> tuple[list[Row], dict[str, StoredFence], SiteTe
         elif kind == "site":
             payload = msgspec.msgpack.encode(SiteChange(site, what))
             site = what
+        elif kind == "enrolments":
+            payload = msgspec.msgpack.encode(changed(what))
         elif kind == "forget":
-            payload = msgspec.msgpack.encode([what])
+            gone = [("beacon", "card")] if what == "s1" and ("beacon", "card") in entries else []
+            payload = msgspec.msgpack.encode(Forgetting([what], changed(gone)))
         rows.append(Row(position=position, kind=kind, now=now, version="", payload=payload))
-    return rows, fences, site
+    return rows, fences, site, entries
 
 
 def run(fold: Fold, rows: list[Row]) -> list[Transition]:
@@ -105,7 +142,7 @@ def test_from_any_snapshot_the_journal_gives_the_live_state(
 ) -> None:
     # Every run begins with the whole street, so that there is somewhere to be.
     begin = [(0.0, ("site", SITES[1])), (0.0, ("fences", set(FEATURES)))]
-    rows, fences, site = rows_of(begin + found)
+    rows, fences, site, entries = rows_of(begin + found)
     live = Fold({}, None, decide=decide, late_s=300.0)
     cut = data.draw(st.integers(0, len(rows)))
     run(live, rows[:cut])
@@ -113,7 +150,8 @@ def test_from_any_snapshot_the_journal_gives_the_live_state(
     told = run(live, rows[cut:])
 
     assert live.fences == fences
-    then = before(rows[cut:], fences, site)
+    assert live.enrolments.records == entries
+    then = before(rows[cut:], fences, site, entries)
     again = Fold(*then, decide=decide, late_s=300.0, snapshot=snapshot)
     assert again.engine.snapshot() == snapshot.state
     assert run(again, rows[cut:]) == told

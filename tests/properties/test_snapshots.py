@@ -35,7 +35,7 @@ def test_steps_give_what_is_taken_at_once(
     found: list[Any], data: st.DataObject, decide: Decide
 ) -> None:
     begin = [(0.0, ("site", SITES[1])), (0.0, ("fences", set(FEATURES)))]
-    rows, _, _ = rows_of(begin + found)
+    rows, *_ = rows_of(begin + found)
     live, other = (Fold({}, None, decide=decide, late_s=300.0) for _ in range(2))
     cut = data.draw(st.integers(0, len(rows)))
     run(live, rows[:cut])

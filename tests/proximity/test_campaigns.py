@@ -14,6 +14,7 @@ from proximity.campaigns import (
     Cap,
     PlaceFacts,
     parse_campaigns,
+    waited,
 )
 from proximity.channels import CHANNELS
 from proximity.content import TEXT_PLACEHOLDERS
@@ -265,3 +266,28 @@ def test_the_reference_page_names_every_key_gate_and_reason() -> None:
         "[channel.NAME]",
     }
     assert [word for word in sorted(words) if f"`{word}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "because", "age_s", "silence_s", "evidence_alone"),
+    [
+        ("enter", {"rssi_dbm": -60.0}, 121.0, 30.0, True),
+        ("enter", {"rssi_dbm": -60.0}, 5.0, 30.0, False),
+        ("enter", {"rule": "child", "source": "sighting"}, 1800.0, 30.0, True),
+        ("dwell", {"rule": "nearer", "margin_db": 4.0}, 1800.0, 30.0, True),
+        # A visit that ends by silence is told that much later when all is well.
+        ("exit", {"rssi_dbm": -60.0}, 600.0, 600.0, False),
+        ("exit", {"rssi_dbm": -60.0}, 721.0, 600.0, True),
+        # A phone's own reports wait in its pocket: there `max_age_s` says what is too old.
+        ("enter", {"distance_m": 3.0}, 1800.0, 30.0, False),
+    ],
+)
+def test_what_waited_with_a_receiver_triggers_nothing(
+    kind: Any, because: dict[str, Any], age_s: float, silence_s: float, evidence_alone: bool
+) -> None:
+    place = PlaceFacts(id="cafe-1", unheard_after_s=silence_s)
+    change = Transition(
+        kind=kind, subject="s", place="cafe-1", visit="v", at=NOON, decided_at=NOON + age_s,
+        because=because,
+    )  # fmt: skip
+    assert waited(change, place) is evidence_alone

@@ -514,7 +514,7 @@ def test_refreshed_timers_do_not_pile_up() -> None:
     run = engine()
     for number in range(5000):
         run.on_fixes([fix(1000 + number, -100, -100, subject=f"s{number % 7}")])
-    assert len(run._timers._heap) <= 64 + 4 * 7 + 1
+    assert len(run._timers.heap) <= 64 + 4 * 7 + 1
 
 
 def test_a_phone_hears_a_fixed_beacon() -> None:

@@ -421,7 +421,7 @@ class TestFencesAndSite:
         assert len(rig.ingest.index) == len(rig.ingest.fences) == len(STREET)
         first, _, last = (row.version for row in rig.journal())
         assert first == last
-        assert rig.ingest._edits == {}
+        assert rig.ingest._editing.ahead == {}
 
     async def test_what_a_file_says_is_changed_there(self, start: Start) -> None:
         rig = await start()

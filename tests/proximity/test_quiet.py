@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from geofences import FenceIndex
@@ -89,3 +90,41 @@ def test_a_place_that_is_valid_for_a_while() -> None:
     fences = index(feature("fair", box(300, 10, 340, 40), valid_until=until))
     out = both(crowd(lambda number: (320.0, 25.0 + number % 2), 8), fences)
     assert kinds(out) == [("enter", "fair")]
+
+
+def test_a_jump_is_set_aside_and_gone_to_once_others_agree() -> None:
+    def leap(number: int) -> Place:
+        return (20.0 if number < 6 else 420.0 if number < 12 else 20.0), 25.0
+
+    out = both(crowd(leap, 20, 20.0))
+    told = [one for one in kinds(out) if one[0] in ("enter", "exit")]
+    assert told[:2] == [
+        ("enter", "cafe"),
+        ("exit", "cafe"),
+    ]
+    left = next(one for one in out if one.kind == "exit")
+    assert left.because["rule"] == "agreed"
+    assert left.because["set_aside"] > 1
+
+
+def test_a_lone_jump_says_nothing_and_is_counted_by_the_next() -> None:
+    out = both(crowd(lambda number: (420.0 if number == 6 else 20.0, 25.0), 8, 60.0))
+    assert {kind for kind, _ in kinds(out)} == {"enter", "dwell"}
+
+
+def test_a_phone_that_tells_its_height_and_speed_is_asked_with_the_others() -> None:
+    steps = crowd(lambda number: (20.0, 25.0 + number % 2), 12, 60.0)
+    said = [
+        [
+            msgspec.structs.replace(one, altitude_m=40.0, speed_mps=0.1 if number % 3 else 1.5)
+            for one in step
+        ]
+        for number, step in enumerate(steps)
+    ]
+    assert {kind for kind, _ in kinds(both(said))} == {"enter", "dwell"}
+    high = index(*STREET, feature("roof", box(300, 10, 340, 40), min_altitude_m=50))
+    at_the_roof = [
+        [msgspec.structs.replace(one, altitude_m=40.0) for one in step]
+        for step in crowd(lambda number: (320.0, 25.0 + number % 2), 8)
+    ]
+    assert both(at_the_roof, high) == []

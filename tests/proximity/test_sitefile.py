@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from beacon_gateway.eid import EidKey
+from beacon_gateway.eid import name as first_identity
 from proximity import sitefile
 from proximity.model import ProximityError
 from proximity.registry import Enrolled, Gateway, Place
@@ -37,6 +39,7 @@ lat = 48.85
 x_m = 3
 y_m = 4
 floor = 1
+dead = true
 
 [[beacon]]
 format = "ibeacon"
@@ -113,6 +116,7 @@ def test_a_whole_site() -> None:
             x_m=3.0,
             y_m=4.0,
             floor=1.0,
+            dead=True,
         )
     }
     assert site.beacons == (
@@ -304,3 +308,68 @@ def test_a_beacon_list_called_dash_is_a_file(
     Path("-").write_text("uuid,subject\n")
     site = load_site("site.toml")
     assert fences_beside(Path("site.toml"), site) == tmp_path / "-"
+
+
+KEY = "0123456789abcdef" * 2
+
+
+def test_a_rotating_beacon_is_known_by_the_first_of_its_identities() -> None:
+    text = f"""
+[[gateway]]
+id = "gw-1"
+place = "hall"
+[[place]]
+id = "hall"
+[[beacon]]
+id = "card-1"
+format = "eddystone-eid"
+identity_key = "{KEY.upper()}"
+exponent = 10
+epoch = 2026-01-01T00:00:00Z
+subject = "m"
+gateways = ["gw-1", "gw-2"]
+"""
+    site = parse_site(text, "site.toml")
+    (card,) = site.beacons
+    assert card.eid == EidKey(identity_key=KEY, exponent=10, epoch=1767225600.0)
+    assert (card.name, card.key) == ("card-1", ("eddystone-eid", first_identity(card.eid)))
+    assert card.bound("gw-1")
+    assert not card.bound("gw-3")
+    assert site.check(()) == [
+        (
+            "site.toml: [[beacon]] card-1: gateways: 'gw-2' is no [[gateway]]: "
+            "add it or mend the name; did you mean 'gw-1'?"
+        )
+    ]
+    assert KEY not in repr(site)
+    listed = f"format,identity_key,exponent,epoch,subject\neddystone-eid,{KEY},10,1767225600,m\n"
+    (same,) = parse_site('beacons = "b.csv"', "site.toml", listed).beacons
+    assert (same.eid, same.id) == (card.eid, None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (f'identity_key = "{KEY}"', "lacks exponent"),
+        ('identity_key = "abc"\nexponent = 3\nepoch = 0', "identity_key must be 32 hex digits"),
+        (f'identity_key = "{KEY}"\nexponent = 16\nepoch = 0', "exponent must be a number"),
+        (
+            f'identity_key = "{KEY}"\nexponent = 1\nepoch = 0\neid = "{"0" * 16}"',
+            "needs either eid",
+        ),
+    ],
+)
+def test_what_is_wrong_of_a_rotating_beacon_never_shows_its_key(keys: str, told: str) -> None:
+    text = f'[[beacon]]\nformat = "eddystone-eid"\nsubject = "m"\n{keys}\n'
+    with pytest.raises(ProximityError) as refused:
+        parse_site(text, "site.toml")
+    assert any(told in problem for problem in refused.value.problems)
+    assert KEY not in str(refused.value)
+
+
+def test_an_id_of_a_beacon_is_its_own() -> None:
+    two = "".join(
+        f'[[beacon]]\nid = "x"\nuuid = "{UUID}"\nmajor = {n}\nsubject = "m"\n' for n in range(2)
+    )
+    with pytest.raises(ProximityError, match="'x': this id is used before"):
+        parse_site(two, "site.toml")

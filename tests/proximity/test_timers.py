@@ -44,7 +44,7 @@ def test_old_entries_do_not_pile_up() -> None:
         subject = f"s{number % 7}"
         dues[subject] = float(number)
         timers.set(subject, dues[subject])
-    assert len(timers._heap) <= 64 + 4 * 7 + 1
+    assert len(timers.heap) <= 64 + 4 * 7 + 1
     assert timers.first() == (4993.0, "s2")
 
 

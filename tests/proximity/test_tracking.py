@@ -273,7 +273,7 @@ def test_a_position_says_inside_or_outside(distance_m: float, says: str) -> None
     assert seen.because["distance_m"] == distance_m
     chance = inside(distance_m, inf, 10.0)
     assert seen.strength == (chance if says == "inside" else 1.0 - chance)
-    assert seen.because["inside"] == round(chance, 3)
+    assert seen.because["inside"] == chance
     assert (seen.because["rule"], seen.because["sd_m"]) == ("position", 10.0)
 
 

@@ -14,7 +14,7 @@ from proximity.trail import (
     newest_of,
     order,
     pack_sign,
-    pack_spot,
+    point_of,
     row_of,
     sign_of,
     spot_of,
@@ -28,9 +28,8 @@ def test_a_plain_fix_is_a_row(accuracy_m: float | None) -> None:
     row = row_of(one)
     assert row is not None
     assert len(row) == ROW_BYTES
-    spot = spot_of(row, 0)
-    assert (spot.at, spot.lon, spot.lat, spot.accuracy_m) == (1000.25, one.lon, one.lat, accuracy_m)
-    assert pack_spot(spot) == row
+    assert point_of(row) == (1000.25, one.lon, one.lat, accuracy_m or 0.0)
+    assert spot_of(one) == row
     assert (newest_of(row), sign_of(row, 0)) == (1000.25, None)
 
 
