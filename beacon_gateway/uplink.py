@@ -166,11 +166,16 @@ class Uplink:
         except Away as away:
             self._spool.release(records)
             self._wait(away)
+            # What was refused alone, while other things were taken, need not be found again.
+            self._give_up(suspects if taken or self._taking() else [])
             return False
-        if suspects:
-            log.warning("the server refuses sightings for good", records=len(suspects))
-            self._spool.give_up(suspects, POISON)
+        self._give_up(suspects)
         return True
+
+    def _give_up(self, records: Sequence[Record]) -> None:
+        if records:
+            log.warning("the server refuses sightings for good", records=len(records))
+            self._spool.give_up(records, POISON)
 
     async def _send(self, body: bytes) -> Receipt:
         """Send one body; what is on its way when it is time to stop gets a moment more."""

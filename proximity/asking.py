@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from proximity.enrolment import Enrolments
 from proximity.explain import Explanation, explain
 from proximity.model import Person, ProximityError, format_time
 from proximity.people import People
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from proximity.store.journal import EntryChange
 
 # A command waits for a person's patience, not for a machine's.
 TIMEOUT_S = 30.0
@@ -189,18 +192,24 @@ class _Folder:
             subjects = self._people.read(conn, person).subjects
             found = self._people.remove(conn, person)
             if found:
-                _erase(conn, (person, *subjects), now)
+                _erase(conn, (person, *subjects), now, tags=True)
             return found
 
         return self._store.write(write).result()
 
 
-def _erase(connection: Connection, subjects: Sequence[str], now: float) -> None:
-    """Have the next start forget subjects, as a running server does at once."""
+def _erase(
+    connection: Connection, subjects: Sequence[str], now: float, *, tags: bool = False
+) -> None:
+    """Have the next start forget subjects, as a running server does at once; ``tags`` as there."""
     if not subjects:
         return
+    gone: list[EntryChange] = []
+    if tags:
+        gone = Enrolments(journal.entries_in_force(connection)).carried(frozenset(subjects))
+        journal.change_entries(connection, gone)
     position, latest = journal.end(connection)
-    payload = msgspec.msgpack.encode(list(subjects))
+    payload = msgspec.msgpack.encode(journal.Forgetting(list(subjects), gone))
     row = journal.Row(
         position=position + 1,
         kind="forget",

@@ -56,13 +56,14 @@ class Backlog:
 
     ``position`` is the last one given to a row; ``forget`` is told of each record whose row failed,
     which then may come again. ``refusing`` is the disk's last refusal while nothing has been
-    written since. Use from one event loop.
+    written since; ``alone`` whether each row is applied by itself. Use from one event loop.
     """
 
     def __init__(self, store: Store, forget: Callable[[Record], None], position: int = 0) -> None:
         self.position = position
         self.records = 0
         self.refusing: StoreFailed | None = None
+        self.alone = False
         self.arrived = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -86,8 +87,11 @@ class Backlog:
         """Give the oldest row, and those after it that may be applied with it as one.
 
         These are rows of records, on the disk. How records are batched changes nothing. One whose
-        records could not be read comes alone, so that the fault is its own.
+        records could not be read comes alone, so that the fault is its own; once the engine has
+        failed on some, ``alone``, each row does.
         """
+        if self.alone:
+            return [self._rows[0]]
         found: list[Pending] = []
         count = 0
         for pending in self._rows:

@@ -8,14 +8,16 @@ in milliseconds and always the same. How records are batched changes nothing.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from geofences import FenceIndex
+from proximity.alarms import Alarms
 from proximity.bulk import Batch, take_all
+from proximity.edited import Edited
 from proximity.history import Subject, announced
 from proximity.intake import Intake
 from proximity.layout import Layout
@@ -26,17 +28,14 @@ from proximity.point import POINT
 from proximity.registry import Site
 from proximity.robust import ROBUST
 from proximity.rounds import LEAST_BATCH, ask
-from proximity.sharing import Sharing
 from proximity.snapshots import State, Taking, decode
 from proximity.standing import Decide, Followed, Held, Moment, Quiet, Standing, end
-from proximity.suspects import Alarm, alarms, suspect
+from proximity.suspects import Alarm
 from proximity.timers import Timers
-from proximity.trail import Columns, newest_of, point_of, row_of
+from proximity.trail import Columns, newest_of, row_of
 
 # The ways to decide (contract 1).
 DECIDE: dict[str, Decide] = {"robust": ROBUST, "point": POINT}
-# Edits of fences that are remembered one by one: whoever is not heard of for longer is sealed.
-KEPT_EDITS = 1000
 
 
 class Engine:
@@ -90,13 +89,10 @@ class Engine:
         self._timers = Timers(self._due_of)
         # Whom something happened to since the batch was looked at.
         self._touched: set[str] = set()
-        # Who was heard of under an identity that does not count.
-        self._suspects: set[str] = set()
-        self._sharing = Sharing()
+        self._alarms = Alarms()
         self._sweep_at = math.inf
         self._recheck = False
-        self._edits = 0
-        self._edited: deque[frozenset[str] | None] = deque(maxlen=KEPT_EDITS)
+        self._edited = Edited()
 
     @property
     def site(self) -> Site:
@@ -114,15 +110,7 @@ class Engine:
 
     def alarms(self) -> list[Alarm]:
         """List the identities that do not count now, or that more than one radio says."""
-        found = self._sharing.alarms()
-        for subject in sorted(self._suspects):
-            known = self._subjects.get(subject)
-            ranging = known.standing.ranging if isinstance(known, Subject) else None
-            mine = [] if ranging is None else alarms(subject, ranging.watched, self.now)
-            if not mine:
-                self._suspects.discard(subject)
-            found += mine
-        return found
+        return self._alarms.listed(self._subjects, self.now)
 
     def on_fixes(self, fixes: Iterable[Fix]) -> list[Transition]:
         """Take location reports in the order of their arrival; give what changed."""
@@ -227,9 +215,9 @@ class Engine:
             sweep_at=self._sweep_at if self._sweep_at < math.inf else None,
             counts=sorted(self.counts.items()),
             intake=None if self._intake is None else self._intake.pack(),
-            edits=self._edits,
-            edited=[None if places is None else sorted(places) for places in self._edited],
-            sharing=self._sharing,
+            edits=self._edited.count,
+            edited=self._edited.pack(),
+            sharing=self._alarms.sharing,
         )
 
     @classmethod
@@ -255,25 +243,19 @@ class Engine:
         engine._sweep_at = math.inf if kept.sweep_at is None else kept.sweep_at
         engine.counts.update(dict(kept.counts))
         engine._subjects = dict(kept.subjects)
-        engine._edits = kept.edits
-        engine._edited.extend(
-            None if places is None else frozenset(places) for places in kept.edited
-        )
-        engine._sharing = kept.sharing
+        engine._edited = Edited(kept.edits, kept.edited)
+        engine._alarms.sharing = kept.sharing
         engine._recheck = True
         for subject, known in kept.subjects:
             if isinstance(known, Subject):
-                ranging = known.standing.ranging
-                if ranging is not None and suspect(ranging.watched):
-                    engine._suspects.add(subject)
+                engine._alarms.recall(subject, known.standing)
                 engine._occupants.move(subject, (), announced(known.standing))
                 engine._schedule(subject, known)
         return engine
 
     def _edit(self, places: frozenset[str] | None) -> None:
         """Remember an edit of fences; None where it may concern any place."""
-        self._edits += 1
-        self._edited.append(places)
+        self._edited.add(places)
         if places is None:
             for subject, known in self._subjects.items():
                 if isinstance(known, bytes):
@@ -284,10 +266,7 @@ class Engine:
 
         What was decided by fences or a site that are no more cannot be judged again.
         """
-        missed = self._edits - known.edits
-        known.edits = self._edits
-        recent = list(self._edited)[-missed:]
-        if missed > len(recent) or any(places is None or known.knows(places) for places in recent):
+        if self._edited.concern(known):
             known.seal()
             known.give_up(self._layout)
 
@@ -338,7 +317,7 @@ class Engine:
                 self._take_fix(batch, number, out)
             return
         take_all(
-            batch, self._subjects, self._occupants, self._timers, self._touched, self._edits,
+            batch, self._subjects, self._occupants, self._timers, self._touched, self._edited.count,
             self._late_s, out, lambda number: self._take_fix(batch, number, out),
         )  # fmt: skip
         self._move_to(nows[-1])
@@ -377,7 +356,7 @@ class Engine:
         """Give where a subject stands before its next fix; None where it must catch up first."""
         known = self._subjects.get(subject)
         if isinstance(known, Subject):
-            return known.standing if known.edits == self._edits else None
+            return known.standing if known.edits == self._edited.count else None
         return Standing() if known is None else standing_of(known)
 
     def _due_of(self, subject: str) -> float | None:
@@ -410,7 +389,7 @@ class Engine:
         if isinstance(known, Subject):
             standing = known.standing
             if (
-                known.edits != self._edits
+                known.edits != self._edited.count
                 or fix.at <= standing.clock
                 or not decide.stays(standing, fix, held, self._layout)
             ):
@@ -435,10 +414,10 @@ class Engine:
     def _awake(self, known: Subject | bytes | None) -> Subject:
         """Give a subject as one, by the fences now in force."""
         if known is None:
-            return Subject(Standing(), edits=self._edits)
+            return Subject(Standing(), edits=self._edited.count)
         if isinstance(known, bytes):
-            return wake(known, self._edits)
-        if known.edits != self._edits:
+            return wake(known, self._edited.count)
+        if known.edits != self._edited.count:
             self._catch_up(known)
         return known
 
@@ -470,21 +449,11 @@ class Engine:
         elif changes:
             self._occupants.follow(changes)
             out += changes
-        if isinstance(record, Sighting):
-            self._suspect(subject, record, known.standing)
+        if isinstance(record, Sighting) and self._alarms.note(subject, record, known.standing):
+            self.counts["quarantined"] += 1
         self._put(subject, known)
         self._touched.add(subject)
         self._schedule(subject, known)
-
-    def _suspect(self, subject: str, sighting: Sighting, standing: Standing) -> None:
-        """Keep account of identities that do not count, and of fixed ones heard far apart."""
-        ranging, last = standing.ranging, standing.last
-        if ranging is not None and ranging.quarantined:
-            self.counts["quarantined"] += 1
-            self._suspects.add(subject)
-        if last and sighting.subject is not None:
-            at, lon, lat, accuracy_m = point_of(last)
-            self._sharing.note(sighting, lon, lat, at, accuracy_m or None)
 
     def _let_pass(self, now: float, out: list[Transition]) -> None:
         """Let time pass up to a record that arrived at ``now`` (Unix seconds)."""

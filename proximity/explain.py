@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from proximity.model import format_time
+from proximity.campaigns import PlaceFacts, waited
+from proximity.model import Transition, format_time, parse_time
 from proximity.store.schema import ledger, subjects
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from proximity.campaigns import Campaigns, PlaceFacts
+    from proximity.campaigns import Campaigns
 
 # Visits that began or changed within this long before the asked time belong to the same story:
 # a shop, the mall around it, the entrance between them.
@@ -153,6 +154,15 @@ def _explain_visit(
     )
 
 
+def _waited(record: dict[str, Any], place: PlaceFacts) -> bool:
+    """Whether the record of a transition says that it had waited in a receiver."""
+    if record.get("at") is None:
+        return False
+    at, decided_at = parse_time(record["at"]), parse_time(record["decided_at"])
+    kind, because = record["kind"], record.get("because", {})
+    return waited(Transition(kind, "", place.id, "", at, decided_at, because), place)
+
+
 def _unmet(
     place: str,
     records: Mapping[str, list[dict[str, Any]]],
@@ -162,11 +172,13 @@ def _unmet(
     """Say for each campaign that watches this place why no decision of it stands here."""
     if campaigns is None:
         return {}
-    tags = set(facts(place).tags) if facts is not None else set()
+    known = PlaceFacts(id=place) if facts is None else facts(place)
+    tags = set(known.tags)
     decided = {decision["campaign"] for decision in records["decision"]}
     kinds = {transition["kind"] for transition in records["transition"]}
     dwells = {transition.get("dwell_s") for transition in records["transition"]}
     late = any(transition.get("late") for transition in records["transition"])
+    told_late = {one["kind"] for one in records["transition"] if _waited(one, known)}
     unmet: dict[str, str] = {}
     for campaign in campaigns.campaigns.values():
         if campaign.id in decided:
@@ -181,6 +193,8 @@ def _unmet(
             )
         elif late:
             unmet[campaign.id] = "the visit was found late, which triggers nothing"
+        elif campaign.on in told_late:
+            unmet[campaign.id] = "what told of it had waited in a receiver, which triggers nothing"
         else:
             unmet[campaign.id] = "not decided yet, or not in force when it happened"
     return unmet

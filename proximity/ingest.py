@@ -428,6 +428,7 @@ class Ingest:
                 position=row.position,
             )
             self._failed += max(1, len(records))
+            self._backlog.alone = True
         if row.kind in {"fences", "site", "enrolments", "forget"}:
             self._places.replace(self.index, self.site)
         return found

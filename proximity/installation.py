@@ -31,6 +31,7 @@ EXTRA_OF = {
     "tzdata": "engine",
     "tzfpy": "engine",
     "bleak": "gateway",
+    "cryptography": "eid",
     "geopandas": "gis",
     "pyogrio": "gis",
     "psycopg": "postgres",

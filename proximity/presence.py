@@ -114,8 +114,8 @@ class Presence(msgspec.Struct, array_like=True, gc=False):
     ``since``: of the first unsure fix while ARRIVING, of the first clear fix while LEAVING.
     ``inside_at``: newest evidence of being inside. Each feed supports a visit on its own:
     ``fixed`` while the newest verdict of fixes is inside (None: they have none), ``heard_at`` the
-    newest sighting in the place (None: silent). A visit ends when nothing supports it any more. ``visit`` is empty until the visit is told; of
-    a ``quiet`` one nothing is told.
+    newest sighting in the place (None: silent). A visit ends when nothing supports it any more.
+    ``visit`` is empty until the visit is told; of a ``quiet`` one nothing is told.
     """
 
     state: State = State.OUTSIDE

@@ -33,6 +33,9 @@ LONGEST_WAIT_S = 7 * 86400.0 + 3600.0
 # Crystals are off by some 50 parts in a million, and more in the cold: an estimate loosens by this
 # much, so that a clock which runs slow against ours is followed.
 DRIFT = 1e-4
+# So often what is known of a run is worth keeping though nothing else of it changed, s: a start
+# would loosen the estimate by the drift since then, which is 0.06 s in this time.
+KEPT_FOR_S = 600.0
 # Runs remembered of one gateway: the spool of an earlier one may still arrive.
 MOST_BOOTS = 4
 LONGEST_BOOT = 128
@@ -43,7 +46,7 @@ class Run(msgspec.Struct):
 
     ``offset_s`` is when its monotonic clock was 0; ``since`` when that was last found to be much
     less, namely ``mark_s``; ``heard_at`` when it was last heard, ``trusted`` whether what seems
-    late is dated as well.
+    late is dated as well; ``kept_at`` when it last changed in a way that is worth keeping.
     """
 
     gateway: str
@@ -53,6 +56,7 @@ class Run(msgspec.Struct):
     since: float
     heard_at: float
     trusted: bool = False
+    kept_at: float = 0.0
 
 
 class Redating:
@@ -126,19 +130,27 @@ class Redating:
                 return None
             run = runs[boot] = Run(gateway, boot, lag_s, lag_s, now, now)
             if len(runs) > MOST_BOOTS:
-                del runs[min(runs, key=lambda one: runs[one].heard_at)]
-            self._changed[gateway, boot] = run
+                gone = min(runs, key=lambda one: runs[one].heard_at)
+                del runs[gone]
+                self._changed.pop((gateway, gone), None)
+            self._keep(run, now)
             return run
         loose_s = run.offset_s + DRIFT * max(0.0, now - run.heard_at)
         if lag_s < run.mark_s - BELIEVED_S:
             run.since, run.mark_s, run.trusted = now, lag_s, False
-            self._changed[gateway, boot] = run
+            self._keep(run, now)
         elif not run.trusted and (now - run.since >= SETTLED_S or lag_s > loose_s + BELIEVED_S):
             run.trusted = True
-            self._changed[gateway, boot] = run
+            self._keep(run, now)
+        elif now - run.kept_at >= KEPT_FOR_S:
+            self._keep(run, now)
         run.offset_s = min(loose_s, lag_s)
         run.heard_at = now
         return run
+
+    def _keep(self, run: Run, now: float) -> None:
+        run.kept_at = now
+        self._changed[run.gateway, run.boot] = run
 
 
 def _at(record: Sighting, at: float) -> Sighting:

@@ -180,6 +180,8 @@ def test_every_requirement_is_pinned() -> None:
         *project["project"]["dependencies"],
         *extras["engine"],
         *extras["gateway"],
+        *extras["eid"],
+        *extras["mqtt"],
         *extras["gis"],
         *extras["postgres"],
         *project["dependency-groups"]["dev"],

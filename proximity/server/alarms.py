@@ -17,7 +17,7 @@ from proximity.server.problems import answer
 from proximity.server.routes import Content, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aiohttp import web
 
@@ -51,7 +51,8 @@ class AlarmList(msgspec.Struct, frozen=True):
 
 
 async def _read(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    found = sorted((*_identities(parts), *_gateways(parts)), key=lambda one: (one.since, one.name))
+    every = (one for found in ALARMS for one in found(parts))
+    found = sorted(every, key=lambda one: (one.since, one.name))
     return answer(AlarmList(tuple(found[:MOST_ALARMS]), len(found)))
 
 
@@ -68,32 +69,42 @@ def _identities(parts: Parts) -> Iterator[AlarmRecord]:
         )
 
 
-def _gateways(parts: Parts) -> Iterator[AlarmRecord]:
-    errors = parts.ingest.redating.errors
+def _silent(parts: Parts) -> Iterator[AlarmRecord]:
     for name in parts.ingest.site.gateways:
-        heard = heard_at(parts, name)
-        since = parts.started_at if heard is None else heard
         if silent(parts, name):
             yield AlarmRecord(
                 kind="gateway",
                 name=name,
                 reason="silent",
-                since=format_time(since),
+                since=_heard(parts, name),
                 because={"why": f"not heard of for {SILENT_S:.0f} s: is it on, and connected?"},
             )
+
+
+def _clocks(parts: Parts) -> Iterator[AlarmRecord]:
+    errors = parts.ingest.redating.errors
+    for name in parts.ingest.site.gateways:
         error_s = errors.get(name)
         if error_s is not None and abs(error_s) > BELIEVED_S:
             yield AlarmRecord(
                 kind="gateway",
                 name=name,
                 reason="clock",
-                since=format_time(since),
+                since=_heard(parts, name),
                 because={
                     "why": "its clock is wrong; its records are dated by the server's",
                     "ahead_s": round(error_s, 1),
                 },
             )
 
+
+def _heard(parts: Parts, gateway: str) -> str:
+    """When it was last heard of, else when this server began to listen; RFC 3339."""
+    heard = heard_at(parts, gateway)
+    return format_time(parts.started_at if heard is None else heard)
+
+
+ALARMS: tuple[Callable[[Parts], Iterator[AlarmRecord]], ...] = (_identities, _silent, _clocks)
 
 ROUTES = (
     Route(

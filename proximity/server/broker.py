@@ -59,6 +59,9 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None
     identifier: str
 
+    def __repr__(self) -> str:
+        return f"Broker({self.host!r}, {self.port})"
+
 
 def read_broker(url: str, password_file: Path | None, data: Path) -> Broker:
     """Read ``mqtt[s]://[USER@]HOST[:PORT]``; raises ProximityError with the mend.

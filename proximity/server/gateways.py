@@ -204,7 +204,8 @@ def _own(request: web.Request, parts: Parts, caller: Caller) -> Gateway:
 
 async def _configuration(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
     gateway, site = _own(request, parts, caller), parts.ingest.site
-    parts.ingest.redating.heard[gateway.id] = parts.clock()
+    if caller.role is Role.GATEWAY:  # an operator who looks is no sign of life
+        parts.ingest.redating.heard[gateway.id] = parts.clock()
     signed = request.signed if isinstance(request, Asked) else None
     secret = signed.newer if signed is not None and _is_private(request) else None
     known = parts.configurations.get(gateway.id)

@@ -52,6 +52,10 @@ GATEWAY_HEADER = "Gateway"
 SELF = "self"
 # Each secret is tried then, so only of what is small.
 SELF_BYTES = 64 * 2**10
+# Nobody has proved anything while a body is read: larger ones than a gateway's usual batch, some
+# 150 kB, are read by so many at a time, or strangers could fill the memory.
+USUAL_BYTES = 256 * 2**10
+MOST_LARGE = 4
 VERSION_KEY = "secrets_version"
 # A secret is as long as the hash that signs with it.
 SECRET_BYTES = 32
@@ -72,6 +76,9 @@ class _Secret(NamedTuple):
     text: str
     until: float | None
 
+    def __repr__(self) -> str:
+        return f"_Secret({self.id!r})"
+
 
 class Signed(NamedTuple):
     """A request whose signature is good: who sent it, its id, when it was signed (Unix seconds).
@@ -85,13 +92,16 @@ class Signed(NamedTuple):
     at: float
     newer: str | None
 
+    def __repr__(self) -> str:
+        return f"Signed({self.gateway!r}, {self.message!r})"
+
 
 def make_secret(conn: Connection, gateway: str, now: float, overlap_s: float = OVERLAP_S) -> str:
     """Make a gateway's secret and give its text; the ones before end in ``overlap_s`` seconds."""
     table = schema.gateway_secrets
     mine = table.c.gateway == gateway
     conn.execute(table.delete().where(mine, table.c.until <= now))
-    earlier = conn.scalars(sa.select(table.c.id).where(mine).order_by(table.c.created_at.desc()))
+    earlier = conn.scalars(sa.select(table.c.id).where(mine).order_by(*_NEWEST))
     for number, secret_id in enumerate(list(earlier)):
         ends = now if number + 1 >= MOST_SECRETS else now + overlap_s
         conn.execute(
@@ -129,7 +139,7 @@ def list_secrets(conn: Connection, now: float, gateway: str | None = None) -> li
     statement = statement.where(sa.or_(table.c.until.is_(None), table.c.until > now))
     if gateway is not None:
         statement = statement.where(table.c.gateway == gateway)
-    ordered = statement.order_by(table.c.gateway, table.c.created_at.desc())
+    ordered = statement.order_by(table.c.gateway, *_NEWEST)
     return [SecretRow(*row) for row in conn.execute(ordered)]
 
 
@@ -147,6 +157,7 @@ class Signatures:
         self._secrets: dict[str, list[_Secret]] = {}
         self._taken: dict[tuple[str, str], float] = store.read(_taken)
         self._taking: set[tuple[str, str]] = set()
+        self._large = 0
         self._pruned_at = clock()
 
     async def arefresh(self) -> None:
@@ -160,13 +171,13 @@ class Signatures:
         """Find who signed ``request``; ``keep`` or ``release`` must follow.
 
         Raises Problem 401, whose ``code`` says why: ``unknown``, ``signature``, ``clock`` or
-        ``repeated``; 503 where the same request is being taken.
+        ``repeated``; 503 where the same request is being taken, or too much is being read.
         """
         headers = request.headers
         message, time = headers.get(ID_HEADER, ""), headers.get(TIME_HEADER, "")
         if not (time.isascii() and time.isdigit() and len(time) <= 12 and _is_id(message)):
             raise _refusal("signature", "The webhook headers are incomplete or malformed.")
-        body = await read_body(request, RECORDS_LIMIT)
+        body = await self._read(request)
         request.whole = body  # it can be read once
         gateway = _named(request, body)
         found = await off_loop(
@@ -184,7 +195,7 @@ class Signatures:
                 if known
                 else "No secret is in force for this gateway: pair it.",
             )
-        gateway, number = found
+        gateway, secret, newer = found
         now, at = self._clock(), float(time)
         if abs(now - at) > TOLERANCE_S:
             raise _refusal(
@@ -198,8 +209,6 @@ class Signatures:
         if name in self._taking:
             raise Problem(503, "The same request is being taken.", headers={"Retry-After": "1"})
         self._taking.add(name)
-        secret = self._secrets[gateway][number]
-        newer = self._secrets[gateway][0].text if number else None
         return Signed(Caller(secret.id, Role.GATEWAY, gateway), gateway, message, at, newer)
 
     async def keep(self, signed: Signed) -> None:
@@ -228,10 +237,27 @@ class Signatures:
         """Say that a request is no longer being taken, whatever came of it."""
         self._taking.discard((signed.gateway, signed.message))
 
+    async def _read(self, request: Asked) -> bytes:
+        """Read a body of nobody knows whom; a large one where few others are being read."""
+        length = None if "Content-Encoding" in request.headers else request.content_length
+        # Without a body, as with GET, there is neither length nor encoding.
+        large = request.body_exists and (length is None or length > USUAL_BYTES)
+        if large and self._large >= MOST_LARGE:
+            headers = {"Retry-After": "1", "Connection": "close"}
+            raise Problem(503, "Too many large bodies are being checked.", headers=headers)
+        self._large += large
+        try:
+            return await read_body(request, RECORDS_LIMIT)
+        finally:
+            self._large -= large
+
     def _match(
         self, gateway: str, message: str, time: str, body: bytes, headers: object
-    ) -> tuple[str, int] | None:
-        """Find whose secret in force made one of the signatures: the gateway, and which."""
+    ) -> tuple[str, _Secret, str | None] | None:
+        """Find who made one of the signatures, with which secret in force, and a newer one.
+
+        All from one look: secrets may change while a large body is read in a thread.
+        """
         assert hasattr(headers, "get")
         offered = str(headers.get(SIGNATURE_HEADER, ""))[:1024].split(" ")
         now = self._clock()
@@ -239,7 +265,8 @@ class Signatures:
         if gateway == SELF and len(body) <= SELF_BYTES:
             asked = list(self._secrets)
         for name in asked:
-            for number, secret in enumerate(self._secrets.get(name, ())):
+            known = self._secrets.get(name, [])
+            for secret in known:
                 if secret.until is not None and secret.until <= now:
                     continue
                 good = signature(secret.key, message, int(time), body).encode()
@@ -248,7 +275,7 @@ class Signatures:
                     hmac.compare_digest(good, one.encode("utf-8", "replace")) for one in offered
                 ]
                 if any(same):
-                    return name, number
+                    return name, secret, None if secret is known[0] else known[0].text
         return None
 
 
@@ -286,6 +313,12 @@ def _is_id(text: str) -> bool:
     return text.isascii()
 
 
+# The newest is the one that nothing replaces: by time alone a clock set back would hand out an old
+# secret in place of the new one.
+_NEWEST = (
+    schema.gateway_secrets.c.until.is_not(None),
+    schema.gateway_secrets.c.created_at.desc(),
+)
 _INSERT = schema.signed_requests.insert()
 _PRUNE = schema.signed_requests.delete().where(schema.signed_requests.c.at < sa.bindparam("gone"))
 
@@ -307,7 +340,7 @@ def _in_force(conn: Connection) -> dict[str, list[_Secret]]:
     """Read the secrets of each gateway, the newest first."""
     table = schema.gateway_secrets
     found: dict[str, list[_Secret]] = defaultdict(list)
-    for row in conn.execute(sa.select(table).order_by(table.c.created_at.desc())):
+    for row in conn.execute(sa.select(table).order_by(*_NEWEST)):
         secret = _Secret(row.id, read_secret(row.secret), row.secret, row.until)
         found[row.gateway].append(secret)
     return dict(found)

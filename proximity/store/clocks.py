@@ -31,6 +31,7 @@ def load(connection: Connection) -> list[Run]:
             since=row.since,
             heard_at=row.heard_at,
             trusted=bool(row.trusted),
+            kept_at=row.heard_at,
         )
         for row in connection.execute(sa.select(table))
     ]

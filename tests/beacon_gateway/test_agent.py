@@ -13,10 +13,11 @@ import uuid as uuids
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
-from beacon_gateway.agent import Agent, boot_id, open_link, run
+from beacon_gateway.agent import Agent, boot_id, open_link, open_source, run
 from beacon_gateway.configuring import Configuring
 from beacon_gateway.credentials import Credentials
 from beacon_gateway.folder import CONFIG as CONFIG_FILE
@@ -24,6 +25,7 @@ from beacon_gateway.folder import HEALTH, SPOOL
 from beacon_gateway.frames import EDDYSTONE_UUID, frame
 from beacon_gateway.health import Health
 from beacon_gateway.model import Beacon, GatewayError
+from beacon_gateway.radio import Radio
 from beacon_gateway.scanner import Clock, Heard, Take
 from beacon_gateway.settings import Settings
 from tests.beacon_gateway.listener import CONFIG, UUID, Listener, problem
@@ -194,6 +196,22 @@ def test_a_fault_of_the_program_is_one_line_without_what_was_heard(
     assert out == ""
     assert "02:aa:bb" not in err
     assert '"kind": "KeyError"' in err.splitlines()[-1]
+
+
+def test_the_radio_knows_the_beacon_that_always_lies_in_the_shop(tmp_path: Path) -> None:
+    told = Settings(server="http://s", data=tmp_path, canary=ibeacon(7))
+    radio, _, _ = open_source(told)
+    assert isinstance(radio, Radio)
+    assert radio.canary is not None
+    # Its level at one metre is no part of who it is; a neighbour's number and other bytes are not it.
+    quieter = msgspec.structs.replace(ibeacon(7), power_dbm=-70)
+    assert radio.canary(heard(quieter, "C0:00:00:00:00:01"))
+    assert not radio.canary(heard(ibeacon(8), "C0:00:00:00:00:01"))
+    nobody = heard(ibeacon(7), "C0:00:00:00:00:01")._replace(manufacturer={0x4C: b"\x10\x05"})
+    assert not radio.canary(nobody)
+    radio, _, _ = open_source(msgspec.structs.replace(told, canary=None))
+    assert isinstance(radio, Radio)
+    assert radio.canary is None
 
 
 def test_each_start_has_a_name_of_its_own() -> None:

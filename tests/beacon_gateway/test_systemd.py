@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from beacon_gateway.__main__ import main
 from beacon_gateway.model import GatewayError
-from beacon_gateway.systemd import MOUNT, NAME, RULES, UNITS, units
 from beacon_gateway.settings import Settings
+from beacon_gateway.systemd import MOUNT, NAME, RULES, UNITS, units
 
 CANARY = "f7826da6-4fa2-4e98-8024-bc5b71e0893e/1/7"
 TOLD = Settings(server="https://engine.example", data=Path("/var/lib/x"), token_file=Path("/etc/t"))

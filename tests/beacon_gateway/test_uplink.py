@@ -210,6 +210,27 @@ async def test_poison_is_found_counted_and_blocks_nobody(rig: Rig, status: int) 
     await rig.wait(lambda: len(rig.listener.taken) == 1308)
 
 
+async def test_poison_amid_an_outage_is_counted_once(rig: Rig) -> None:
+    add(rig.spool, 1)
+    await rig.wait(lambda: len(rig.listener.taken) == 1)
+    poison = refusing(400, "boot:100")
+    asked = 0
+
+    def answer(*told: Any) -> web.Response | None:
+        nonlocal asked
+        asked += 1
+        refused = poison(*told)
+        if refused is None and asked == 12:
+            return web.Response(status=503)
+        return refused
+
+    rig.listener.answer = answer
+    await rig.stored(300)
+    await rig.wait(lambda: rig.spool.waiting == 0)
+    assert rig.spool.dropped == {"poison": 1}
+    assert not rig.listener.doubled
+
+
 async def test_a_server_that_refuses_everything_empties_no_spool(rig: Rig) -> None:
     rig.listener.answer = lambda *_: web.Response(status=400, text="who are you?")
     await rig.stored(2 * BATCH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -406,6 +408,18 @@ def test_places_are_forgotten_too() -> None:
     for minor in range(200):
         walk.notice(-70, msgspec.structs.replace(SHELF, major=3, minor=minor))
     assert len(walk.ranging.zones) == MAX_LINKS
+
+
+def test_a_gateway_that_is_moved_speaks_for_its_new_place() -> None:
+    walk = Walk(make_site())
+    walk.stay(5.0, a1=-60)
+    gateways = walk.site.gateways
+    walk.site = replace(walk.site, gateways={**gateways, "a1": Gateway(id="a1", place="c")})
+    # What it heard before the move counts there: the next place does not win by being first.
+    walk.stay(10.0, b1=-80)
+    assert walk.changes() == [("inside", "a", "first")]
+    walk.stay(10.0, a1=-60, b1=-80)
+    assert walk.changes()[1:] == [("outside", "a", "nearer"), ("inside", "c", "nearer")]
 
 
 # --- point mode ---

@@ -89,6 +89,13 @@ class TestRipe:
             backlog.take(self.row(position), fixes(10))
         assert [pending.row.position for pending in backlog.ripe()] == [1, 2, 3]
 
+    async def test_once_the_engine_has_failed_each_comes_alone(self, store: Store) -> None:
+        backlog = Backlog(store, lambda _: None)
+        for n in range(3):
+            await send(backlog, f"s{n}", turns=0)
+        backlog.alone = True
+        assert [pending.row.position for pending in backlog.ripe()] == [1]
+
     async def test_other_rows_come_alone_and_in_their_place(self, store: Store) -> None:
         backlog = Backlog(store, lambda _: None)
         kinds: list[journal.Kind] = ["records", "records", "fences", "tick", "records"]

@@ -291,3 +291,5 @@ def test_what_waited_with_a_receiver_triggers_nothing(
         because=because,
     )  # fmt: skip
     assert waited(change, place) is evidence_alone
+    if kind == "enter":
+        assert bool(rules().triggers(change, "anna", place)) is not evidence_alone

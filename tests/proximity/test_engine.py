@@ -223,6 +223,17 @@ def test_an_excluded_area_is_outside_its_venue() -> None:
     ]
 
 
+def test_an_area_that_is_not_excluded_yet_is_a_part_of_its_venue() -> None:
+    later = {"valid_from": "1970-01-01T01:00:00Z"}
+    fences = index(
+        feature("mall", box(-200, -200, 200, -20)),
+        feature("mall/depot", box(20, -120, 60, -60), venue="mall", exclude=True, **later),
+    )
+    for start, places in ((1000.0, {"mall"}), (4000.0, {"mall/depot"})):
+        out = Engine(fences).on_fixes(walk(start, [(40, -90)] * 3))
+        assert {change.place for change in out if change.kind == "enter"} == places
+
+
 def test_another_floor_is_another_place() -> None:
     layout = index(
         feature("ground", box(0, 0, 40, 40), floor=0), feature("first", box(0, 0, 40, 40), floor=1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from proximity.campaigns import Campaigns, PlaceFacts, parse_campaigns
@@ -141,6 +142,22 @@ def test_a_campaign_that_was_not_met_says_what_it_waits_for(store: Store) -> Non
     assert visit.unmet == {"linger": "waits for a dwell of 60 s, which did not happen"}
     (visit,) = told(store, moved("dwell", 1060.0, dwell_s=60.0, late=True)).visits
     assert visit.unmet == {"linger": "the visit was found late, which triggers nothing"}
+
+
+@pytest.mark.parametrize(
+    ("decided_at", "says"),
+    [
+        (1060.0, "not decided yet, or not in force when it happened"),
+        (2000.0, "what told of it had waited in a receiver, which triggers nothing"),
+    ],
+)
+def test_what_waited_in_a_receiver_is_said_to_have(
+    store: Store, decided_at: float, says: str
+) -> None:
+    because = {"rssi_dbm": -60.0}
+    change = msgspec.structs.replace(moved(), decided_at=decided_at, because=because)
+    (visit,) = told(store, change).visits
+    assert visit.unmet["coffee"] == says
 
 
 def test_without_decisions_the_unmet_are_the_answer(store: Store) -> None:

@@ -9,11 +9,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from beacon_gateway import settings
 from beacon_gateway.signing import read_secret
+from beacon_gateway.systemd import NAME, UNITS, units
 from proximity.__main__ import main
 from proximity.server.auth import Role
 from proximity.server.settings import data_file
@@ -62,6 +64,20 @@ def test_pairing_prints_what_the_gateway_can_read(data: Path, tmp_path: Path) ->
     (tmp_path / "settings.toml").write_text(documents[1])
     told = settings.load({}, {}, tmp_path / "settings.toml")
     assert told.token_file == tmp_path / "token"
+    # What the script writes where, what it then runs, and what the service is handed are the same.
+    assert told.data == Path("/var/lib") / NAME
+    folder = Path("/etc") / NAME
+    (written,) = [line for line in script.splitlines() if line.startswith("cat > ")]
+    config = Path(written.removeprefix("cat > ").removesuffix(" <<'END'"))
+    assert config == folder / "settings.toml"
+    assert f"cat > {folder / 'token'} )" in script
+    assert script.splitlines()[-2:] == [
+        f"beacon-gateway doctor --config {config}",
+        f"beacon-gateway install-service --config {config}",
+    ]
+    handed = msgspec.structs.replace(told, token_file=config.parent / "token")
+    unit = units(handed, config, Path("/usr/local/bin") / NAME)[f"{UNITS}/{NAME}.service"]
+    assert f"LoadCredential=token:{folder / 'token'}\nLoadCredential=settings:{config}\n" in unit
     again = run("gateway", "pair", "--data", data, "--id", "gw-7", "--json")
     assert json.loads(again.stdout)["secret"] != documents[0]
     (row,) = [json.loads(one) for one in run("gateway", "list", "--data", data, "--json")
@@ -111,6 +127,22 @@ async def test_a_list_enrolled_in_a_folder_counts_at_the_next_start(
     assert rig.ingest.site.by_name["card-2"].subject == "card-2"
     busy = await asyncio.to_thread(run, "beacon", "enrol", "--data", data, tmp_path / "cards.csv")
     assert (busy.exit_code, "--server" in busy.stderr) == (2, True)
+    await rig.stop()
+
+
+async def test_who_is_removed_in_the_folder_takes_their_tags_along(
+    data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "cards.csv"
+    file.write_text(CARDS)
+    assert run("beacon", "enrol", "--data", data, file).exit_code == 0
+    assert run("person", "remove", "--data", data, "ann").exit_code == 0
+    store = Store.open(data_file(data))
+    assert set(store.read(journal.entries_in_force)) == {("beacon", "card-2")}
+    store.close()
+    rig = await IngestRig(data_file(data), site_file=tmp_path / "site.toml").started()
+    assert set(rig.ingest.enrolments.values) == {("beacon", "card-2")}
+    assert "card-1" not in rig.ingest.site.by_name
     await rig.stop()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from proximity import Engine, history, parse_site
-from proximity.engine import KEPT_EDITS
-from proximity.history import KEEP_EVERY, MAX_HISTORY
+from proximity.edited import KEPT_EDITS
+from proximity.history import KEEP_EVERY, MAX_HISTORY, THIN_EVERY
 from proximity.trail import order
 from tests.street import box, feature, fences, fix, fold, heard, index, ride, site, walk
 
@@ -178,3 +178,14 @@ def test_places_left_and_entered_again_at_one_instant(
     expected = fold(engine(decide="point").on_fixes(sorted(found, key=order)))
     run = engine(decide="point")
     assert fold([change for one in found for change in run.on_fixes([one])]) == expected
+
+
+def test_standings_among_sightings_are_close_where_late_ones_come_and_few() -> None:
+    run = engine()
+    run.on_sightings([heard(1000.0 + 0.5 * n, "gw-bar", -50.0) for n in range(1001)])
+    (subject,) = run._subjects.values()
+    kept = [mark.index for mark in subject.marks]
+    assert len(kept) <= 1001 / (KEEP_EVERY / 2) + 2 * THIN_EVERY
+    for behind in range(1, 900):
+        before = max(index for index in kept if index <= 1001 - behind)
+        assert 1001 - behind - before <= min(KEEP_EVERY, behind) + 2 * THIN_EVERY

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
 from geofences import FenceIndex
-from proximity import Engine, Site, engine, quiet, rounds
+from proximity import Engine, Site, engine, parse_site, quiet, rounds
+from proximity.history import Subject
+from proximity.layout import Layout
 from proximity.model import Fix, Sighting, Transition
-from tests.street import STREET, box, feature, fix, heard, index, site
+from proximity.standing import Asked
+from tests.street import STREET, UUID, box, feature, fix, heard, index, site
 
 START = 1_767_225_600.0
 PEOPLE = 4
@@ -128,3 +132,28 @@ def test_a_phone_that_tells_its_height_and_speed_is_asked_with_the_others() -> N
         for step in crowd(lambda number: (320.0, 25.0 + number % 2), 8)
     ]
     assert both(at_the_roof, high) == []
+
+
+def test_who_is_in_a_place_and_in_a_zone_that_has_no_part_in_it() -> None:
+    hall = '[[place]]\nid = "hall"\n[[gateway]]\nid = "gw-hall"\nplace = "hall"\n'
+    card = f'[[beacon]]\nuuid = "{UUID}"\nmajor = 1\nminor = 1\nsubject = "s0"\n'
+    where = parse_site(hall + card, "site.toml")
+    inside = crowd(lambda number: (20.0 + number % 2, 25.0), 12)
+    steps: list[list[Fix | Sighting]] = [list(step) for step in inside]
+    steps[6:6] = [[heard(START + 51.0 + second, "gw-hall") for second in range(5)]]
+    out = both(steps, where=where)
+    assert kinds(out, "s0")[:2] == [("enter", "cafe"), ("enter", "hall")]
+
+
+def test_a_fix_that_is_no_newer_than_its_track_is_left_to_be_judged_by_itself() -> None:
+    run = Engine(index())
+    for step in crowd(lambda number: (20.0 + number % 2, 25.0), 6):
+        run.on_fixes(step)
+    known = run._subjects["s0"]
+    assert isinstance(known, Subject)
+    fixes = [fix(START + seconds, 21.0, 25.0) for seconds in (50.0, 60.0)]
+    columns = [np.array([getattr(each, name) for each in fixes]) for name in ("at", "lon", "lat")]
+    asked = Asked(fixes, [known.standing] * 2, *columns, np.full(2, 8.0), [True] * 2)
+    stale, fresh = quiet.robust_quiet(asked, Layout(index(), None))
+    assert stale is None
+    assert fresh is not None

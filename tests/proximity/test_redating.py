@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,8 @@ def test_each_run_of_a_machine_has_a_clock_of_its_own() -> None:
     for number in range(3 * MOST_BOOTS):
         redating.date([heard(NOW, 0.0, boot=f"n{number}")], GATEWAYS, NOW + number)
     assert len(redating._runs["gw-1"]) == MOST_BOOTS
+    # Nor is more of them to be written: a gateway that makes up starts costs no disk.
+    assert len(redating.changed()) == MOST_BOOTS
 
 
 @pytest.mark.parametrize(
@@ -143,6 +146,18 @@ def test_what_is_kept_goes_on() -> None:
     again = Redating(kept)
     dated = again.date([heard(NOW - 800, -3600.0)], GATEWAYS, NOW + 10)
     assert times(dated) == pytest.approx([NOW - 800], abs=0.5)
+
+
+def test_a_start_after_weeks_dates_by_what_was_heard_last() -> None:
+    """A clock that is right; what waited while the server was away stays what it is."""
+    redating, kept = Redating(), []
+    now = NOW
+    for _ in range(30 * 24):
+        now += 3600.0
+        redating.date([heard(now, 0.0)], GATEWAYS, now + 0.2)
+        kept = [msgspec.structs.replace(run) for run in redating.changed()] or kept
+    waited = [heard(now + n, 0.0) for n in range(5)]
+    assert Redating(kept).date(waited, GATEWAYS, now + 600.0) == waited
 
 
 @given(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
+from beacon_gateway.eid import EidKey, identity_at, name
 from beacon_gateway.model import Beacon, Sighting
 from proximity.registry import Enrolled, Gateway, Key, Place, Site, spell
 from tests.proximity.tagged import NOW, SHELF, TAG, UUID, make_site
@@ -35,6 +38,36 @@ def test_a_phone_speaks_for_itself_and_for_the_beacons_place() -> None:
 )
 def test_what_speaks_for_nobody(sighting: Sighting) -> None:
     assert make_site().who(sighting) is None
+
+
+def test_a_carried_beacon_may_be_bound_to_some_of_the_gateways() -> None:
+    site = make_site()
+    tag, shelf = site.beacons
+    bound = replace(site, beacons=(replace(tag, gateways=("a1", "a2")), shelf))
+    for gateway, who, elsewhere in (
+        ("a1", ("member", "a"), False), ("b1", None, True), ("unknown", None, False),
+    ):  # fmt: skip
+        sighting = Sighting(beacon=TAG, at=NOW, rssi_dbm=-60, gateway=gateway)
+        assert (bound.who(sighting), bound.elsewhere(sighting)) == (who, elsewhere)
+        assert not site.elsewhere(sighting)
+    stranger = msgspec.structs.replace(TAG, minor=8)
+    assert not bound.elsewhere(Sighting(beacon=stranger, at=NOW, rssi_dbm=-60, gateway="b1"))
+
+
+def test_a_rotating_beacon_is_known_by_the_identity_of_its_time() -> None:
+    key = EidKey(identity_key="00112233445566778899aabbccddeeff", exponent=10, epoch=NOW)
+    first = name(key)
+    card = Enrolled(key=("eddystone-eid", first), subject="member", eid=key)
+    site = Site(beacons=(card,))
+    later_s = 5 * 2.0**10
+    later = Beacon(format="eddystone-eid", eid=identity_at(key, NOW + later_s))
+    assert site.enrolled(later, NOW + later_s + 1.0) is card
+    assert site.enrolled(later, NOW + 86400.0) is None
+    assert site.enrolled(later) is None
+    # The identity that it is listed by is on the air in its own time alone.
+    listed = Beacon(format="eddystone-eid", eid=first)
+    assert site.enrolled(listed, NOW + 1.0) is card
+    assert site.enrolled(listed, NOW + 86400.0) is None
 
 
 def test_an_empty_site_knows_nobody() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -365,6 +366,16 @@ def test_what_is_wrong_of_a_rotating_beacon_never_shows_its_key(keys: str, told:
         parse_site(text, "site.toml")
     assert any(told in problem for problem in refused.value.problems)
     assert KEY not in str(refused.value)
+
+
+def test_without_its_library_a_rotating_beacon_is_a_problem_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
+    keys = f'identity_key = "{KEY}"\nexponent = 1\nepoch = 0'
+    said = problem(f'[[beacon]]\nformat = "eddystone-eid"\nsubject = "m"\n{keys}\n')
+    assert "proximity-engine[eid]" in said
+    assert KEY not in said
 
 
 def test_an_id_of_a_beacon_is_its_own() -> None:

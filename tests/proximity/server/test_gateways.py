@@ -185,6 +185,48 @@ class TestSigned:
         answer = await send(rig, signed(key, body), body)
         assert answer.json["code"] == "unknown"
 
+    async def test_strangers_cannot_fill_the_memory(self, rig: Rig) -> None:
+        key = await secret(rig)
+        host, port = rig.url.removeprefix("http://").split(":")
+        head = (
+            "POST /v1/sightings HTTP/1.1\r\nHost: x\r\nContent-Length: 15000000\r\n"
+            f"webhook-id: a\r\nwebhook-timestamp: {time.time():.0f}\r\nwebhook-signature: v1,A\r\n"
+        )
+        held = []
+        for _ in range(signing.MOST_LARGE):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert b"100" in await reader.readline()
+            held.append(writer)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"{head}\r\n".encode())
+        assert b"503" in await reader.readline()
+        # A gateway's own batch is none of these.
+        body = lines(heard())
+        assert (await send(rig, signed(key, body), body)).status == 202
+        for one in (*held, writer):
+            one.close()
+        for _ in range(500):
+            if not rig.parts.signatures._large:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("who has gone away is still waited for")
+
+    async def test_secrets_may_end_while_a_large_body_is_checked(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        key = await secret(rig)
+        body = lines(heard())
+
+        async def checked(_size: int, work: Any) -> Any:
+            found = work()
+            await rig.ask("DELETE", "/v1/gateways/gw-1/secrets")
+            return found
+
+        monkeypatch.setattr(signing, "off_loop", checked)
+        assert (await send(rig, signed(key, body), body)).status == 202
+        assert not rig.parts.signatures._taking
+
     async def test_rotation_overlaps_and_tells_the_new_one_once_asked(self, rig: Rig) -> None:
         old = await secret(rig)
         ask = "/v1/gateways/gw-1/config"
@@ -208,6 +250,20 @@ class TestSigned:
         newest = await secret(rig, overlap_s=0)
         for key, status in ((old, 401), (new, 401), (newest, 202)):
             assert (await send(rig, signed(key, body), body)).status == status
+
+    async def test_the_newest_is_what_nothing_replaces_though_the_clock_was_set_back(
+        self, rig: Rig
+    ) -> None:
+        now = time.time()
+        for made_at in (now, now - 60.0, now - 30.0):
+            made = rig.parts.store.write(
+                lambda conn, at=made_at: signing.make_secret(conn, "gw-1", at)
+            ).result()
+            (newest, *_) = rig.parts.store.read(signing._in_force)["gw-1"]
+            assert (newest.text, newest.until) == (made, None)
+            (listed, *_) = rig.parts.store.read(lambda conn: signing.list_secrets(conn, now))
+            assert listed.id == newest.id
+            assert made not in repr(newest)
 
     async def test_a_gateway_that_knows_only_its_secret_is_known_by_it(self, rig: Rig) -> None:
         key = await secret(rig)
@@ -320,6 +376,7 @@ class TestHealth:
     async def test_a_silent_gateway_is_told_of(self, rig: Rig) -> None:
         assert (await rig.ask("GET", "/v1/alarms")).json == {"items": [], "total": 0}
         rig.parts.started_at -= 1000.0
+        await rig.ask("GET", "/v1/gateways/gw-1/config")  # an operator looks
         (alarm,) = (await rig.ask("GET", "/v1/alarms")).json["items"]
         assert (alarm["kind"], alarm["name"], alarm["reason"]) == ("gateway", "gw-1", "silent")
         assert b"proximity_gateways_silent 1.0" in (await rig.ask("GET", "/metrics")).body
