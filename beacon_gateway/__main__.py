@@ -6,6 +6,9 @@ input that cannot be read.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -29,9 +32,26 @@ if TYPE_CHECKING:
 MAX_LINE = 8192
 
 
-def _refuse(problem: object) -> NoReturn:
+# What a full disk, a broken one or a closed descriptor answers to whoever writes.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
+
+def _refuse(problem: object, status: int = 2) -> NoReturn:
     click.echo(str(problem), err=True)
-    sys.exit(2)
+    sys.exit(status)
+
+
+def _unwritable(error: Exception) -> str | None:
+    """Say why standard output cannot be written; None where it is not that: a file has a name."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
+        return f"standard output cannot be written ({error.strerror})"
+    return None
+
+
+def _let_go() -> None:
+    """Send what standard output still holds nowhere; at the end it would be tried once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Commands(click.Group):
@@ -42,6 +62,7 @@ class Commands(click.Group):
         options["standalone_mode"] = False
         try:
             status = super().main(*args, **options)
+            sys.stdout.flush()
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx is not None else "beacon-gateway"
             problem = " ".join(error.format_message().split())
@@ -49,10 +70,13 @@ class Commands(click.Group):
         except click.ClickException as error:
             _refuse(f"beacon-gateway: {' '.join(error.format_message().split())}")
         except GatewayError as error:
-            _refuse(error)
+            _refuse(error, error.status)
         except click.Abort:
             sys.exit(130)
         except Exception as error:  # noqa: BLE001 - whatever it is, a user gets one line
+            if (reason := _unwritable(error)) is not None:
+                _let_go()
+                _refuse(f"beacon-gateway: {reason}")
             # Where, and not what: the text of an error may name what was heard of bystanders.
             last = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(last.filename).name}, line {last.lineno}"

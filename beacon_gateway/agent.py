@@ -275,7 +275,7 @@ class Agent:
             self.uplink.stop()
             await asyncio.gather(telling, return_exceptions=True)
             await self._spool.close()
-            self._write_health()
+            self._write_health(stopped=True)
         return status
 
     async def _hear(self) -> None:
@@ -318,8 +318,9 @@ class Agent:
             round_ += 1
             await asyncio.sleep(WRITE_S)
 
-    def _write_health(self) -> bytes:
+    def _write_health(self, *, stopped: bool = False) -> bytes:
         self._health.parts.update(
+            stopped=stopped,
             at=self._clock.wall(),
             mono_s=self._clock.mono(),
             listed=len(self._configuring.listed),

@@ -43,7 +43,7 @@ class Row(NamedTuple):
     rssi_dbm: float
     per_s: float
     age_s: float
-    listed: bool
+    listed: bool | None
 
     def jsonable(self) -> dict[str, Any]:
         """Give the row for ``--json``, rounded to what it means."""
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 class _Heard:
     """What is kept of one beacon."""
 
-    def __init__(self, beacon: Beacon, *, listed: bool) -> None:
+    def __init__(self, beacon: Beacon, *, listed: bool | None) -> None:
         self.beacon = beacon
         self.listed = listed
         self.level: Level | None = None
@@ -75,8 +75,13 @@ class Around:
     def __init__(self) -> None:
         self._heard: OrderedDict[Hashable, _Heard] = OrderedDict()
 
-    def take(self, beacon: Beacon, rssi_dbm: float, at: float, *, listed: bool = True) -> None:
-        """Take one reading, dBm at second ``at`` of any clock that does not jump."""
+    def take(
+        self, beacon: Beacon, rssi_dbm: float, at: float, *, listed: bool | None = True
+    ) -> None:
+        """Take one reading, dBm at second ``at`` of any clock that does not jump.
+
+        ``listed`` is whether the beacon is enrolled; None where there is no list to tell.
+        """
         identity = beacon.identity
         heard = self._heard.get(identity)
         if heard is None:
@@ -126,7 +131,7 @@ def table(rows: Sequence[Row], width: int = 100) -> list[str]:
         bar = "█" * round(BAR * min(1.0, max(0.0, share)))
         name = named(row.beacon)
         name = name if len(name) <= 44 else name[:43] + "…"
-        mark = "" if row.listed else "  not enrolled"
+        mark = "  not enrolled" if row.listed is False else ""
         lines.append(
             f"{name:44} {row.level_dbm:6.1f} {row.spread_db:4.1f} {row.rssi_dbm:5.0f} "
             f"{row.per_s:6.1f} {row.age_s:5.1f} {bar}{mark}"

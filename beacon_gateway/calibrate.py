@@ -7,6 +7,7 @@ then `offsets`, `near` and `zones` of such recordings. Reading and arithmetic ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from beacon_gateway import calibration
 from beacon_gateway.allowlist import AllowList
 from beacon_gateway.around import named
+from beacon_gateway.doctor import need_radio
 from beacon_gateway.listening import Reading, configuration, listen, open_ears
 from beacon_gateway.logs import log_to_stderr
 from beacon_gateway.model import GatewayError, Sighting
@@ -57,7 +59,12 @@ def command() -> None:
 @live
 @beacon_option
 @seconds_option
-@click.option("--out", type=FILE, required=True, help="Where the recording goes, a trace file.")
+@click.option(
+    "--out",
+    type=FILE,
+    required=True,
+    help="Where the recording goes, a trace file; - is standard output.",
+)
 def record(
     config: Path | None, beacon: str | None, seconds: float, out: Path, **options: object
 ) -> None:
@@ -69,10 +76,7 @@ def record(
     heard = _heard(settings, seconds, f"stand still for {seconds:.0f} s: begin now")
     found = made("what was heard", heard, beacon)
     lines = [msgspec.json.encode(one) for one in heard if named(one.beacon) == found.beacon]
-    try:
-        out.write_bytes(b"\n".join(lines) + b"\n")
-    except OSError as error:
-        raise GatewayError(f"{out}: cannot be written ({error.strerror})") from None
+    _write(out, b"\n".join(lines) + b"\n")
     _say(found)
     _warn(calibration.doubts([found]))
 
@@ -100,6 +104,8 @@ def near(
     """
     settings = told(config, options, needs=())
     gateways = calibration.site_gateways(site)
+    if place is not None and site is not None:
+        calibration.check_place(site, place)
     if recordings:
         found = [read(file, beacon) for file in recordings]
     else:
@@ -164,6 +170,7 @@ def _heard(settings: Settings, seconds: float, say: str) -> list[Sighting]:
 
     ``say`` goes to whoever stands there, once everything is ready.
     """
+    need_radio(settings)
     known = configuration(settings.data)
     gateway = settings.gateway or (known.gateway if known is not None else None)
     if gateway is None:
@@ -197,6 +204,21 @@ def _heard(settings: Settings, seconds: float, say: str) -> list[Sighting]:
     except KeyboardInterrupt:
         sys.exit(130)
     return heard
+
+
+def _write(out: Path, content: bytes) -> None:
+    if str(out) == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        # Half a recording is none; what is no file (a device, a pipe) stays.
+        if out.is_file():
+            with contextlib.suppress(OSError):
+                out.unlink()
+        raise GatewayError(f"{out}: cannot be written ({error.strerror})") from None
 
 
 def _place(

@@ -1,11 +1,12 @@
 """The question: which numbers make a site's gateways agree with where people truly stood.
 
 Recordings in, numbers and their TOML out. Pure but for the site file that it may be given, of which
-it reads the gateways alone. It must not know how a recording was made.
+it reads gateways and the names of places. It must not know how a recording was made.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import statistics
@@ -154,11 +155,39 @@ def site_gateways(file: Path | None) -> dict[str, Gateway]:
 
     Raises GatewayError where it cannot be read.
     """
-    if file is None:
-        return {}
+    return {} if file is None else {row.id: row for row in _site(file).gateway}
+
+
+def check_place(file: Path, place: str) -> None:
+    """Check that a site file knows a place; one of a fence, by the gateway that stands there.
+
+    Raises GatewayError where it does not, or cannot be read.
+    """
+    site = _site(file)
+    said = [one.id for one in site.place] + [one.parent for one in site.place]
+    said += [one.place for one in site.gateway]
+    known = sorted({one for one in said if one is not None})
+    if place not in known:
+        near = difflib.get_close_matches(place, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:5]) or 'none'}"
+        raise GatewayError(f"{file}: knows no place {place!r}: {hint}")
+
+
+class _Place(msgspec.Struct):
+    id: str
+    parent: str | None = None
+
+
+class _Site(msgspec.Struct):
+    """What of a site file is wanted here."""
+
+    place: list[_Place] = []
+    gateway: list[Gateway] = []
+
+
+def _site(file: Path) -> _Site:
     try:
-        rows = tomllib.loads(file.read_text()).get("gateway", [])
-        return {row.id: row for row in msgspec.convert(rows, list[Gateway])}
+        return msgspec.convert(tomllib.loads(file.read_text()), _Site)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GatewayError(f"{file}: cannot be read as a site ({reason})") from None

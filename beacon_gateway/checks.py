@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import msgspec
+from beacon_gateway.facts import Facts
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -24,58 +24,17 @@ SLOW_PER_S = 1.0
 # The server's own limits: signatures older than 300 s are refused; it re-dates anything.
 CLOCK_WARNING_S = 5.0
 CLOCK_FAULT_S = 300.0
-# The agent writes its health every 10 s.
+# The agent writes its health every 10 s; and the clocks that tell its age may differ a little.
 AGENT_ALIVE_S = 60.0
+AGENT_AHEAD_S = -5.0
+# What waits where the server takes everything: two batches of the uplink, of which one is on its
+# way. More is a spool that grows, or one that has yet to drain.
+WAITING = 1000
 # Less room than this on the disk ends in dropped sightings within a day offline.
 FREE_BYTES = 200_000_000
 
 
-class AdapterFact(msgspec.Struct, frozen=True, kw_only=True):
-    """A Bluetooth adapter as the system has it."""
-
-    name: str | None
-    address: str
-    powered: bool
-    central: bool = True
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out about this computer; None: could not be told, or does not apply.
-
-    ``radio_error`` why the radio cannot be used at all; ``wanted`` the adapters asked for;
-    ``per_beacon`` sightings a second of each enrolled beacon heard within ``listened_s``;
-    ``clock_offset_s`` how far the server's clock is ahead; ``health_age_s`` since the agent last
-    wrote; ``in_memory`` whether Bluetooth's own memory of names is on no disk.
-    """
-
-    platform: str = "linux"
-    simulated: bool = False
-    radio_error: str | None = None
-    adapters: tuple[AdapterFact, ...] = ()
-    wanted: tuple[str, ...] = ()
-    passive: bool = False
-    bluez: str | None = None
-    listened_s: float = 0.0
-    per_s: float = 0.0
-    radios: int = 0
-    per_beacon: tuple[float, ...] = ()
-    unlisted: int = 0
-    throttled: bool | None = None
-    server_error: str | None = None
-    token_error: str | None = None
-    token_readable: bool = False
-    token_open: bool = False
-    enrolled: int | None = None
-    place: str | None = None
-    clock_offset_s: float | None = None
-    rtc: bool | None = None
-    data_error: str | None = None
-    free_bytes: int | None = None
-    spool_bytes: int | None = None
-    spool_limit: int = 0
-    dropped: int = 0
-    health_age_s: float | None = None
-    in_memory: bool | None = None
+START = "start it: `beacon-gateway run`, or `systemctl start beacon-gateway`"
 
 
 class Finding(NamedTuple):
@@ -106,6 +65,8 @@ def fault(says: str, mend: str) -> Finding:
 
 def _adapter(facts: Facts) -> Finding | None:
     if facts.simulated:
+        if facts.radio_error is not None:
+            return fault(facts.radio_error, "give --simulate a trace of what this gateway heard")
         return ok("not asked: a trace stands in for the radio")
     if facts.radio_error is not None:
         says, _, mend = facts.radio_error.partition(": ")
@@ -184,6 +145,11 @@ def _rate(facts: Facts) -> Finding | None:
 def _beacons(facts: Facts) -> Finding | None:
     if facts.listened_s <= 0 or facts.per_s == 0:
         return None
+    if not facts.listed:
+        return warning(
+            f"{facts.unlisted} beacons are heard; which are enrolled is not known without a list",
+            "mend what keeps the list from coming, below",
+        )
     others = f"; {facts.unlisted} beacons that are not enrolled" if facts.unlisted else ""
     if not facts.per_beacon:
         return warning(
@@ -218,7 +184,7 @@ def _levels(facts: Facts) -> Finding | None:
 def _server(facts: Facts) -> Finding | None:
     if facts.server_error is not None:
         return fault(facts.server_error, "check --server, the network and the server's /readyz")
-    return None if facts.token_error is not None else ok("reached")
+    return None if facts.token_error is not None and not facts.reached else ok("reached")
 
 
 def _token(facts: Facts) -> Finding | None:
@@ -295,6 +261,11 @@ def _spool(facts: Facts) -> Finding | None:
         )
     if facts.spool_bytes > 0.8 * facts.spool_limit:
         return warning(f"{held}: nearly full", "see why the server takes nothing")
+    if facts.waiting > WAITING or (facts.waiting and facts.trouble is not None):
+        return warning(
+            f"{held}; {facts.waiting:,} sightings wait for the server",
+            "see the lines server, token and agent; where those are well it drains by itself",
+        )
     return ok(held)
 
 
@@ -304,12 +275,31 @@ def _agent(facts: Facts) -> Finding | None:
     if facts.health_age_s is None:
         return warning(
             "the agent has not run with this data folder",
-            "start it: `beacon-gateway run`, or install-service",
+            START,
         )
-    if facts.health_age_s > AGENT_ALIVE_S:
+    age_s = facts.health_age_s
+    if facts.stopped:
+        return warning(f"the agent has stopped, {max(0.0, age_s):,.0f} s ago", START)
+    if age_s < AGENT_AHEAD_S:
         return warning(
-            f"the agent last told of itself {facts.health_age_s:,.0f} s ago",
+            f"whether it runs cannot be told: its last word is dated {-age_s:,.0f} s from now",
+            "put this clock right (timedatectl); a trace that is replayed faster is ahead too",
+        )
+    if age_s > AGENT_ALIVE_S:
+        return warning(
+            f"the agent last told of itself {age_s:,.0f} s ago",
             "systemctl status beacon-gateway; journalctl -u beacon-gateway",
+        )
+    if facts.trouble is not None:
+        return fault(
+            f"runs, and tells nothing: the server: {facts.trouble}",
+            "see the lines server and token; a new token in the file is read within two minutes, "
+            "under systemd after `systemctl restart beacon-gateway`",
+        )
+    if facts.list_trouble is not None:
+        return warning(
+            f"runs, and gets no list: the server: {facts.list_trouble}",
+            "see the lines server and token; until then the list of before counts",
         )
     return ok("runs")
 

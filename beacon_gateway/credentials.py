@@ -1,7 +1,9 @@
 """The question: what does this gateway prove itself with, and which secret counts today.
 
 A bearer token, or a secret to sign with. A server that replaces the secret hands out the new one
-with the configuration; until it is surely in use both are kept. It must not know about requests.
+with the configuration; until it is surely in use both are kept. Whoever pairs the gateway anew
+writes the file anew, and it is read again once what it held is refused. It must not know about
+requests.
 """
 
 from __future__ import annotations
@@ -37,26 +39,45 @@ class Credentials:
     """
 
     def __init__(self, token_file: Path, folder: Path) -> None:
-        content = read_file(token_file, MOST_BYTES)
+        self._file, self._path = token_file, folder / SECRET
+        self._digest = ""
+        #: The bearer token; None where requests are signed.
+        self.token: str | None = None
+        self._secrets: list[bytes] = []
+        self._read()
+
+    def again(self) -> bool:
+        """Read the token file again, as what it held is refused; whether there is another now.
+
+        What cannot be read, or is none, is as good as unchanged: somebody may be writing it.
+        """
+        before = self._digest
+        with contextlib.suppress(GatewayError):
+            self._read()
+        return self._digest != before
+
+    def _read(self) -> None:
+        content = read_file(self._file, MOST_BYTES)
         if content is None:
-            raise GatewayError(f"{token_file}: cannot be read: check the name and the rights")
+            raise GatewayError(f"{self._file}: cannot be read: check the name and the rights")
         text = content.decode("utf-8", "replace").strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise GatewayError(f"{token_file}: holds no token: one line, as it was printed")
-        self._digest = hashlib.sha256(text.encode()).hexdigest()
-        self._path = folder / SECRET
-        #: The bearer token; None where requests are signed.
-        self.token = None if text.startswith(PREFIX) else text
-        self._secrets: list[bytes] = []
-        if self.token is None:
+            raise GatewayError(f"{self._file}: holds no token: one line, as it was printed")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest == self._digest:
+            return
+        token: str | None = text
+        secrets: list[bytes] = []
+        if text.startswith(PREFIX):
             try:
-                self._secrets = [read_secret(text)]
+                token, secrets = None, [read_secret(text)]
             except GatewayError as error:
-                raise GatewayError(f"{token_file}: {error}") from None
+                raise GatewayError(f"{self._file}: {error}") from None
             with contextlib.suppress(msgspec.MsgspecError, GatewayError):
                 kept = msgspec.json.decode(read_file(self._path, MOST_BYTES) or b"", type=Kept)
-                if kept.after == self._digest:
-                    self._secrets.insert(0, read_secret(kept.secret))
+                if kept.after == digest:
+                    secrets.insert(0, read_secret(kept.secret))
+        self._digest, self.token, self._secrets = digest, token, secrets
 
     @property
     def secret(self) -> bytes | None:

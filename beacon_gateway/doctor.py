@@ -10,9 +10,12 @@ import click
 import msgspec
 
 from beacon_gateway.checks import Finding, examine
+from beacon_gateway.facts import Facts
 from beacon_gateway.logs import log_to_stderr
+from beacon_gateway.model import NothingHeardError
 from beacon_gateway.options import asked, told
-from beacon_gateway.probing import LISTEN_S, facts
+from beacon_gateway.probing import LISTEN_S, facts, radio
+from beacon_gateway.settings import Settings
 
 MARKS = {"ok": "ok", "warning": "warning", "fault": "FAULT"}
 
@@ -42,6 +45,23 @@ def command(config: Path | None, seconds: float, *, as_json: bool, **options: ob
     else:
         click.echo("\n".join(lines(found)))
     return int(any(finding.verdict == "fault" for finding in found.values()))
+
+
+def need_radio(settings: Settings) -> None:
+    """Look whether there is a radio, for whoever is about to wait for what it hears.
+
+    Raises NothingHeardError where there is none, GatewayError where its library is missing.
+    """
+    if settings.simulate is not None or sys.platform != "linux":
+        return
+    import beacon_gateway.daemon  # noqa: F401 - says itself which library it lacks
+
+    # What it finds out is told below, in one line.
+    log_to_stderr("error")
+    found = Facts(platform=sys.platform, **asyncio.run(radio(settings)))
+    if found.radio_error is not None or not found.adapters:
+        finding = examine(found)["adapter"]
+        raise NothingHeardError(f"{finding.says}: {finding.mend}")
 
 
 def lines(found: dict[str, Finding]) -> list[str]:

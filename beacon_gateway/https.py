@@ -36,6 +36,10 @@ MOST_ANSWER = 1024 * 1024
 #: A batch that is refused with one of these can be cut smaller; with any other refusal it is the
 #: gateway or the address that is refused, and the records wait.
 POISON = {400, 413, 422}
+#: What is wrong with the proof itself, and not only with its time or its being sent twice.
+REFUSED, TIMELY = {401, 403}, {"clock", "repeated"}
+#: What a server of ours says a refusal in; others' answers teach nothing, not even the time.
+PROBLEM = "application/problem+json"
 #: The id that a gateway asks by which does not know its own: whoever the token speaks for.
 SELF = "self"
 
@@ -90,6 +94,8 @@ class HttpsLink:
         self._credentials, self._wall = credentials, wall
         self.gateway = gateway
         self.clock_offset_s = 0.0
+        #: Whether a server of ours has told the time, though it may have refused the rest.
+        self.timed = False
         self._etag: str | None = None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trusted, limit=4),
@@ -149,13 +155,15 @@ class HttpsLink:
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> Said:
-        """Ask once; again where a wrong clock or a replaced secret was all that was refused."""
+        """Ask once; again where a wrong clock or a replaced token was all that was refused."""
         every = dict(headers or {})
         if content_type is not None:
             every["Content-Type"] = content_type
         said = await self._once(method, path, body, every)
         if said.code == "clock" or (said.code == "signature" and self._credentials.other()):
             # The answer's Date is adopted by now.
+            said = await self._once(method, path, body, every)
+        if said.status in REFUSED and said.code not in TIMELY and self._credentials.again():
             said = await self._once(method, path, body, every)
         return said
 
@@ -171,13 +179,17 @@ class HttpsLink:
             ) as response:
                 content = await _read(response, limit)
                 code = _code(response, content)
-                if response.status < 400 or code is not None:
+                if response.status < 400 or response.content_type == PROBLEM:
                     self._learn_time(response)
                 return Said(
                     response.status, content, response.headers.get("ETag"), _after(response), code
                 )
-        except aiohttp.ClientSSLError:
+        except aiohttp.ClientConnectorCertificateError:
             raise Away("its certificate is not one to trust: see ca_file") from None
+        except aiohttp.ClientSSLError as error:
+            if "WRONG_VERSION" in str(error) or "RECORD_LAYER" in str(error):
+                raise Away("the port speaks no TLS: is http:// meant?") from None
+            raise Away("it and this computer agree on no TLS") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # The name of the kind alone: texts of errors name hosts and ports.
             raise Away(f"cannot be reached ({type(error).__name__})") from None
@@ -197,6 +209,7 @@ class HttpsLink:
             told = parsedate_to_datetime(response.headers["Date"]).timestamp() + 0.5
         except (KeyError, ValueError, TypeError, OverflowError):
             return
+        self.timed = True
         offset = told - self._wall()
         self.clock_offset_s = offset if abs(offset) > CLOCK_SLACK_S else 0.0
 
@@ -212,7 +225,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 def _code(response: aiohttp.ClientResponse, content: bytes) -> str | None:
     """Read why a server of ours refused; None where it did not, or it is another."""
-    if response.status != 401 or response.content_type != "application/problem+json":
+    if response.status != 401 or response.content_type != PROBLEM:
         return None
     try:
         return msgspec.json.decode(content, type=Refusal).code

@@ -27,6 +27,15 @@ Format = Literal[
 class GatewayError(Exception):
     """Something a gateway was given cannot be used; the text names the thing and the mend."""
 
+    #: What a command that meets it ends with.
+    status = 2
+
+
+class NothingHeardError(GatewayError):
+    """What was given can be used, and there is nothing to be heard with it."""
+
+    status = 1
+
 
 def parse_time(value: float | str) -> float:
     """Read a time of the wire: Unix seconds, or RFC 3339 text with a zone, as Unix seconds.

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from beacon_gateway.agent import boot_id
 from beacon_gateway.allowlist import AllowList, Configuration, read_configuration
 from beacon_gateway.around import Around
-from beacon_gateway.checks import AdapterFact, Facts
+from beacon_gateway.facts import AdapterFact, Facts
 from beacon_gateway.folder import HEALTH, SPOOL, read_file
 from beacon_gateway.listening import Reading, configuration, listen, open_ears
 from beacon_gateway.model import GatewayError
@@ -52,10 +53,10 @@ async def facts(settings: Settings, seconds: float = LISTEN_S, root: Path = Path
     if known is None:
         with contextlib.suppress(GatewayError):
             known = configuration(settings.data)
-    said |= await _radio(settings)
+    said |= await radio(settings)
     if said.get("radio_error") is None and seconds > 0:
         said |= await _heard(settings, known, seconds)
-    said |= _kept(settings)
+    said |= _kept(settings, said.get("clock_offset_s"))
     said |= _system(root, [adapter.address for adapter in said.get("adapters", ())])
     return Facts(**said)
 
@@ -74,7 +75,7 @@ def in_memory(mounts: str, adapters: Iterable[str]) -> bool:
     return bool(caches) and all(kind in IN_MEMORY for kind in caches)
 
 
-async def _radio(settings: Settings) -> dict[str, Any]:
+async def radio(settings: Settings) -> dict[str, Any]:
     """Ask BlueZ for its adapters; on other systems there is nobody to ask."""
     if settings.simulate is not None or sys.platform != "linux":
         return {}
@@ -129,6 +130,7 @@ async def _heard(settings: Settings, known: Configuration | None, seconds: float
     told = health.snapshot()
     return {
         "radio_error": trouble,
+        "listed": known is not None,
         "listened_s": listened,
         "per_s": told["advertisements_per_s"],
         "radios": told["radios"],
@@ -175,10 +177,11 @@ async def _server(settings: Settings) -> dict[str, Any]:
             "clock_offset_s": link.clock_offset_s,
         }
     except Away as away:
-        reached = link.clock_offset_s or None
+        # Who is refused was answered, and by what it says of the time too.
         refused = any(word in str(away) for word in ("token", "gateway"))
         found |= {"token_error" if refused else "server_error": f"the server: {away}"}
-        found["clock_offset_s"] = reached
+        if link.timed:
+            found |= {"reached": True, "clock_offset_s": link.clock_offset_s}
     except GatewayError as error:
         found["server_error"] = str(error)
     finally:
@@ -202,7 +205,7 @@ def _port(scheme: str) -> int:
     return 8883 if scheme == "mqtts" else 1883
 
 
-def _kept(settings: Settings) -> dict[str, Any]:
+def _kept(settings: Settings, offset_s: float | None) -> dict[str, Any]:
     """Look into the data folder, and at what the agent last told of itself."""
     folder = settings.data
     standing = next((at for at in (folder, *folder.absolute().parents) if at.exists()), folder)
@@ -213,19 +216,54 @@ def _kept(settings: Settings) -> dict[str, Any]:
     sizes = [file.stat().st_size for file in spool if file.exists()]
     if sizes:
         found["spool_bytes"] = sum(sizes)
-    told = read_file(folder / HEALTH, MOST_HEALTH)
-    if told is not None:
-        found["health_age_s"] = max(0.0, time.time() - (folder / HEALTH).stat().st_mtime)
-        with contextlib.suppress(msgspec.MsgspecError):
-            dropped = msgspec.json.decode(told, type=_Told).dropped
-            found["dropped"] = sum(int(number) for number in dropped.values())
+    content = read_file(folder / HEALTH, MOST_HEALTH)
+    if content is not None:
+        told = _Told()
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+            told = msgspec.json.decode(content, type=_Told)
+        found |= {
+            "health_age_s": _age(told, (folder / HEALTH).stat().st_mtime, offset_s),
+            "stopped": told.stopped,
+            "trouble": told.uplink.trouble,
+            "list_trouble": told.uplink.configuration,
+            "waiting": told.spool.waiting,
+            "dropped": sum(int(number) for number in told.dropped.values()),
+        }
     return found
+
+
+class _Spool(msgspec.Struct):
+    waiting: int = 0
+
+
+class _Uplink(msgspec.Struct):
+    trouble: str | None = None
+    configuration: str | None = None
 
 
 class _Told(msgspec.Struct):
     """What of the agent's health is wanted here."""
 
+    boot: str = ""
+    mono_s: float | None = None
+    clock_offset_s: float = 0.0
+    stopped: bool = False
     dropped: dict[str, float] = {}
+    spool: _Spool = msgspec.field(default_factory=_Spool)
+    uplink: _Uplink = msgspec.field(default_factory=_Uplink)
+
+
+def _age(told: _Told, written: float, offset_s: float | None) -> float:
+    """Give the seconds since the agent told of itself; below 0 where the clocks do not agree.
+
+    Since the same start of this computer by the clock that never jumps; else by the server's time,
+    as far as it is known, at Unix second ``written`` of the clock of then and now.
+    """
+    machine, dash, _ = boot_id().partition("-")
+    if told.mono_s is not None and dash and told.boot.partition("-")[0] == machine:
+        return time.monotonic() - told.mono_s
+    ahead_s = 0.0 if offset_s is None else offset_s - told.clock_offset_s
+    return time.time() - written + ahead_s
 
 
 def _system(root: Path, adapters: Iterable[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from beacon_gateway.frames import frame
-from beacon_gateway.model import GatewayError, Sighting
+from beacon_gateway.model import GatewayError, NothingHeardError, Sighting
 from beacon_gateway.scanner import Clock, Heard, Take, measured
 
 log = structlog.get_logger("beacon_gateway")
@@ -34,7 +35,9 @@ _decoder = msgspec.json.Decoder(Sighting)
 class Replayed:
     """The sightings in the file ``trace`` that gateways made; ``gateway``: that one's alone.
 
-    ``clock`` is the time that goes with them. Raises GatewayError where the file cannot be read.
+    ``clock`` is the time that goes with them. Raises GatewayError where the file cannot be read, or
+    begins with what is no record of a trace; what is broken further on is passed over, since a
+    trace may have been cut.
     """
 
     def __init__(self, trace: Path, speed: float = 1.0, gateway: str | None = None) -> None:
@@ -43,6 +46,8 @@ class Replayed:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise GatewayError(f"{trace}: cannot be read ({reason}): check the name") from None
+        self._trace = trace
+        self._begins = self._first_lines()
         self.gateway = gateway
         #: Lines that are nothing this gateway could have heard: other records, other gateways'.
         self.skipped = 0
@@ -58,8 +63,27 @@ class Replayed:
         """Put the clock forward: a rehearsal's server, whose time runs faster, is ahead of ours."""
         self._wall += ahead_s
 
+    def _first_lines(self) -> list[bytes]:
+        """Read as far as the first record; it need be no sighting."""
+        lines: list[bytes] = []
+        while line := self._file.readline(MOST_LINE):
+            lines.append(line)
+            if line.strip() or len(lines) > AT_ONCE:
+                try:
+                    msgspec.json.decode(line, type=_Record)
+                except (ValueError, RecursionError) as error:
+                    self._file.close()
+                    raise GatewayError(
+                        f"{self._trace}: line {len(lines)}: is no record of a trace ({error})"
+                    ) from None
+                break
+        return lines
+
     async def run(self, take: Take) -> None:
-        """Say what was heard, the first of it now; comes back when the trace is over."""
+        """Say what was heard, the first of it now; comes back when the trace is over.
+
+        Raises NothingHeardError where none of it was for this gateway to hear.
+        """
         first: float | None = None
         said = 0
         with self._file:
@@ -84,10 +108,17 @@ class Replayed:
                     )
                 )  # fmt: skip
         log.info("the trace is over", said=said, skipped=self.skipped)
+        if not said:
+            whom = "a gateway" if self.gateway is None else "this gateway"
+            raise NothingHeardError(
+                f"{self._trace}: holds nothing that {whom} heard, in {self.skipped} lines: "
+                "check the trace's `gateway` against --gateway, or the id that the token has"
+            )
 
     def _sightings(self) -> Iterator[Sighting]:
         """Read the file line by line; what is no sighting of ours is passed over and counted."""
-        while line := self._file.readline(MOST_LINE):
+        following = iter(lambda: self._file.readline(MOST_LINE), b"")
+        for line in itertools.chain(self._begins, following):
             try:
                 sighting = _decoder.decode(line)
             except (ValueError, RecursionError):
@@ -97,6 +128,12 @@ class Replayed:
                 self.skipped += 1
                 continue
             yield sighting
+
+
+class _Record(msgspec.Struct):
+    """What every record of a trace has."""
+
+    type: str
 
 
 def _address(sighting: Sighting) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from beacon_gateway.allowlist import AllowList
 from beacon_gateway.around import Around, Row, table
+from beacon_gateway.doctor import need_radio
 from beacon_gateway.listening import Reading, configuration, listen, open_ears
 from beacon_gateway.logs import log_to_stderr
 from beacon_gateway.model import GatewayError
@@ -47,13 +48,15 @@ def command(
     everything: bool,
     as_json: bool,
     **options: object,
-) -> None:
+) -> int:
     """Show the enrolled beacons that are heard, and how loud they really are.
 
     Which are enrolled is what the agent of the data folder last learned from the server. A trace
-    without a data folder is its own list. Levels are smoothed as the engine smooths them.
+    without a data folder is its own list. Levels are smoothed as the engine smooths them. Status 1
+    where there is nothing to hear with.
     """
     settings = told(config, options, needs=())
+    need_radio(settings)
     known = configuration(settings.data)
     if known is None and settings.simulate is None and not everything:
         raise GatewayError(
@@ -64,13 +67,14 @@ def command(
     if listed is None and settings.simulate is None:
         listed = AllowList()
     log_to_stderr("warning")
-    source, clock, _ = open_ears(settings, known)
+    source, clock, health = open_ears(settings, known)
     show = _lines if as_json else _screen if sys.stdout.isatty() else None
     around = Around()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(watch(source, clock, listed, around, show, seconds, everything=everything))
     if show is None:
         click.echo("\n".join(table(around.rows(clock.mono()))))
+    return int(any(adapter.trouble for adapter in health.adapters.values()))
 
 
 async def watch(
@@ -87,7 +91,8 @@ async def watch(
 
     def take(reading: Reading) -> None:
         if everything or reading.listed:
-            around.take(reading.beacon, reading.rssi_dbm, reading.mono_s, listed=reading.listed)
+            is_listed = None if listed is None else reading.listed
+            around.take(reading.beacon, reading.rssi_dbm, reading.mono_s, listed=is_listed)
 
     async def draw(shown: Show) -> None:
         while True:

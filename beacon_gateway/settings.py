@@ -82,8 +82,10 @@ def load(
     problems: list[str] = []
     said: dict[str, Any] = {}
     from_file: Mapping[str, Any] = {}
+    broken = False
     if file is not None:
         from_file = _file(file, problems)
+        broken = bool(problems)
         _take(said, problems, from_file, str(file), "")
         for key in PATHS & said.keys():
             said[key] = file.parent / said[key]
@@ -103,7 +105,8 @@ def load(
         f"{key} is not set: {KEYS[key].purpose}: give --{key}, "
         f"{PREFIX}{key.upper()} or {key} in a settings file"
         for key in needs
-        if key not in {*from_file, *named, *typed}
+        # What a broken file says of it is not known.
+        if not broken and key not in {*from_file, *named, *typed}
     ]
     if problems:
         raise SettingsError(problems)
@@ -116,7 +119,7 @@ def _take(
     """Read the values of one source into ``said``; what is wrong goes into ``problems``."""
     for name, value in values.items():
         shown = f"{lead}{name.upper()}" if lead == PREFIX else f"{lead}{name.replace('_', '-')}"
-        shown = shown if lead else name
+        shown = "--adapter" if shown == "--adapters" else shown if lead else name
         key = KEYS.get(name)
         if key is None:
             near = difflib.get_close_matches(name, KEYS, 1)
@@ -124,6 +127,8 @@ def _take(
             problems.append(f"{where}: {name}: there is no such key: {hint}")
             continue
         try:
+            if key.read is _flag and not lead and not isinstance(value, bool):
+                raise ValueError("must be true or false, without quotes")
             said[name] = key.read(value)
         except ValueError as error:
             problems.append(f"{where}: {shown}: {error}")
@@ -161,7 +166,8 @@ def _server(value: Any) -> str:
         parts.port  # noqa: B018 (reading it is what checks it)
     except ValueError:
         raise ValueError(wanted) from None
-    if parts.scheme not in SCHEMES or not parts.hostname:
+    blank = any(mark.isspace() or not mark.isprintable() for mark in url)
+    if parts.scheme not in SCHEMES or not parts.hostname or blank:
         raise ValueError(wanted)
     if parts.username or parts.password:
         raise ValueError("must hold no name or password: put the secret into a file, token_file")

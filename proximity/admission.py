@@ -36,12 +36,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What became of each record of a batch; they add up to its length.
 
     ``accepted`` records are on disk, or were rightly ignored (a beacon that nobody enrolled).
+    ``unlisted`` is how many of the accepted or unconsented were ignored in that way, and is in
+    their sum already.
     """
 
     accepted: int = 0
     duplicate: int = 0
     unconsented: int = 0
     late: int = 0
+    unlisted: int = 0
     rejected: tuple[Rejected, ...] = ()
 
 
@@ -78,7 +81,7 @@ class Admission:
         ]
         agreed = self._agreed(subjects, now)
         oldest = now - self.intake.late_s
-        counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0}
+        counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0, "unlisted": 0}
         asked: list[Record] = []
         whose: list[str] = []
         places: list[int] = []
@@ -88,6 +91,7 @@ class Admission:
                 elsewhere = type(record) is Sighting and site.elsewhere(record)
                 self.ignored["elsewhere" if elsewhere else "unlisted"] += 1
                 counts["accepted" if agreed is None else "unconsented"] += 1
+                counts["unlisted"] += type(record) is Sighting
             elif agreed is not None and subject not in agreed:
                 counts["unconsented"] += 1
             elif record.at < oldest:

@@ -183,6 +183,8 @@ class Ranging(msgspec.Struct):
             "level_dbm": round(level.dbm, 1),
             "sightings": zone.heard,
         }
+        # What a receiver tells late had waited with it; a phone's own sightings age as fixes do.
+        by = {} if sighting.gateway is None else {"gateway": sighting.gateway}
         return [
             Observation(
                 subject,
@@ -191,7 +193,7 @@ class Ranging(msgspec.Struct):
                 "sighting",
                 v.says,
                 v.strength,
-                heard | v.because if v.place == place else v.because,
+                (heard | v.because if v.place == place else v.because) | by,
             )
             for v in verdicts
         ]

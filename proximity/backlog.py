@@ -213,11 +213,13 @@ class Backlog:
         if error is None:
             self.refusing = None
         else:
-            if not isinstance(error, StoreFailed):
-                # Whatever it was, nothing is on the disk, and what failed may come again.
+            if isinstance(error, StoreFailed):
+                self.refusing = error
+            else:
+                # What was written along refused, not the disk. Nothing is on it, and what failed
+                # may come again.
                 error = StoreFailed(f"the write failed ({type(error).__name__})")
             self._refusals += 1
-            self.refusing = error
             pending.error = error
             for record in pending.records:
                 self._forget(record)

@@ -168,13 +168,11 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def waited(transition: Transition, place: PlaceFacts) -> bool:
-    """Whether a receiver told it so late that it is evidence alone; a phone's fixes have max_age_s.
+    """Whether a gateway told it so late that it is evidence alone; what phones tell has max_age_s.
 
-    A receiver tells what it hears within seconds, or else it was cut off.
+    A gateway tells what it hears within seconds, or else it was cut off.
     """
-    because = transition.because
-    heard = "rssi_dbm" in because or "margin_db" in because or because.get("source") == "sighting"
-    if transition.at is None or not heard:
+    if transition.at is None or "gateway" not in transition.because:
         return False
     silence_s = place.unheard_after_s if transition.kind == "exit" else 0.0
     return transition.decided_at - transition.at > WAITED_S + silence_s

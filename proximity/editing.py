@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from proximity.backlog import Pending
     from proximity.campaigns import Campaigns
     from proximity.edits import FenceEdit
-    from proximity.enrolment import Name
-    from proximity.entries import Value
+    from proximity.enrolment import Name, Put
     from proximity.fold import Fold
     from proximity.store import Store
 
@@ -96,7 +95,7 @@ class Editing:
             await self._change(puts, removals, "http")
 
     async def entries(
-        self, puts: Sequence[Value], removals: Sequence[Name], also: Also | None
+        self, puts: Sequence[Put], removals: Sequence[Name], also: Also | None
     ) -> None:
         """Enrol and remove entries, all or nothing; raises what ``plan`` and ``also`` do."""
         async with self._turn:

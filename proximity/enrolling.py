@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from proximity.asking import Http, alone, open_either
-from proximity.enrolment import Asked, Enrolments, carried, name_of, plan, read_asked, read_list
+from proximity.enrolment import Asked, Enrolments, carried, faults, plan, read_asked, read_list
 from proximity.model import ProximityError, format_time
 from proximity.people import People
 from proximity.registry import Site
@@ -89,7 +89,7 @@ class _Local:
         asked = read_asked("gateway", "gateway", fields, problems)
         if problems:
             raise ProximityError(*problems)
-        self._put([asked])
+        self._put([asked._replace(where="")])
 
     def make_secret(self, gateway: str, overlap_s: float) -> str:
         if gateway not in {one["id"] for one in self.gateways()}:
@@ -103,19 +103,24 @@ class _Local:
         return bool(self._store.write(lambda conn: signing.end_secrets(conn, gateway)).result())
 
     def enrol(self, text: str, name: str) -> int:
-        asked = read_list(text, name)
-        self._put(asked)
+        problems: list[str] = []
+        asked = read_list(text, name, problems)
+        self._put(asked, problems)
         return len(asked)
 
-    def _put(self, asked: Sequence[Asked]) -> None:
+    def _put(self, asked: Sequence[Asked], problems: Sequence[str] = ()) -> None:
+        """Enrol all, or nothing where there are ``problems``: then the others' are told as well."""
+        if problems:
+            fixed, enrolments = self._store.read(_in_force)
+            fences = self._store.read(journal.fences_in_force)
+            raise ProximityError(*problems, *faults(enrolments, fixed, fences, asked))
         if not alone(self._store):
             raise ProximityError(_RUNNING)
 
         def write(conn: Connection) -> None:
             fixed, enrolments = _in_force(conn)
             fences = journal.fences_in_force(conn)
-            values = [one.value for one in asked]
-            found = plan(enrolments, fixed, fences, values)
+            found = plan(enrolments, fixed, fences, asked)
             whose = carried(asked)
             if whose:
                 People(self._store).enrol(conn, whose, source="command")
@@ -161,10 +166,17 @@ class _Remote:
         return self._server.ask("DELETE", path, missing=True) is not None
 
     def enrol(self, text: str, name: str) -> int:
-        # Judged here as well: its problems then name the file and not what was sent.
-        asked = read_list(text, name)
-        self._server.ask("POST", "/v1/beacons", body=text.encode(), content_type="text/csv")
-        return len({name_of(one.value) for one in asked})
+        try:
+            body = self._server.ask(
+                "POST", "/v1/beacons", body=text.encode(), content_type="text/csv"
+            )
+        except ProximityError as error:
+            # The server knows no more of the list than its lines.
+            raise ProximityError(
+                *(f"{name}: {one}" if one.startswith("line ") else one for one in error.problems)
+            ) from None
+        edited = msgspec.json.decode(body or b"{}", type=dict[str, list[str]])
+        return sum(len(names) for names in edited.values())
 
 
 def _in_force(conn: Connection) -> tuple[Site, Enrolments]:

@@ -8,7 +8,6 @@ presence.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -20,7 +19,7 @@ from proximity.model import Consent, ProximityError, digest
 from proximity.registry import ID_FIELDS, Enrolled, Gateway, Key, Place, Site, spell
 from proximity.sitefile import read_rows
 from proximity.store.journal import Entries, EntryChange
-from proximity.tomltable import TomlTable
+from proximity.tomltable import TomlTable, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,12 +38,19 @@ class EntryFixed(ProximityError):  # noqa: N818 - it says what the entry is
 
 
 class Asked(NamedTuple):
-    """One entry as it is asked for, and for whom: a person who is to carry it, and their yes."""
+    """One entry as it is asked for, and for whom: a person who is to carry it, and their yes.
+
+    ``where`` leads the problems that it has with the rest: a list and its line, a line of JSON.
+    """
 
     value: Value
     person: str | None = None
     consents: tuple[Consent, ...] = ()
+    where: str = ""
 
+
+Put = Value | Asked
+"""What an edit puts: an entry, or one with what was said beside it."""
 
 Carried = tuple[str, str, tuple[Consent, ...]]
 """A person, the subject that they are to carry, and what they agreed to with it."""
@@ -152,22 +158,22 @@ def read_asked(kind: Kind, where: str, fields: Mapping[str, Any], problems: list
     value = _read(kind, TomlTable(asked, where, problems))
     if own_subject and isinstance(value, Enrolled):
         value = replace(value, subject=value.name)
-    return Asked(value, person, consents)
+    return Asked(value, person, consents, where)
 
 
-def read_list(text: str, name: str) -> list[Asked]:
+def read_list(text: str, name: str, problems: list[str]) -> list[Asked]:
     """Read a list of beacons as CSV: the columns of a site's, and ``person`` and ``consents``.
 
-    Raises ProximityError with every problem, by line of ``name``.
+    Every problem goes to ``problems``, by line of ``name``; what has none is given.
     """
-    problems: list[str] = []
-    asked = [
-        read_asked("beacon", row.where, row.table, problems)
-        for row in read_rows(text, name, problems)
-    ]
-    if problems:
-        more = [f"{name}: and more; mend these first"] if len(problems) > MOST_PROBLEMS else []
-        raise ProximityError(*problems[:MOST_PROBLEMS], *more)
+    asked: list[Asked] = []
+    for _, row in read_rows(text, name, problems):
+        before = len(problems)
+        one = read_asked("beacon", row.where, row.table, problems)
+        if len(problems) == before:
+            asked.append(one)
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [f"{name or 'list'}: and more; mend these first"]
     return asked
 
 
@@ -175,21 +181,24 @@ def plan(
     enrolled: Enrolments,
     fixed: Site,
     fences: Collection[str],
-    puts: Sequence[Value],
+    puts: Sequence[Put],
     removals: Sequence[Name] = (),
 ) -> Plan:
     """Say what an edit of ``enrolled`` changes; ``fixed`` is the file's site, ``fences`` all ids.
 
-    Raises EntryFixed where a file names an entry or something still needs it, ProximityError with
-    every problem where what is asked does not fit the rest; nothing is to change then.
+    Raises EntryFixed where a file names an entry or something still needs it, ProximityError where
+    what is asked does not fit the rest, each with every problem; nothing is to change then.
     """
-    named = [(name_of(value), value) for value in puts]
-    _refuse_fixed(fixed, [*(name for name, _ in named), *removals])
-    twice = [name for name, times in Counter(name for name, _ in named).items() if times > 1]
-    if twice:
-        some = twice[:MOST_PROBLEMS]
-        raise ProximityError(*(f"{kind} {name!r} is there twice: keep one" for kind, name in some))
-    after: dict[Name, str | None] = {name: _text(value) for name, value in named}
+    asked = [one if isinstance(one, Asked) else Asked(one) for one in puts]
+    named = [(name_of(one.value), one) for one in asked]
+    standing = _standing(fixed, [*((name, one.where) for name, one in named),
+                                 *((name, "") for name in removals)])  # fmt: skip
+    problems: list[str] = []
+    values: dict[Name, Value] = {}
+    for name, one in named:
+        if values.setdefault(name, one.value) is not one.value:
+            problems.append(_led(one.where, f"{name[0]} {name[1]!r} is there twice: keep one"))
+    after: dict[Name, str | None] = {name: _text(value) for name, value in values.items()}
     after.update(dict.fromkeys(removals))
     changes = [
         EntryChange(kind, name, enrolled.records.get((kind, name)), text)
@@ -199,17 +208,34 @@ def plan(
     upcoming = enrolled.copy()
     upcoming.change(changes)
     then = upcoming.join(fixed)
-    problems = _clashes(then, named)
-    if not problems:
-        # Asked of the values, so that what was amiss before stands in nobody's way.
-        gateways = [value for _, value in named if isinstance(value, Gateway)]
-        beacons = [value for _, value in named if isinstance(value, Enrolled)]
-        problems = then.check(fences, gateways, beacons)
-        problems += [f"place {ring}: none can be its own parent" for ring in rings(then.places)]
+    problems += _clashes(then, named)
+    # Asked of the values, so that what was amiss before stands in nobody's way.
+    problems += then.check(
+        fences,
+        [
+            (_led(one.where, f"{name[0]} {name[1]!r}"), one.value)
+            for name, one in named
+            if not isinstance(one.value, Place)
+        ],
+    )
+    problems += [f"place {ring}: none can be its own parent" for ring in rings(then.places)]
+    if standing:
+        raise EntryFixed(*[*standing, *problems][:MOST_PROBLEMS])
     if problems:
         raise ProximityError(*problems[:MOST_PROBLEMS])
     _refuse_needed(then, fences, removals)
     return Plan(changes, msgspec.msgpack.encode(changes), hash_entries(upcoming.records))
+
+
+def faults(
+    enrolled: Enrolments, fixed: Site, fences: Collection[str], puts: Sequence[Put]
+) -> tuple[str, ...]:
+    """Name all that would stand in the way of these; for input of which some is no good anyway."""
+    try:
+        plan(enrolled, fixed, fences, puts)
+    except ProximityError as error:
+        return error.problems
+    return ()
 
 
 def name_of(value: Value) -> Name:
@@ -279,6 +305,10 @@ def _typical(key: Key) -> Beacon:
     return Beacon(**cast("dict[str, Any]", fields))
 
 
+# What a consent says on the wire.
+_SAID = tuple(one.encode_name for one in msgspec.structs.fields(Consent))
+
+
 def _consents(table: TomlTable) -> tuple[Consent, ...]:
     """Read consents: as contract 3 has them, or each the text of a purpose, ``purpose@channel``."""
     said = table.table["consents"] if table.has("consents") else []
@@ -289,8 +319,19 @@ def _consents(table: TomlTable) -> tuple[Consent, ...]:
     for one in said:
         fields = one
         if isinstance(one, str):
-            purpose, _, channel = one.partition("@")
-            fields = {"purpose": purpose} | ({"channel": channel} if channel else {})
+            purpose, at, channel = one.partition("@")
+            if at and not channel.strip():
+                # Cut off, perhaps: taken for a yes to every channel it would be more than was said.
+                table.fault(
+                    f"consents: {one!r:.80} names no channel: "
+                    f"write {purpose or 'marketing'}@email, or without @ for every channel"
+                )
+                continue
+            fields = {"purpose": purpose} | ({"channel": channel} if at else {})
+        elif isinstance(one, dict) and (strange := [key for key in one if key not in _SAID]):
+            # A mistyped channel left out would be a yes to every channel.
+            table.fault(f"consents: unknown key {strange[0]!r:.60}; {nearest(strange[0], _SAID)}")
+            continue
         try:
             found.append(msgspec.convert(fields, Consent))
         except msgspec.ValidationError as error:
@@ -298,15 +339,20 @@ def _consents(table: TomlTable) -> tuple[Consent, ...]:
     return tuple(found)
 
 
-def _refuse_fixed(fixed: Site, names: Iterable[Name]) -> None:
-    """Raise EntryFixed where the file names one of the entries."""
+def _led(where: str, problem: str) -> str:
+    return f"{where}: {problem}" if where else problem
+
+
+def _standing(fixed: Site, names: Iterable[tuple[Name, str]]) -> list[str]:
+    """Name the entries that the file names, each with where it was asked for."""
     there = {("place", name) for name in fixed.places}
     there |= {("gateway", name) for name in fixed.gateways}
     there |= {("beacon", one.name) for one in fixed.beacons}
-    found = [f"{kind} {name!r} stands in {fixed.name}" for kind, name in names
-             if (kind, name) in there]  # fmt: skip
-    if found:
-        raise EntryFixed(*found[:MOST_PROBLEMS])
+    return [
+        _led(where, f"{kind} {name!r} stands in {fixed.name}: edit it there")
+        for (kind, name), where in names
+        if (kind, name) in there
+    ]
 
 
 def _refuse_needed(then: Site, fences: Collection[str], removals: Iterable[Name]) -> None:
@@ -333,19 +379,23 @@ def _refuse_needed(then: Site, fences: Collection[str], removals: Iterable[Name]
         raise EntryFixed(*found[:MOST_PROBLEMS])
 
 
-def _clashes(then: Site, named: Sequence[tuple[Name, Value]]) -> list[str]:
+def _clashes(then: Site, named: Sequence[tuple[Name, Asked]]) -> list[str]:
     """Name the beacons whose identity is enrolled under another name."""
-    asked: dict[Key, str] = {}
-    found: list[tuple[str, Key, str]] = []
-    for (_, name), value in named:
-        if isinstance(value, Enrolled) and asked.setdefault(value.key, name) != name:
-            found.append((name, value.key, asked[value.key]))
+    asked: dict[Key, tuple[str, str]] = {}
+    names = {name for (_, name), _ in named}
+    found: list[tuple[str, str, Key, str]] = []
+    for (_, name), one in named:
+        if isinstance(one.value, Enrolled):
+            first, _ = asked.setdefault(one.value.key, (name, one.where))
+            if first != name:
+                found.append((one.where, name, one.value.key, first))
     found += [
-        (asked[one.key], one.key, one.name)
+        (asked[one.key][1], asked[one.key][0], one.key, one.name)
         for one in then.beacons
-        if asked.get(one.key, one.name) != one.name
+        # Those that are asked for were compared above.
+        if one.key in asked and one.name not in names
     ]
     return [
-        f"beacon {name!r}: {spell(key)} is enrolled as {other!r}; each beacon once"
-        for name, key, other in found
+        _led(where, f"beacon {name!r}: {spell(key)} is enrolled as {other!r}; each beacon once")
+        for where, name, key, other in found
     ]

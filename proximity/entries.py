@@ -62,8 +62,11 @@ def read_gateway(table: TomlTable, gateways: dict[str, Gateway]) -> None:
     gateways[name] = gateway
 
 
-def read_beacon(table: TomlTable, beacons: dict[Key, Enrolled]) -> None:
-    """Enrol the beacon of a table by the ids of its format; it is either carried or fixed."""
+def read_beacon(table: TomlTable, beacons: dict[Key, Enrolled], line: int | None = None) -> None:
+    """Enrol the beacon of a table by the ids of its format; it is either carried or fixed.
+
+    ``line`` is where it stands in a list.
+    """
     form = table.choice("format", ID_FIELDS) if table.has("format") else "ibeacon"
     if form is None:
         return  # which ids it wants is not known
@@ -89,7 +92,7 @@ def read_beacon(table: TomlTable, beacons: dict[Key, Enrolled]) -> None:
         table.fault(f"{spell(key)} is enrolled before; each beacon once")
     table.finish()
     beacons[key] = Enrolled(
-        key=key, subject=subject, place=place, id=name, gateways=gateways, eid=eid
+        key=key, subject=subject, place=place, id=name, gateways=gateways, eid=eid, line=line
     )
 
 

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from geofences import Fence, FenceIndex
     from proximity.campaigns import Campaigns
     from proximity.engine import Engine
-    from proximity.enrolment import Enrolments, Name
-    from proximity.entries import Value
+    from proximity.enrolment import Enrolments, Name, Put
     from proximity.model import Record, Transition
     from proximity.people import People
     from proximity.places import Places
@@ -183,11 +182,13 @@ class Ingest:
     def ready(self) -> bool:
         """Whether writes are accepted now."""
         return (
-            self._open
-            and self._backlog.refusing is None
-            and self._store.failure is None
-            and self._present.sound
+            self._open and not self._refused and self._store.failure is None and self._present.sound
         )
+
+    @property
+    def _refused(self) -> bool:
+        """Whether the last write failed: of a row, or of anything else in the store."""
+        return self._backlog.refusing is not None or self._store.refusing is not None
 
     async def start(self) -> None:
         """Recover what was acknowledged, take in what the files changed, and begin.
@@ -255,7 +256,7 @@ class Ingest:
 
     async def edit_entries(
         self,
-        puts: Sequence[Value],
+        puts: Sequence[Put],
         removals: Sequence[Name] = (),
         *,
         also: Callable[[Connection], None] | None = None,
@@ -449,7 +450,6 @@ class Ingest:
                 await self._write(outputs)
             except StoreFailed as error:
                 self._backlog.refusing = error
-                log.warning("the disk takes nothing", reason=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._backlog.refusing = None
@@ -461,14 +461,14 @@ class Ingest:
         """Append a tick whenever a timer of the engine is due; tidy where nothing comes in."""
         backlog = self._backlog
         while True:
-            await asyncio.sleep(_TICK_S if backlog.refusing is None else _RETRY_S)
+            await asyncio.sleep(_RETRY_S if self._refused else _TICK_S)
             if not self._open or not backlog.idle.is_set():
                 continue
             self._present.watch()
             now, due = self._present.tell(), self.engine.next_due()
             await self._keeping.learnt(self.redating, now)
             # While writes are refused, a row that changes nothing finds out when they work again.
-            if backlog.refusing is not None or (due is not None and due <= now):
+            if self._refused or (due is not None and due <= now):
                 await self._append("tick", b"").landed.wait()
             else:
                 await self._tidy(now)

@@ -180,10 +180,16 @@ class People:
         problems: list[str] = []
         new: dict[str, str] = {}
         for person, subject, _ in carried:
-            if owners.get(subject, person) != person or new.setdefault(subject, person) != person:
+            owner = owners.get(subject)
+            if owner is not None and owner != person:
                 problems.append(
-                    f"subject {subject!r} is somebody else's than {person!r}'s: "
-                    "take another subject, or remove it there first"
+                    f"subject {subject!r} is somebody else's than {person!r}'s: take another "
+                    f"subject, or PUT /v1/people/{{id}} of {owner!r} without it first"
+                )
+            elif new.setdefault(subject, person) != person:
+                problems.append(
+                    f"subject {subject!r} is somebody else's than {person!r}'s: both are asked "
+                    "for here; give each a subject of their own"
                 )
         if problems:
             raise ProximityError(*problems[:_MOST_PROBLEMS])

@@ -34,12 +34,14 @@ def point_sighting(
     """Take the loudest sighting of the last seconds as the truth."""
     level = moment.layout.site.level_dbm(sighting)
     standing.window = loudest(standing.window, sighting.at, level, place)
-    because = {
+    because: dict[str, Any] = {
         "rule": "loudest",
         "rssi_dbm": float(sighting.rssi_dbm),
         "evidence_at": sighting.at,
         "still": False,
     }
+    if sighting.gateway is not None:
+        because["gateway"] = sighting.gateway
     return _settle(standing, sighting.at, because, moment)
 
 

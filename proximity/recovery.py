@@ -53,14 +53,13 @@ def recover(
     evaluated = journal.evaluated(connection)
     fold, snapshot = _begin(connection, decide, late_s)
     intake = Intake(late_s)
-    site = fold.site
     rows: list[tuple[journal.Row, list[Record]]] = []
     for row in journal.rows_after(connection, 0):
         ahead = row.position > fold.position
         recent = row.now >= now - late_s
         records = _records(row) if recent or ahead else []
         for record in records if recent else ():
-            whose = site.who(record) if isinstance(record, Sighting) else None
+            whose = fold.site.who(record) if isinstance(record, Sighting) else None
             intake.admit(record, None if whose is None else whose[0])
         if ahead and row.position <= evaluated:
             fold.apply(row, records or None)

@@ -16,7 +16,7 @@ from beacon_gateway.eid import EidKey, Resolver, resolver
 from proximity.model import Sighting, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from beacon_gateway.model import Beacon
 
@@ -98,7 +98,8 @@ class Enrolled:
     """A beacon, or all that share the given ids: carried by ``subject`` or fixed in ``place``.
 
     ``gateways`` are those whose hearing counts, all where it is empty. ``eid`` is what makes the
-    identities of one that changes them; its ``key`` then names the first of them.
+    identities of one that changes them; its ``key`` then names the first of them. ``line`` is where
+    it stands in the site's list, for problems.
     """
 
     key: Key
@@ -107,6 +108,7 @@ class Enrolled:
     id: str | None = None
     gateways: tuple[str, ...] = ()
     eid: EidKey | None = None
+    line: int | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -131,14 +133,15 @@ def name_of(key: Key) -> str:
 class Site:
     """Places, gateways and enrolled beacons of one site, ready to be asked about sightings.
 
-    ``fences`` is the fence file as written, ``timezone`` an IANA name, ``name`` the file's name
-    for problems, ``named`` every place that it speaks of, parents included. ``first_inside`` says
-    what a subject's first fix of all is that lies in a place: an ``enter``, or a visit of which
-    nothing is told (``quiet``), since nobody saw it begin.
+    ``fences`` is the fence file as written, ``listed`` the list of beacons, ``timezone`` an IANA
+    name, ``name`` the file's name for problems, ``named`` every place that it speaks of, parents
+    included. ``first_inside`` says what a subject's first fix of all is that lies in a place: an
+    ``enter``, or a visit of which nothing is told (``quiet``), since nobody saw it begin.
     """
 
     name: str = "site"
     fences: str | None = None
+    listed: str | None = None
     timezone: str | None = None
     first_inside: Literal["enter", "quiet"] = "enter"
     places: dict[str, Place] = field(default_factory=dict)
@@ -263,43 +266,41 @@ class Site:
     def check(
         self,
         fence_ids: Collection[str],
-        gateways: Iterable[Gateway] | None = None,
-        beacons: Iterable[Enrolled] | None = None,
+        asked: Iterable[tuple[str, Gateway | Enrolled]] | None = None,
     ) -> list[str]:
         """List each gateway and beacon that names a place or a gateway which is not there.
 
         A place is a ``[[place]]`` or a fence. A parent needs no table of its own: it is there by
-        being named. ``gateways`` and ``beacons`` are all, or only those that are to be checked.
+        being named. ``asked`` are all, or only those that are to be checked, each with what leads
+        its problems.
         """
-        gateways = self.gateways.values() if gateways is None else gateways
-        beacons = self.beacons if beacons is None else beacons
         places = {*self.places, *fence_ids}
-        missing = [
-            (f"[[gateway]] {one.id!r}: place", one.place)
-            for one in gateways
-            if one.place not in places
-        ]
-        strange: list[tuple[str, str]] = []
-        for beacon in beacons:
-            where = f"[[beacon]] {beacon.id or spell(beacon.key)}"
-            if beacon.place is not None and beacon.place not in places:
-                missing.append((f"{where}: place", beacon.place))
-            strange += [
-                (f"{where}: gateways", gateway)
-                for gateway in beacon.gateways
-                if gateway not in self.gateways
-            ]
-        problems = [
-            f"{self.name}: {where} {place!r} is neither a fence nor a [[place]]: "
-            f"add it or mend the name{_nearest(place, places) if number < HINTS else ''}"
-            for number, (where, place) in enumerate(missing)
-        ]
-        problems += [
-            f"{self.name}: {where}: {gateway!r} is no [[gateway]]: "
-            f"add it or mend the name{_nearest(gateway, self.gateways) if number < HINTS else ''}"
-            for number, (where, gateway) in enumerate(strange)
-        ]
+        problems: list[str] = []
+        for where, one in self._written() if asked is None else asked:
+            if one.place is not None and one.place not in places:
+                hint = _nearest(one.place, places) if len(problems) < HINTS else ""
+                problems.append(
+                    f"{where}: place {one.place!r} is neither a fence nor a [[place]]: "
+                    f"add it or mend the name{hint}"
+                )
+            for gateway in () if isinstance(one, Gateway) else one.gateways:
+                if gateway not in self.gateways:
+                    hint = _nearest(gateway, self.gateways) if len(problems) < HINTS else ""
+                    problems.append(
+                        f"{where}: gateways: {gateway!r} is no [[gateway]]: "
+                        f"add it or mend the name{hint}"
+                    )
         return problems
+
+    def _written(self) -> Iterator[tuple[str, Gateway | Enrolled]]:
+        """Give each gateway and beacon with where it is written."""
+        for gateway in self.gateways.values():
+            yield f"{self.name}: [[gateway]] {gateway.id!r}", gateway
+        for beacon in self.beacons:
+            if beacon.line is None:
+                yield f"{self.name}: [[beacon]] {beacon.id or spell(beacon.key)}", beacon
+            else:
+                yield f"{self.listed}: line {beacon.line}", beacon
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

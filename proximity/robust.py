@@ -104,6 +104,8 @@ def _see_all(
             }  # fmt: skip
             if child.source == "sighting":
                 because["source"] = child.source
+            if "gateway" in child.because:
+                because["gateway"] = child.because["gateway"]
             observation = Observation(
                 child.subject, place, child.at, child.source, "inside", 1.0, because
             )

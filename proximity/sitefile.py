@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,13 +90,18 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     for table in top.children("beacon"):
         read_beacon(table, beacons)
     if beacons_csv is not None:
-        for table in read_rows(beacons_csv, listed or "beacons.csv", top.problems):
-            read_beacon(table, beacons)
+        for line, table in read_rows(beacons_csv, listed or "beacons.csv", top.problems):
+            read_beacon(table, beacons, line)
     elif listed is not None:
         top.fault(f"beacons names {listed!r:.60}, whose text was not given")
-    names = Counter(one.name for one in beacons.values())
-    for twice in (one for one, times in names.items() if times > 1):
-        top.fault(f"beacon {twice!r}: this id is used before; each needs its own")
+    names: set[str] = set()
+    for one in beacons.values():
+        if one.name in names:
+            where = name if one.line is None else f"{listed}: line {one.line}"
+            top.problems.append(
+                f"{where}: beacon {one.name!r}: this id is used before; each needs its own"
+            )
+        names.add(one.name)
     for ring in rings(places):
         top.fault(f"place {ring}: none can be its own parent; leave one parent out")
     top.finish()
@@ -107,6 +111,7 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     return Site(
         name=name,
         fences=fences,
+        listed=listed,
         timezone=timezone,
         first_inside=FIRST_INSIDE.get(first_inside, "enter"),
         places=places,
@@ -142,8 +147,8 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
         raise ProximityError(f"{name}: is not TOML: {error}") from None
 
 
-def read_rows(text: str, name: str, problems: list[str]) -> Iterator[TomlTable]:
-    """Give each row of a beacon list as the table that it stands for; empty cells are left out.
+def read_rows(text: str, name: str, problems: list[str]) -> Iterator[tuple[int, TomlTable]]:
+    """Give each row of a beacon list: its line, and its table; empty cells are left out.
 
     Faults of the list itself go to ``problems``, and those of the tables that are given.
     """
@@ -155,13 +160,18 @@ def read_rows(text: str, name: str, problems: list[str]) -> Iterator[TomlTable]:
                 return
             cells = zip(columns, (cell.strip() for cell in row), strict=False)
             entry = {key: _cell(key, cell) for key, cell in cells if cell}
-            table = TomlTable(entry, f"{name}: line {reader.line_num}", problems)
+            table = TomlTable(entry, _line(name, reader.line_num), problems)
             if len(row) > len(columns):
                 table.fault(f"has {len(row)} cells, but there are {len(columns)} column names")
             elif entry:
-                yield table
+                yield reader.line_num, table
     except csv.Error as error:
-        problems.append(f"{name}: line {reader.line_num}: is not CSV ({error}): save it anew")
+        problems.append(f"{_line(name, reader.line_num)}: is not CSV ({error}): save it anew")
+
+
+def _line(name: str, line: int) -> str:
+    """Name a line of a list; one that was sent has no name."""
+    return f"{name}: line {line}" if name else f"line {line}"
 
 
 def _cell(column: str, cell: str) -> Any:

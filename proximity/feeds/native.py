@@ -170,7 +170,7 @@ def _too_many(count: int) -> Decoded:
 
 
 def answer(decoded: Decoded, receipt: Receipt | None) -> Answer:
-    """Write contract 7's reply: 202 with the counts; ``late`` is added where it is not 0."""
+    """Write contract 7's reply: 202 with the counts, ``late`` and ``unlisted`` where not 0."""
     if decoded.refusal:
         problem = {
             "type": "about:blank",
@@ -180,8 +180,14 @@ def answer(decoded: Decoded, receipt: Receipt | None) -> Answer:
         }
         return Answer(decoded.refusal, msgspec.json.encode(problem), "application/problem+json")
     if receipt is None:
-        return _counted(0, 0, 0, 0, decoded.rejected)
-    counts = receipt.accepted, receipt.duplicate, receipt.unconsented, receipt.late
+        return _counted(0, 0, 0, 0, 0, decoded.rejected)
+    counts = (
+        receipt.accepted,
+        receipt.duplicate,
+        receipt.unconsented,
+        receipt.late,
+        receipt.unlisted,
+    )
     if not (decoded.rejected or receipt.rejected):
         return _clean(*counts)
     rejected = sorted((*decoded.rejected, *receipt.rejected), key=lambda one: one.line)
@@ -189,13 +195,18 @@ def answer(decoded: Decoded, receipt: Receipt | None) -> Answer:
 
 
 @lru_cache(maxsize=1024)
-def _clean(accepted: int, duplicate: int, unconsented: int, late: int) -> Answer:
+def _clean(accepted: int, duplicate: int, unconsented: int, late: int, unlisted: int) -> Answer:
     """Write the reply where nothing was rejected: nearly all are alike."""
-    return _counted(accepted, duplicate, unconsented, late, ())
+    return _counted(accepted, duplicate, unconsented, late, unlisted, ())
 
 
 def _counted(
-    accepted: int, duplicate: int, unconsented: int, late: int, rejected: Sequence[Rejected]
+    accepted: int,
+    duplicate: int,
+    unconsented: int,
+    late: int,
+    unlisted: int,
+    rejected: Sequence[Rejected],
 ) -> Answer:
     counts: dict[str, Any] = {
         "accepted": accepted,
@@ -204,6 +215,8 @@ def _counted(
     }
     if late:
         counts["late"] = late
+    if unlisted:
+        counts["unlisted"] = unlisted
     counts["rejected"] = rejected
     return Answer(202, msgspec.json.encode(counts), "application/json")
 

@@ -14,6 +14,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.web_protocol import RequestHandler
 
 from beacon_gateway.signing import SIGNATURE_HEADER
 from proximity.clock import ClockSetBack
@@ -21,7 +23,7 @@ from proximity.faults import log_fault
 from proximity.ingest import Overloaded
 from proximity.server.auth import NOBODY, Role
 from proximity.server.problems import Problem
-from proximity.server.reading import Asked, known_query
+from proximity.server.reading import ENCODED, Asked, known_query
 from proximity.server.table import TABLE
 from proximity.store import StoreBroken, StoreFailed, StoreFull
 
@@ -120,7 +122,38 @@ def create_app(parts: Parts, *, own_time: bool = False, **options: Any) -> web.S
     def ask(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Asked:
         return Asked(message, payload, protocol, writer, task, loop)
 
-    return web.Server(serve, request_factory=ask, **options)
+    return _Server(serve, request_factory=ask, **options)
+
+
+class _Server(web.Server):
+    """aiohttp's server, whose own refusals are problems as well."""
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    """A connection: what cannot be read as a request is answered as all else is."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not read, before any route was looked up."""
+        if status >= 500 or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        if isinstance(exc, ContentEncodingError):
+            problem = ENCODED
+        else:
+            problem = Problem(status, "This is no HTTP request that can be read.")
+        answer = problem.response()
+        answer.force_close()
+        return answer
 
 
 def _serve(route: Route, parts: Parts) -> Serve:

@@ -89,6 +89,7 @@ ROUTES = routes(
         ids=_ids,
         show=_show,
         restore=_restore,
+        gone="It is gone. Its subject and what was agreed to stay with the person.",
         csv=True,
     )
 )

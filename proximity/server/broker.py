@@ -6,16 +6,20 @@ Knows no MQTT library: what speaks with the broker is ``mqtt``.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from proximity.feeds.receivers import receiver_id
 from proximity.model import ProximityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -50,7 +54,10 @@ TOPICS = (
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the broker is and who asks: ``identifier`` is this server's name for its session."""
+    """Where the broker is and who asks: ``identifier`` is this server's name for its session.
+
+    ``told`` is the file that names the gateways whose configuration the broker keeps for us.
+    """
 
     host: str
     port: int
@@ -58,6 +65,28 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None
     password: str | None
     identifier: str
+    told: Path
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way reads along: encrypted, or it stays on this machine."""
+        if self.tls or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def load_told(self) -> set[str]:
+        """Name the gateways that the broker was told of, also before the last start."""
+        try:
+            return set(self.told.read_text().splitlines())
+        except (OSError, ValueError):
+            return set()
+
+    def save_told(self, names: Iterable[str]) -> None:
+        """Keep those names. Raises OSError."""
+        _replace(self.told, "".join(f"{name}\n" for name in sorted(names)))
 
     def __repr__(self) -> str:
         return f"Broker({self.host!r}, {self.port})"
@@ -94,7 +123,20 @@ def read_broker(url: str, password_file: Path | None, data: Path) -> Broker:
         username=unquote(parts.username) if parts.username else None,
         password=password,
         identifier=_identifier(data / "mqtt-session"),
+        told=data / "mqtt-told",
     )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a small file whole or not at all. Raises OSError."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _identifier(path: Path) -> str:
@@ -104,14 +146,7 @@ def _identifier(path: Path) -> str:
             if name := path.read_text().strip():
                 return name
         name = f"proximity-{secrets.token_hex(8)}"
-        part = path.with_suffix(".part")
-        part.write_text(name + "\n")
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _replace(path, name + "\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "unreadable"
         raise ProximityError(f"{path}: cannot be kept ({reason})") from None

@@ -18,6 +18,7 @@ from proximity.enrolment import (
     EntryFixed,
     Name,
     carried,
+    faults,
     name_of,
     read_asked,
     read_list,
@@ -39,6 +40,8 @@ from proximity.server.routes import JSON, NDJSON, Content, Endpoint, Route
 from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from proximity.entries import Kind, Value
     from proximity.server.auth import Caller, Role
     from proximity.server.parts import Parts
@@ -66,7 +69,8 @@ class Resource(NamedTuple):
 
     ``show`` gives the record of an id, None where there is none; ``ids`` all of them, sorted.
     ``derived`` are its keys that nobody sets: given back unchanged they are passed over.
-    ``restore`` fills in what is not shown where a record comes back without it.
+    ``restore`` fills in what is not shown where a record comes back without it; ``goes`` takes
+    away what goes with an entry, in the same transaction, and ``gone`` says what becomes of it.
     """
 
     kind: Kind
@@ -80,6 +84,8 @@ class Resource(NamedTuple):
     derived: frozenset[str] = frozenset({"source"})
     restore: Callable[[dict[str, Any], Value | None], None] = lambda _fields, _before: None
     csv: bool = False
+    goes: Callable[[Connection, str], object] | None = None
+    gone: str = "It is gone."
 
 
 def find(parts: Parts, kind: Kind, name: str) -> Known | None:
@@ -103,16 +109,27 @@ def etag(shown: object | None) -> str | None:
     return None if shown is None else etag_of(msgspec.json.encode(shown))
 
 
-async def put(parts: Parts, asked: Sequence[Asked], removals: Sequence[Name] = ()) -> None:
+async def put(
+    parts: Parts,
+    asked: Sequence[Asked],
+    removals: Sequence[Name] = (),
+    goes: Callable[[Connection], object] | None = None,
+) -> None:
     """Enrol and remove, with the people who carry what; all or nothing.
 
-    Raises Problem: 409 where a file or another entry stands in the way, 422 that lists every
-    reason why it is no good.
+    ``goes`` takes away what goes with the removed. Raises Problem: 409 where a file or another
+    entry stands in the way, 422 that lists every reason why it is no good.
     """
     people, whose = parts.people, carried(asked)
-    also = (lambda conn: people.enrol(conn, whose, source="enrolment")) if whose else None
+
+    def also(conn: Connection) -> None:
+        if whose:
+            people.enrol(conn, whose, source="enrolment")
+        if goes is not None:
+            goes(conn)
+
     try:
-        await parts.ingest.edit_entries([one.value for one in asked], removals, also=also)
+        await parts.ingest.edit_entries(asked, removals, also=also if whose or goes else None)
     except StoreFailed:
         raise  # the disk's fault
     except EntryFixed as error:
@@ -165,8 +182,11 @@ def put_one(resource: Resource) -> Endpoint:
         async with parts.entries_edit:
             before = find(parts, resource.kind, name)
             check_write(request, etag(resource.show(parts, name)))
-            asked = _read(resource, [(resource.kind, fields)], parts)
-            await put(parts, asked)
+            problems: list[str] = []
+            asked = _read(resource, [(resource.kind, fields)], parts, problems)
+            if problems:
+                raise refusal(problems)
+            await put(parts, [one._replace(where="") for one in asked])
             shown = resource.show(parts, name)
         headers = {"ETag": etag(shown) or ""}
         return json_answer(msgspec.json.encode(shown), 201 if before is None else 200, headers)
@@ -178,15 +198,22 @@ def post_all(resource: Resource) -> Endpoint:
     """Make the endpoint that enrols many: JSON lines, an array, or a list as CSV."""
 
     async def write(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+        problems: list[str] = []
         if resource.csv and request.content_type == CSV:
             body = await read_body(request, FENCES_LIMIT)
-            asked = await asyncio.to_thread(_read_csv, body)
+            asked = await asyncio.to_thread(_read_csv, body, problems)
         else:
             body = await read_body(request, SMALL_LIMIT)
             found = parse_lines(body, dict[str, Any], f"{resource.kind}s")
             told = [(f"line {line}", fields) for line, fields in enumerate(found, 1)]
-            asked = _read(resource, told, parts)
+            asked = _read(resource, told, parts, problems)
         async with parts.entries_edit:
+            if problems:
+                ingest = parts.ingest
+                others = await asyncio.to_thread(
+                    faults, ingest.enrolments.copy(), ingest.fixed, frozenset(ingest.fences), asked
+                )
+                raise refusal([*problems, *others])
             names = [name_of(one.value)[1] for one in asked]
             there = {name for name in names if find_quickly(parts, resource.kind, name)}
             await put(parts, asked)
@@ -212,7 +239,9 @@ def delete_one(resource: Resource) -> Endpoint:
             check_write(request, etag(shown))
             if shown is not None and find(parts, resource.kind, name) is None:
                 raise Problem(409, "It is there because a fence or another entry names it.")
-            await put(parts, (), [(resource.kind, name)])
+            goes = resource.goes
+            also = None if goes is None else lambda conn: goes(conn, name)
+            await put(parts, (), [(resource.kind, name)], also)
         return web.Response(status=204, headers=HEADERS)
 
     return write
@@ -224,30 +253,31 @@ def find_quickly(parts: Parts, kind: Kind, name: str) -> bool:
 
 
 def _read(
-    resource: Resource, told: Sequence[tuple[str, Mapping[str, Any]]], parts: Parts
+    resource: Resource,
+    told: Sequence[tuple[str, Mapping[str, Any]]],
+    parts: Parts,
+    problems: list[str],
 ) -> list[Asked]:
-    """Read what is asked for. Raises Problem 422 that names every problem."""
-    problems: list[str] = []
+    """Read what is asked for; what is wrong goes to ``problems``, and what is not is given."""
     asked: list[Asked] = []
     for where, fields in told:
         mine = {key: said for key, said in fields.items() if key not in resource.derived}
         name = mine.get("id")
         values = parts.ingest.enrolments.values
         resource.restore(mine, values.get((resource.kind, name)) if isinstance(name, str) else None)
-        asked.append(read_asked(resource.kind, where, mine, problems))
-    if problems:
-        raise refusal(problems)
+        before = len(problems)
+        one = read_asked(resource.kind, where, mine, problems)
+        if len(problems) == before:
+            asked.append(one)
     return asked
 
 
-def _read_csv(body: bytes) -> list[Asked]:
+def _read_csv(body: bytes, problems: list[str]) -> list[Asked]:
     try:
-        return read_list(body.decode("utf-8-sig"), "list")
+        return read_list(body.decode("utf-8-sig"), "", problems)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise Problem(400, f"Line {line} is not UTF-8: save the list as UTF-8.") from None
-    except ProximityError as error:
-        raise refusal(error.problems) from None
 
 
 _BODY = {"type": "object"}
@@ -313,7 +343,7 @@ def routes(resource: Resource, *, read: bool = True) -> tuple[Route, ...]:
             roles=resource.editors,
             summary=f"Take a {kind} away.",
             headers=("If-Match",),
-            answers={204: Content(meaning="It is gone."), 404: gone, 409: fixed, 412: _STALE},
+            answers={204: Content(meaning=resource.gone), 404: gone, 409: fixed, 412: _STALE},
         ),
     ]
     if read:

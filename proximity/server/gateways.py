@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ class SecretList(msgspec.Struct, frozen=True):
     items: tuple[SecretRecord, ...]
 
 
-class Overlap(msgspec.Struct, frozen=True):
+class Overlap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the secrets before go on, seconds; 0 ends them at once."""
 
     overlap_s: float = signing.OVERLAP_S
@@ -184,8 +185,10 @@ async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.
     shown = _show(parts, read_id(request))
     if shown is None:
         raise Problem(404, "There is no gateway with this id.")
-    body = msgspec.json.encode(_state(parts, shown, whole=True))
-    return json_answer(body, headers={"ETag": etag_of(msgspec.json.encode(shown))})
+    tag = etag_of(msgspec.json.encode(shown))
+    if unchanged(request, tag):
+        return web.Response(status=304, headers={**HEADERS, "ETag": tag})
+    return json_answer(msgspec.json.encode(_state(parts, shown, whole=True)), headers={"ETag": tag})
 
 
 def _own(request: web.Request, parts: Parts, caller: Caller) -> Gateway:
@@ -209,11 +212,11 @@ async def _configuration(request: web.Request, parts: Parts, caller: Caller) -> 
     signed = request.signed if isinstance(request, Asked) else None
     secret = signed.newer if signed is not None and _is_private(request) else None
     known = parts.configurations.get(gateway.id)
-    if known is not None and known[0] is site and secret is None and unchanged(request, known[1]):
+    if known is not None and known[0]() is site and secret is None and unchanged(request, known[1]):
         return web.Response(status=304, headers={**HEADERS, "ETag": known[1]})
     body = await asyncio.to_thread(configuration_of, site, gateway, parts.late_s, None)
     tag = etag_of(body)
-    parts.configurations[gateway.id] = site, tag
+    parts.configurations[gateway.id] = weakref.ref(site), tag
     if secret is not None:
         # Not to be taken for the same as one without: no ETag is known for it.
         return json_answer(
@@ -224,8 +227,13 @@ async def _configuration(request: web.Request, parts: Parts, caller: Caller) -> 
     return json_answer(body, headers={"ETag": tag})
 
 
-def configuration_of(site: Site, gateway: Gateway, late_s: float, secret: str | None) -> bytes:
-    """Write what a gateway listens for: what is carried, and bound to it or to none."""
+def configuration_of(
+    site: Site, gateway: Gateway, late_s: float, secret: str | None, *, keys: bool = True
+) -> bytes:
+    """Write what a gateway listens for: what is carried, and bound to it or to none.
+
+    ``keys`` false: without beacons whose identities change, since a key comes with each.
+    """
     return msgspec.json.encode(
         Configuration(
             gateway=gateway.id,
@@ -234,7 +242,7 @@ def configuration_of(site: Site, gateway: Gateway, late_s: float, secret: str | 
             beacons=tuple(
                 _listened(one)
                 for one in site.beacons
-                if one.subject is not None and one.bound(gateway.id)
+                if one.subject is not None and one.bound(gateway.id) and (keys or one.eid is None)
             ),
             secret=secret,
         )
@@ -312,7 +320,6 @@ async def _delete_one(request: web.Request, parts: Parts, caller: Caller) -> web
     """Take a gateway away, and with it what it signs with and what it told."""
     gone = await _delete_entry(request, parts, caller)
     name = read_id(request)
-    await parts.store.awrite(lambda conn: signing.end_secrets(conn, name))
     await parts.signatures.arefresh()
     parts.healths.pop(name, None)
     parts.configurations.pop(name, None)
@@ -328,6 +335,7 @@ RESOURCE = Resource(
     editors=OPERATORS,
     ids=_ids,
     show=_show,
+    goes=signing.end_secrets,
     derived=frozenset({"source", "silent", "heard_at", "clock_error_s", "health_at", "health"}),
 )
 _delete_entry = delete_one(RESOURCE)
@@ -351,8 +359,10 @@ ROUTES = (
         endpoint=_read_one,
         roles=READERS,
         summary="One gateway and how it is; its ETag is of what is enrolled alone.",
+        headers=("If-None-Match",),
         answers={
             200: Content(meaning="The gateway.", schema=GatewayRecord, headers=("ETag",)),
+            304: Content(meaning="It is enrolled as you know it, however it is (If-None-Match)."),
             404: _GONE,
         },
     ),

@@ -40,6 +40,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 if TYPE_CHECKING:
+    from proximity.registry import Site
     from proximity.server.parts import Parts
 
 log = structlog.get_logger("proximity.server")
@@ -74,6 +75,7 @@ class Subscriber:
         self._parts = parts
         self._broker = broker
         self.connected = False
+        self._held_back = 0
 
     async def run(self) -> None:
         """Connect, take, and connect again; a broker that is away is asked ever more seldom."""
@@ -152,26 +154,44 @@ class Subscriber:
         site = None
         with contextlib.suppress(aiomqtt.MqttError):  # the connection is lost, as others notice
             while True:
-                if site is not self._parts.ingest.site:
-                    site = self._parts.ingest.site
-                    wanted = {
-                        name: gateway
-                        for name, gateway in site.gateways.items()
-                        if not _MARKS.intersection(name)
-                    }
-                    for name in [one for one in told if one not in wanted]:
-                        await client.publish(f"proximity/{name}/config", b"", qos=1, retain=True)
-                        del told[name]
-                    for name, gateway in wanted.items():
-                        body = await asyncio.to_thread(
-                            configuration_of, site, gateway, self._parts.late_s, None
-                        )
-                        if told.get(name) != body:
-                            await client.publish(
-                                f"proximity/{name}/config", body, qos=1, retain=True
-                            )
-                            told[name] = body
+                newest = self._parts.ingest.site  # it may change while the broker is told
+                if site is not newest:
+                    try:
+                        await self._tell_of(client, newest, told)
+                        site = newest
+                    except OSError as error:
+                        log.warning("the broker is not told", reason=error.strerror)
                 await asyncio.sleep(LOOK_S)
+
+    async def _tell_of(self, client: aiomqtt.Client, site: Site, told: dict[str, bytes]) -> None:
+        """Have the broker keep the configurations of a site, and no other that we gave it.
+
+        ``told`` is what it was told since it was there. Raises OSError where the names of those it
+        keeps cannot be kept; it is told of no further ones then.
+        """
+        broker, private = self._broker, self._broker.private
+        wanted = {name: one for name, one in site.gateways.items() if not _MARKS.intersection(name)}
+        kept = await asyncio.to_thread(broker.load_told)
+        if not kept >= wanted.keys():
+            # Before it is told: what it keeps and nobody knows of would stay for ever.
+            await asyncio.to_thread(broker.save_told, kept | wanted.keys())
+        gone = kept - wanted.keys()
+        for name in gone:
+            await client.publish(f"proximity/{name}/config", b"", qos=1, retain=True)
+            told.pop(name, None)
+        if gone:
+            await asyncio.to_thread(broker.save_told, wanted)
+        held_back = 0 if private else sum(one.eid is not None for one in site.beacons)
+        if held_back and not self._held_back:
+            log.warning("keys of rotating beacons need mqtts://", beacons=held_back)
+        self._held_back = held_back
+        for name, gateway in wanted.items():
+            body = await asyncio.to_thread(
+                configuration_of, site, gateway, self._parts.late_s, None, keys=private
+            )
+            if told.get(name) != body:
+                await client.publish(f"proximity/{name}/config", body, qos=1, retain=True)
+                told[name] = body
 
     def _hear_of(self, gateway: str, payload: bytes) -> None:
         """Keep what a gateway tells of itself."""

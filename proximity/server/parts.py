@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from weakref import ReferenceType
+
     from proximity.campaigns import Campaigns
     from proximity.ingest import Ingest
     from proximity.people import People
@@ -51,7 +53,8 @@ class Parts:
     """Since when it listens, Unix seconds: who was not heard of since then is silent."""
     healths: dict[str, Told] = field(default_factory=dict)
     """What each gateway last told of itself."""
-    configurations: dict[str, tuple[Site, str]] = field(default_factory=dict)
-    """The ETag of each gateway's configuration, and the site that it was made from."""
+    configurations: dict[str, tuple[ReferenceType[Site], str]] = field(default_factory=dict)
+    """The ETag of each gateway's configuration, and the site that it was made from, which a
+    gateway that asks no more must not keep in memory."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server drains: streams end, nothing new is taken."""

@@ -35,6 +35,13 @@ SMALL_LIMIT = 2**20
 # A whole request must have arrived within this. A phone on a poor connection sends 400 kB in 10 s;
 # a client that dribbles a byte every few seconds only wants to hold the connection.
 BODY_DEADLINE_S = 15.0
+# How a body may be compressed: aiohttp undoes these without another library.
+ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+ENCODED = Problem(
+    415,
+    "Content-Encoding: send the body as it is, or compressed with gzip or deflate.",
+    headers={"Accept-Encoding": "gzip, deflate", "Connection": "close"},
+)
 # What editors on Windows put before UTF-8 text; it says nothing.
 BOM = b"\xef\xbb\xbf"
 # Above this many bytes reading a body takes more than about a millisecond: it leaves the event
@@ -56,8 +63,10 @@ class Asked(web.Request):
 async def read_body(request: web.Request, limit: int) -> bytes:
     """Read a whole body of at most ``limit`` bytes, compressed or not.
 
-    Raises Problem: 413 too large, 408 too slow, 400 cut short or wrongly compressed.
+    Raises Problem: 413 too large, 408 too slow, 400 cut short or wrongly compressed, 415
+    compressed in an unknown way.
     """
+    _check_encoding(request)
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     content = request.content
@@ -95,6 +104,13 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             raise
         raise Problem(400, "The body is cut short or wrongly encoded.") from None
     return b"".join(chunks)
+
+
+def _check_encoding(request: web.Request) -> None:
+    """Refuse a body that is compressed in a way nobody here undoes. Raises Problem 415."""
+    said = request.headers.get("Content-Encoding")
+    if said is not None and said.strip().lower() not in ENCODINGS:
+        raise ENCODED
 
 
 def _too_large(limit: int) -> Problem:

@@ -47,12 +47,16 @@ OUTCOMES = ("accepted", "duplicate", "unconsented", "late")
 
 
 class ReceiptBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a batch; ``rejected`` names the lines, counted from 1."""
+    """What became of a batch; ``rejected`` names the lines, counted from 1.
+
+    ``unlisted`` of the accepted or unconsented were of a beacon that counts for nobody there.
+    """
 
     accepted: int
     duplicate: int
     unconsented: int
     late: int = 0
+    unlisted: int = 0
     rejected: tuple[Rejected, ...] = msgspec.field(default=())
 
 
@@ -105,7 +109,8 @@ async def accept(decoded: Decoded, parts: Parts) -> Receipt:
                 if parts.clock() > deadline or parts.closing.is_set():
                     raise
                 await asyncio.sleep(PAUSE_S)
-        counts = {name: getattr(whole, name) + getattr(part, name) for name in OUTCOMES}
+        names = (*OUTCOMES, "unlisted")
+        counts = {name: getattr(whole, name) + getattr(part, name) for name in names}
         whole = msgspec.structs.replace(whole, **counts, rejected=whole.rejected + part.rejected)
     return whole
 

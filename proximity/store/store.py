@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sqlalchemy import Connection, Engine
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -47,12 +50,15 @@ class Store:
     """One database: SQLite in a file or in memory, or PostgreSQL by URL.
 
     Use ``Store.open``. ``write`` is safe from any thread; works run in the order of the calls.
+    ``failure`` is what ended writing for good, ``refusing`` the disk's last refusal while nothing
+    has been written since, whoever asked.
     """
 
     def __init__(self, engine: Engine, name: str, path: Path | None) -> None:
         self.name = name
         self.path = path
         self.failure: StoreFailed | None = None
+        self.refusing: StoreFailed | None = None
         self._engine = engine
         self._closed = False
         self._held: Callable[[], None] | None = None
@@ -208,6 +214,10 @@ class Store:
                 failure = StoreFailed(f"{self.name}: the write failed ({type(error).__name__})")
             if failure is not None and failure.lasting:
                 self.failure = failure
+            if failure is not None and self.refusing is None:
+                # Told once, however many fail: whoever is answered may not be who can make room.
+                log.warning("the disk takes nothing", reason=str(failure))
+            self.refusing = failure
         for item in group:
             item.resolve(failure)
 

@@ -147,6 +147,7 @@ async def test_health_lies_in_the_folder_and_at_the_server(rig: Rig) -> None:
             "gateway", "boot", "mono_s", "at", "listed",
         }  # fmt: skip
     assert (told["beacons"], told["listed"], told["gateway"]) == (1, 1, "gw-1")
+    assert (rig.listener.health[0]["stopped"], told["stopped"]) == (False, True)
     assert told["uplink"]["told"] == len(rig.listener.taken)
     assert told["spool"]["waiting"] == 0
 
@@ -476,3 +477,20 @@ async def test_bad_settings_are_one_line_and_status_2(tmp_path: Path) -> None:
         assert running.returncode == 2
         assert len(err.decode().splitlines()) == 1
         assert break_it.encode() in err
+
+
+async def test_a_trace_of_other_gateways_is_no_success(tmp_path: Path) -> None:
+    listener = Listener()
+    listener.config["gateway"] = "gw-9"
+    process = Process(tmp_path, await listener.start())
+    write_trace(tmp_path / "trace.jsonl", 1, 1)
+    running = await process.start(tmp_path / "trace.jsonl")
+    _, err = await asyncio.wait_for(running.communicate(), 30)
+    assert running.returncode == 1
+    assert "holds nothing that this gateway heard" in err.decode()
+    (tmp_path / "trace.jsonl").write_text('[[gateway]]\nid = "gw-9"\n')
+    running = await process.start(tmp_path / "trace.jsonl")
+    _, err = await asyncio.wait_for(running.communicate(), 30)
+    assert running.returncode == 2
+    assert "trace.jsonl: line 1: is no record of a trace" in err.decode()
+    await listener.stop()

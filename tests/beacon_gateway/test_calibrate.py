@@ -195,7 +195,40 @@ def test_a_file_that_is_no_recording_is_one_line(tmp_path: Path, content: bytes,
         assert len(err.splitlines()) == 1
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_a_recording_to_standard_output_and_to_a_full_disk(tmp_path: Path) -> None:
+    trace = write(tmp_path / "trace.jsonl", heard("gw-1", -60.0))
+    words = ["record", "--simulate", trace, "--speed", 300, "--gateway", "gw-1", "--out"]
+    status, out, _ = calibrate(*words, "-")
+    assert status == 0
+    assert len([msgspec.json.decode(line, type=Sighting) for line in out.splitlines()]) == 60
+    assert not Path("-").exists()
+    status, out, err = calibrate(*words, "/dev/full")
+    assert (status, out) == (2, "")
+    assert "/dev/full: cannot be written (No space left on device)" in err
+    assert Path("/dev/full").exists()
+    folder = tmp_path / "absent"
+    assert calibrate(*words, folder / "out.jsonl")[0] == 2
+    assert not folder.exists()
+
+
+def test_a_place_that_the_site_does_not_know_is_refused(tmp_path: Path) -> None:
+    ring = write(tmp_path / "ring.jsonl", heard("gw-1", -70.0))
+    site = tmp_path / "site.toml"
+    site.write_text(
+        '[[place]]\nid = "hats"\nparent = "shop"\n[[gateway]]\nid = "gw-1"\nplace = "shoes"\n'
+    )
+    for place in ("hats", "shop", "shoes"):
+        assert calibrate("near", ring, "--place", place, "--site", site)[0] == 0
+    for place, hint in (("nowhere", "there are hats, shoes, shop"), ("shose", "mean shoes?")):
+        status, out, err = calibrate("near", ring, "--place", place, "--site", site)
+        assert (status, out) == (2, "")
+        assert f"knows no place '{place}'" in err
+        assert hint in err
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where there is a radio; without one, that is what is missing first.
+    monkeypatch.setattr("beacon_gateway.calibrate.need_radio", lambda _: None)
     ring = write(tmp_path / "ring.jsonl", heard("gw-1", -70.0))
     for words, says in (
         (["near", ring], "say --place"),

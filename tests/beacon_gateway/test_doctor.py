@@ -16,8 +16,10 @@ from aiohttp.test_utils import TestServer
 from click.testing import CliRunner
 
 from beacon_gateway.__main__ import main
-from beacon_gateway.checks import CHECKS, AdapterFact, Facts, examine
+from beacon_gateway.agent import boot_id
+from beacon_gateway.checks import CHECKS, examine
 from beacon_gateway.doctor import lines
+from beacon_gateway.facts import AdapterFact, Facts
 from beacon_gateway.probing import facts, in_memory
 from beacon_gateway.settings import Settings
 from tests.beacon_gateway.test_calibrate import OTHER, TAG, heard, write
@@ -105,6 +107,13 @@ def test_every_check_is_in_the_documentation() -> None:
         ("spool", {"spool_bytes": 90_000_000}, "warning", "nearly full"),
         ("agent", {"health_age_s": None}, "warning", "beacon-gateway run"),
         ("agent", {"health_age_s": 4000.0}, "warning", "4,000 s ago"),
+        ("agent", {"health_age_s": -3600.0}, "warning", "3,600 s from now"),
+        ("agent", {"stopped": True}, "warning", "has stopped, 4 s ago"),
+        ("agent", {"trouble": "refused"}, "fault", "tells nothing: the server: refused"),
+        ("agent", {"list_trouble": "refused"}, "warning", "gets no list"),
+        ("spool", {"waiting": 1001}, "warning", "1,001 sightings wait"),
+        ("spool", {"waiting": 3, "trouble": "refused"}, "warning", "3 sightings wait"),
+        ("beacons", {"listed": False, "per_beacon": ()}, "warning", "not known without a list"),
         ("passers-by", {"in_memory": False}, "warning", "install-service"),
     ],
 )
@@ -220,7 +229,12 @@ async def test_the_server_is_asked_as_the_agent_asks(
     there.status, there.code = 401, "unknown"
     found = await facts(settings, 0.0, tmp_path)
     assert examine(found)["token"].verdict == "fault"
-    assert "server" not in examine(found)
+    assert examine(found)["server"].verdict == "ok", "it answered, though it refused"
+    assert examine(found)["clock"].verdict == "warning"
+    found = await facts(msgspec.structs.replace(settings, simulate=trace), 1.0, tmp_path)
+    assert "not known without a list" in examine(found)["beacons"].says
+    there.status, there.code = 403, None
+    assert examine(await facts(settings, 0.0, tmp_path))["token"].verdict == "fault"
 
     there.status, there.code = 500, None
     assert examine(await facts(settings, 0.0, tmp_path))["server"].verdict == "fault"
@@ -262,6 +276,23 @@ async def test_what_the_agent_left_in_its_folder(
     assert (found.spool_bytes, found.dropped) == (4096, 7)
     assert found.health_age_s == pytest.approx(100, abs=5)
     assert (found.rtc, found.in_memory) == (True, False)
+    machine, dash, _ = boot_id().partition("-")
+    for agent, age_s in (
+        # By the clock that never jumps, whatever the file's date says.
+        ({"boot": f"{machine}{dash}1", "mono_s": time.monotonic() - 7}, 7 if dash else 100),
+        ({"boot": "another-1", "mono_s": time.monotonic() - 7}, 100),
+        # The agent's clock was 30 s behind the server's; ours agrees with it.
+        ({"boot": "another-1", "clock_offset_s": 30.0}, 70),
+    ):
+        trouble = {"trouble": "away", "configuration": "refused"}
+        health.write_text(
+            json.dumps({**agent, "stopped": True, "uplink": trouble, "spool": {"waiting": 9}})
+        )
+        os.utime(health, (time.time() - 100, time.time() - 100))
+        found = await facts(settings, 0.0, tmp_path)
+        assert found.health_age_s == pytest.approx(age_s, abs=5)
+        assert (found.stopped, found.waiting) == (True, 9)
+        assert (found.trouble, found.list_trouble) == ("away", "refused")
     health.write_text("nonsense")
     assert (await facts(settings, 0.0, tmp_path)).dropped == 0
     blocked = msgspec.structs.replace(settings, data=tmp_path / "token")

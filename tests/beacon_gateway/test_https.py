@@ -261,6 +261,56 @@ def test_a_token_file_that_holds_no_token_is_refused(tmp_path: Path, content: by
         Credentials(tmp_path / "nowhere", tmp_path)
 
 
+@pytest.mark.parametrize("code", [None, "unknown", "signature"])
+async def test_a_gateway_that_is_paired_anew_reads_its_token_again(
+    listener: Listener, linked: Linked, tmp_path: Path, code: str | None
+) -> None:
+    def answer(request: web.Request, _: object) -> web.Response | None:
+        return None if signed_with(NEW, request, BODY) else problem(401, code)
+
+    listener.answer = answer
+    link = linked(OLD)
+    with pytest.raises(Away, match="refused"):
+        await link.send(BODY)
+    asked = len(listener.requests)
+    with pytest.raises(Away, match="refused"):
+        await link.send(BODY)
+    assert len(listener.requests) == asked + 1, "an unchanged token is not tried twice"
+    for broken in ("", "two words", "whsec_short"):
+        (tmp_path / "token").write_text(broken)
+        with pytest.raises(Away, match="refused"):
+            await link.send(BODY)
+    # What was kept after the old file does not stand before the new one.
+    (tmp_path / SECRET).write_text(f'{{"secret": "{OLD}", "after": "another"}}')
+    (tmp_path / "token").write_text(NEW + "\n")
+    assert await link.send(BODY) == Receipt()
+    listener.answer = lambda *_: None
+    assert await link.send(BODY) == Receipt()
+
+
+async def test_a_token_may_follow_a_secret(
+    listener: Listener, linked: Linked, tmp_path: Path
+) -> None:
+    def answer(request: web.Request, _: object) -> web.Response | None:
+        return None if request.headers.get("Authorization") == "Bearer px_new" else problem(401)
+
+    listener.answer = answer
+    link = linked(OLD)
+    (tmp_path / "token").write_text("px_new")
+    assert await link.send(BODY) == Receipt()
+
+
+async def test_a_port_that_speaks_no_tls_is_told_from_a_certificate(
+    listener: Listener, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("px_token")
+    credentials = Credentials(tmp_path / "token", tmp_path)
+    link = HttpsLink(f"https://127.0.0.1:{listener.port}", credentials, "gw-1", time.time)
+    with pytest.raises(Away, match="speaks no TLS"):
+        await link.send(BODY)
+    await link.close()
+
+
 async def test_a_certificate_is_always_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

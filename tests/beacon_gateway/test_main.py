@@ -108,6 +108,24 @@ def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+@pytest.mark.parametrize(
+    "words", ["decode lines.txt", "scan --simulate trace --speed 1000", "--help"]
+)
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path, words: str) -> None:
+    (tmp_path / "lines.txt").write_text(f"{FRAME}\n" * 3)
+    record = {"type": "sighting", "beacon": BEACON, "gateway": "gw-1", "at": 1, "rssi_dbm": -60}
+    (tmp_path / "trace").write_text(json.dumps(record))
+    done = subprocess.run(
+        f"{sys.executable} -m beacon_gateway {words} > /dev/full",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("beacon-gateway: standard output cannot be written (No space left")
+
+
 def test_a_fault_of_the_program_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_line: str) -> None:
         raise RuntimeError("with a name in it")

@@ -114,7 +114,7 @@ async def test_only_what_this_gateway_could_have_heard_is_said(tmp_path: Path) -
     phone = {**json.loads(sighting(1.0)), "subject": "s"}
     del phone["gateway"]
     lines = [
-        "", "no json", "[" * 100_000, json.dumps(fix), json.dumps(phone), sighting(1, 127),
+        "", json.dumps(fix), "no json", "[" * 100_000, json.dumps(phone), sighting(1, 127),
         sighting(1, -127), sighting(1, 0), sighting(1, gateway="gw-2"), sighting(2, -60.4),
         "x" * 200_000, sighting(3),
     ]  # fmt: skip

@@ -73,10 +73,42 @@ def test_lines_of_json_each_second(trace: Path) -> None:
     assert rows[-2]["beacon"]["minor"] == 7
     assert rows[-2]["level_dbm"] == pytest.approx(-60, abs=3)
     assert rows[-2]["per_s"] == pytest.approx(2, abs=0.3)
-    assert all(row["listed"] for row in rows)
+    assert {row["listed"] for row in rows} == {None}, "without a list nobody can tell"
+    data = listing(trace.parent / "data", TAG)
+    _, out, _ = scan(
+        "--simulate", trace, "--speed", 300, "--json", "--data", data, "--all", "--gateway", "gw-1"
+    )
+    assert {json.loads(line)["listed"] for line in out.splitlines()} == {True, False}
 
 
-def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no daemon to be missing")
+def test_without_bluetooth_that_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/absent")
+    for words in (["--all"], [], ["--data", tmp_path]):
+        status, out, err = scan(*words)
+        assert (status, out) == (1, ""), words
+        (line,) = err.splitlines()
+        assert "D-Bus" in line
+
+
+def test_a_trace_of_nothing_for_this_gateway_and_what_is_no_trace(
+    trace: Path, tmp_path: Path
+) -> None:
+    status, _, err = scan("--simulate", trace, "--speed", 300, "--gateway", "gw-9")
+    assert status == 1
+    assert f"{trace}: holds nothing that this gateway heard, in 120 lines" in err
+    site = tmp_path / "site.toml"
+    site.write_text('\n[[gateway]]\nid = "gw-1"\n')
+    status, out, err = scan("--simulate", site)
+    assert (status, out) == (2, "")
+    assert f"{site}: line 2: is no record of a trace" in err
+
+
+def test_what_is_missing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where there is a radio; without one, that is what is missing first.
+    monkeypatch.setattr("beacon_gateway.scan.need_radio", lambda _: None)
     (tmp_path / "config.json").write_text("{")
     for words, says in (
         ([], "--all"),

@@ -84,7 +84,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         load({"speed": 0.0001}, {f"{PREFIX}ADAPTER": "hci0", f"{PREFIX}SPOOL_AGE_S": "nan"}, file)
     assert refused.value.problems == (
         f"{file}: servr: there is no such key: did you mean server?",
-        f"{file}: passive: must be true or false",
+        f"{file}: passive: must be true or false, without quotes",
         "environment: adapter: there is no such key: did you mean adapters?",
         "environment: BEACON_GATEWAY__SPOOL_AGE_S: must be a number from 60 to 31,622,400 s",
         "command line: --speed: must be a number from 0.01 to 100,000 times",
@@ -154,3 +154,27 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes, says: str)
     assert says in problem
     (problem,) = problems(file=tmp_path)
     assert "cannot be read" in problem
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_leave_keys_out(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('server = "http://s\n')
+    with pytest.raises(SettingsError) as refused:
+        load({}, {}, file)
+    (problem,) = refused.value.problems
+    assert "is not TOML" in problem
+
+
+def test_a_fault_names_the_option_as_it_is_typed(tmp_path: Path) -> None:
+    typed = {"server": "http://x y", "data": tmp_path, "adapters": ("hci0",)}
+    with pytest.raises(SettingsError) as refused:
+        load(typed, {})
+    server, adapter = refused.value.problems
+    assert server.startswith("command line: --server: must be a URL")
+    assert adapter.startswith("command line: --adapter: ")
+    file = tmp_path / "gateway.toml"
+    file.write_text('passive = "yes"\n')
+    with pytest.raises(SettingsError, match="without quotes"):
+        load({"server": "http://s", "data": tmp_path}, {}, file)
+    told = load({"server": "http://s", "data": tmp_path}, {f"{PREFIX}PASSIVE": "yes"})
+    assert told.passive

@@ -13,7 +13,8 @@ import pytest
 from beacon_gateway.adverts import decode_manufacturer
 from beacon_gateway.allowlist import AllowList
 from beacon_gateway.around import Around
-from beacon_gateway.checks import AdapterFact, examine
+from beacon_gateway.checks import examine
+from beacon_gateway.facts import AdapterFact
 from beacon_gateway.listening import configuration, open_ears
 from beacon_gateway.probing import facts
 from beacon_gateway.scan import watch

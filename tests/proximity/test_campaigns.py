@@ -271,15 +271,17 @@ def test_the_reference_page_names_every_key_gate_and_reason() -> None:
 @pytest.mark.parametrize(
     ("kind", "because", "age_s", "silence_s", "evidence_alone"),
     [
-        ("enter", {"rssi_dbm": -60.0}, 121.0, 30.0, True),
-        ("enter", {"rssi_dbm": -60.0}, 5.0, 30.0, False),
-        ("enter", {"rule": "child", "source": "sighting"}, 1800.0, 30.0, True),
-        ("dwell", {"rule": "nearer", "margin_db": 4.0}, 1800.0, 30.0, True),
+        ("enter", {"rssi_dbm": -60.0, "gateway": "g"}, 121.0, 30.0, True),
+        ("enter", {"rssi_dbm": -60.0, "gateway": "g"}, 5.0, 30.0, False),
+        ("enter", {"rule": "child", "source": "sighting", "gateway": "g"}, 1800.0, 30.0, True),
+        ("dwell", {"rule": "nearer", "margin_db": 4.0, "gateway": "g"}, 1800.0, 30.0, True),
         # A visit that ends by silence is told that much later when all is well.
-        ("exit", {"rssi_dbm": -60.0}, 600.0, 600.0, False),
-        ("exit", {"rssi_dbm": -60.0}, 721.0, 600.0, True),
+        ("exit", {"rssi_dbm": -60.0, "gateway": "g"}, 600.0, 600.0, False),
+        ("exit", {"rssi_dbm": -60.0, "gateway": "g"}, 721.0, 600.0, True),
         # A phone's own reports wait in its pocket: there `max_age_s` says what is too old.
         ("enter", {"distance_m": 3.0}, 1800.0, 30.0, False),
+        ("enter", {"rssi_dbm": -60.0, "near_dbm": -70.0, "margin_db": 10.0}, 1800.0, 30.0, False),
+        ("enter", {"rule": "child", "source": "sighting"}, 1800.0, 30.0, False),
     ],
 )
 def test_what_waited_with_a_receiver_triggers_nothing(

@@ -154,7 +154,7 @@ def test_a_campaign_that_was_not_met_says_what_it_waits_for(store: Store) -> Non
 def test_what_waited_in_a_receiver_is_said_to_have(
     store: Store, decided_at: float, says: str
 ) -> None:
-    because = {"rssi_dbm": -60.0}
+    because = {"rssi_dbm": -60.0, "gateway": "gw-1"}
     change = msgspec.structs.replace(moved(), decided_at=decided_at, because=because)
     (visit,) = told(store, change).visits
     assert visit.unmet["coffee"] == says

@@ -181,7 +181,7 @@ class TestAccept:
         (refused,) = receipt.rejected
         assert (refused.line, "future" in refused.reason) == (5, True)
         assert msgspec.structs.replace(receipt, rejected=()) == Receipt(
-            accepted=2, duplicate=1, unconsented=2, late=1
+            accepted=2, duplicate=1, unconsented=2, late=1, unlisted=1
         )
         assert await rig.ingest.accept([good]) == Receipt(duplicate=1)
         assert await rig.ingest.accept([]) == Receipt()
@@ -210,7 +210,7 @@ class TestAccept:
 
     async def test_with_consent_assumed_an_unknown_beacon_is_ignored(self, start: Start) -> None:
         rig = await start()
-        assert await rig.ingest.accept([heard(START, "canary")]) == Receipt(accepted=1)
+        assert await rig.ingest.accept([heard(START, "canary")]) == Receipt(accepted=1, unlisted=1)
         assert rig.ingest.counts["unlisted"] == 1
         await rig.stop()
         assert b"canary" not in rig.path.read_bytes()

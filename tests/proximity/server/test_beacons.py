@@ -186,7 +186,7 @@ class TestMany:
         answer = await post_csv(rig, text)
         assert answer.status == 422
         told = answer.json["problems"]
-        assert [one.split(":")[1].strip() for one in told] == [
+        assert [one.split(":")[0] for one in told] == [
             "line 2",
             "line 3",
             "line 4",
@@ -215,3 +215,55 @@ class TestMany:
         assert answer.json["added"] == [f"ibeacon/{UUID}/7/{n}" for n in range(3)]
         gone = await rig.ask("DELETE", f"/v1/beacons/ibeacon%2F{UUID}%2F7%2F1")
         assert gone.status == 204
+
+    async def test_a_cut_off_channel_is_no_yes_to_all(self, rig: Rig) -> None:
+        head = "id,uuid,major,person,consents\n"
+        cut = await post_csv(rig, head + f"card,{UUID},7,ann,marketing@\n")
+        assert (cut.status, cut.json["problems"][0][:24]) == (422, "line 2: consents: 'marke")
+        for consents in (["service@ "], ["@"], [{"purpose": "service", "chanel": "email"}]):
+            answer = await put(rig, "card", uuid=UUID, major=7, person="ann", consents=consents)
+            assert answer.status == 422, consents
+        assert (await rig.ask("GET", "/v1/people/ann")).status == 404
+
+    async def test_every_fault_has_its_line_whatever_its_kind(self, rig: Rig) -> None:
+        text = (
+            "id,uuid,major,minor,subject,place,gateways\n"
+            f"a,{UUID},7,1,s,,\n"
+            f"a,{UUID},7,2,s,,\n"
+            f"b,{UUID},7,1,s,,\n"
+            f"c,{UUID},7,3,,nowhere,\n"
+            f"d,{UUID},7,4,s,,gw-x\n"
+            f"e,{UUID},1,,s,,\n"
+            "f,nonsense,7,5,s,,\n"
+        )
+        answer = await post_csv(rig, text)
+        assert answer.status == 422
+        told = dict(one.split(": ", 1) for one in answer.json["problems"])
+        assert set(told) == {f"line {n}" for n in range(3, 9)}
+        for line, word in (
+            (3, "twice"), (4, "enrolled as 'a'"), (5, "'nowhere'"), (6, "'gw-x'"),
+            (7, "enrolled as"), (8, "UUID"),
+        ):  # fmt: skip
+            assert word in told[f"line {line}"]
+        assert not any("site.toml" in one for one in answer.json["problems"])
+
+    async def test_whose_a_subject_is_is_told_with_the_way_out(self, rig: Rig) -> None:
+        assert (await put(rig, "card", uuid=UUID, major=2, person="ann/1")).status == 201
+        other = await put(rig, "card", uuid=UUID, major=2, person="bob")
+        assert (other.status, "PUT /v1/people/{id} of 'ann/1' without" in other.json["detail"]) == (
+            422,
+            True,
+        )
+        # A refusal is not the disk's.
+        assert (await rig.ask("GET", "/readyz", role=None)).status == 200
+        # The card goes, and its subject stays with the person.
+        assert (await rig.ask("DELETE", "/v1/beacons/card")).status == 204
+        assert (await rig.ask("GET", "/v1/people/ann%2F1")).json["subjects"] == ["card"]
+
+    async def test_a_receipt_counts_what_is_nobodys(self, rig: Rig) -> None:
+        stranger = heard()
+        stranger["beacon"]["major"] = 40
+        answer = await rig.ask("POST", "/v1/sightings", body=[stranger])
+        assert answer.json == {
+            "accepted": 0, "duplicate": 0, "unconsented": 1, "unlisted": 1, "rejected": [],
+        }  # fmt: skip

@@ -541,3 +541,35 @@ def put_id(path: str) -> str:
 
 def parse(text: str) -> float:
     return dt.datetime.fromisoformat(text).timestamp()
+
+
+async def test_an_etag_is_of_what_is_enrolled(rig: Rig) -> None:
+    path = "/v1/gateways/gw-1"
+    known = {"If-None-Match": (await rig.ask("GET", path)).headers["ETag"]}
+    await rig.ask("POST", f"{path}/health", role=Role.GATEWAY, body={"radios": 1})
+    assert (await rig.ask("GET", path, headers=known)).status == 304
+
+
+async def test_a_misspelt_overlap_ends_no_secret(rig: Rig) -> None:
+    await secret(rig)
+    assert (await rig.ask("POST", "/v1/gateways/gw-1/secrets", body={"overlap": 0})).status == 400
+    assert len((await rig.ask("GET", "/v1/gateways/gw-1/secrets")).json["items"]) == 1
+
+
+async def test_a_gateway_and_its_secrets_go_together_or_stay(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.ask("PUT", "/v1/gateways/gw-2", body={"place": "store-7"})
+    await secret(rig, "gw-2")
+    whole = signing._moved
+
+    def cut(_conn: Any) -> None:
+        raise ValueError("cut off")
+
+    monkeypatch.setattr(signing, "_moved", cut)
+    assert (await rig.ask("DELETE", "/v1/gateways/gw-2")).status == 500
+    assert (await rig.ask("GET", "/v1/gateways/gw-2")).status == 200
+    assert len((await rig.ask("GET", "/v1/gateways/gw-2/secrets")).json["items"]) == 1
+    monkeypatch.setattr(signing, "_moved", whole)
+    assert (await rig.ask("DELETE", "/v1/gateways/gw-2")).status == 204
+    assert (await rig.ask("GET", "/v1/gateways/gw-2/secrets")).json["items"] == []

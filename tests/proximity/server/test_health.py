@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proximity.store import StoreFull
 from tests.proximity.server.rig import Rig, fix
+from tests.proximity.server.test_gateways import secret, signed
 
 
 async def test_metrics_are_prometheus_text_and_name_nobody(rig: Rig) -> None:
@@ -15,8 +21,8 @@ async def test_metrics_are_prometheus_text_and_name_nobody(rig: Rig) -> None:
     assert families["proximity_fences"].samples[0].value == 1
     assert families["proximity_subjects"].samples[0].value == 1
     assert families["proximity_ready"].samples[0].value == 1
-    for secret in ("phone-1", "store-7", "coffee", "px_", "48.85"):
-        assert secret not in text
+    for private in ("phone-1", "store-7", "coffee", "px_", "48.85"):
+        assert private not in text
     sent = [s for s in families["proximity_decisions"].samples if s.name.endswith("_total")]
     assert [(s.labels, s.value) for s in sent] == [({"decision": "send", "reason": "none"}, 1.0)]
 
@@ -43,3 +49,36 @@ async def test_every_answer_is_private_and_not_sniffed(rig: Rig) -> None:
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "aiohttp" not in answer.headers["Server"]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "rot13", "gzip, br"])
+async def test_an_unknown_compression_is_a_problem(rig: Rig, encoding: str) -> None:
+    answer = await rig.ask(
+        "POST", "/v1/sightings", headers={"Content-Encoding": encoding}, raw=b"abc"
+    )
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "gzip, deflate")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_full_disk_on_any_path_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = await secret(rig)
+    store = rig.parts.store
+
+    def full(*_: Any) -> None:
+        raise StoreFull("no room")
+
+    ask = "/v1/gateways/gw-1/config"
+    with monkeypatch.context() as patched:
+        patched.setattr("proximity.store.store._transact", full)
+        for _ in range(3):
+            answer = await rig.ask("GET", ask, role=None, headers=signed(key, b""))
+            assert answer.status == 507
+        assert (await rig.ask("GET", "/readyz", role=None)).status == 503
+    assert capsys.readouterr().out.count("the disk takes nothing") == 1
+    for _ in range(500):
+        if store.refusing is None:
+            break
+        await asyncio.sleep(0.01)
+    assert (await rig.ask("GET", "/readyz", role=None)).status == 200

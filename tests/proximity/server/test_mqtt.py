@@ -15,10 +15,13 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from beacon_gateway.eid import EidKey
 from beacon_gateway.mqtt import MqttLink
 from proximity.model import ProximityError
+from proximity.registry import Enrolled, Gateway, Site
 from proximity.server import mqtt
 from proximity.server.broker import TOPICS, read_broker
+from proximity.server.gateways import configuration_of
 from proximity.server.mqtt import Subscriber
 from proximity.server.serve import subscribed
 from proximity.store import StoreFull
@@ -183,6 +186,37 @@ async def test_a_gateway_that_is_no_more_leaves_no_configuration(
             gone = await assumed.ask("DELETE", "/v1/gateways/gw-2")
             assert gone.status in {200, 204}, gone.body
             assert (await anext(client.messages)).payload == b""
+
+
+async def test_what_is_gone_while_the_server_is_down_goes_at_the_next_start(
+    assumed: Rig, tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    broker = read_broker(mosquitto.url, None, tmp_path)
+    broker.save_told({"gw-old"})
+    async with publisher(mosquitto) as client:
+        for name in ("gw-old", "gw-theirs"):
+            await client.publish(f"proximity/{name}/config", b"{}", qos=1, retain=True)
+        await client.subscribe("proximity/+/config", qos=1)
+        async with asyncio.timeout(10):
+            await anext(client.messages), await anext(client.messages)
+            async with subscribed(assumed.parts, broker):
+                gone = await anext(client.messages)
+                assert (str(gone.topic), gone.payload) == ("proximity/gw-old/config", b"")
+                await until(lambda: broker.load_told() == {"gw-1"})
+
+
+def test_keys_of_rotating_beacons_need_tls(tmp_path: Path) -> None:
+    for url, private in (
+        ("mqtt://127.0.0.1", True), ("mqtt://localhost", True), ("mqtt://broker.example", False),
+        ("mqtt://192.0.2.1", False), ("mqtts://broker.example", True),
+    ):  # fmt: skip
+        assert read_broker(url, None, tmp_path).private is private
+    eid = EidKey(identity_key="ab" * 16, exponent=10, epoch=0.0)
+    turning = Enrolled(key=("eddystone-eid", "00" * 8), subject="s", eid=eid)
+    gateway = Gateway(id="g", place="p")
+    site = Site(gateways={"g": gateway}, beacons=(turning,))
+    assert b"identity_key" in configuration_of(site, gateway, 60.0, None)
+    assert b'"beacons":[]' in configuration_of(site, gateway, 60.0, None, keys=False)
 
 
 async def test_nobody_speaks_for_another(
