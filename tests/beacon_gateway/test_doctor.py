@@ -52,6 +52,12 @@ def find(check: str, **changed: object) -> tuple[str, str]:
     return finding.verdict, f"{finding.says} {finding.mend}"
 
 
+def test_a_trace_that_cannot_be_used_is_a_fault() -> None:
+    verdict, text = find("adapter", simulated=True, radio_error="site.toml: line 1: no record")
+    assert verdict == "fault"
+    assert "site.toml: line 1" in text
+
+
 def test_a_gateway_that_is_well() -> None:
     found = examine(WELL)
     assert found.keys() == CHECKS.keys()

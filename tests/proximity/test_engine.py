@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from beacon_gateway.model import Beacon
 from geofences import FenceIndex
-from proximity import Engine, Event, ProximityError, parse_site
+from proximity import Engine, Event, ProximityError, Sighting, parse_site
 from proximity.model import Fix
 from tests.street import (
     UUID,
@@ -400,6 +401,15 @@ def test_what_is_not_enrolled_or_not_measured_is_counted_and_ignored() -> None:
     assert run.on_sightings([heard(1000, "gw-bar", 127.0)]) == []
     assert run.counts == {"unlisted": 2, "unmeasured": 1}
     assert Engine(INDEX).on_sightings([heard(1000, "gw-bar")]) == []
+
+
+def test_point_mode_takes_a_phone_that_hears_a_shelf() -> None:
+    shelf = Beacon(format="ibeacon", uuid=UUID, major=9)
+    text = f'[[place]]\nid = "shelf"\n[[beacon]]\nuuid = "{UUID}"\nmajor = 9\nplace = "shelf"'
+    run = Engine(FenceIndex([]), parse_site(text, "site.toml"), "point")
+    (enter,) = run.on_sightings([Sighting(beacon=shelf, at=1000.0, rssi_dbm=-60.0, subject="s0")])
+    assert (enter.kind, enter.place) == ("enter", "shelf")
+    assert "gateway" not in enter.because
 
 
 def test_point_mode_takes_the_loudest_gateway() -> None:

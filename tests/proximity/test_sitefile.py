@@ -90,6 +90,13 @@ def problem(text: str, beacons_csv: str | None = None) -> str:
     return only
 
 
+def test_a_beacon_of_the_list_is_named_by_its_line() -> None:
+    site = parse_site('beacons = "tags.csv"', "site.toml", f"uuid,place\n{UUID},shose\n")
+    (found,) = site.check(["shoes"])
+    assert found.startswith("tags.csv: line 2: place 'shose' is neither")
+    assert "did you mean 'shoes'?" in found
+
+
 def test_a_whole_site() -> None:
     site = parse_site(FULL, "site.toml")
     assert (site.name, site.fences, site.timezone) == (
