@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -139,7 +139,11 @@ triggers = Table(
     _column("lease_until", Double, "none", "end of the lease, Unix seconds", optional=True),
     _column("token", Integer, "none", "counts leases: an older holder is fenced off"),
     _column("attempts", Integer, "none", "how often it was claimed"),
+    _column("person", Text, "pseudonym", "whose: erasure finds it by this", optional=True),
+    _column("moment", Text, "pseudonym", "of which transition: rivals meet in it", optional=True),
     Index("triggers_by_due", "due_at", "seq"),
+    Index("triggers_by_person", "person"),
+    Index("triggers_by_moment", "moment"),
     sqlite_autoincrement=True,
 )
 
@@ -153,6 +157,8 @@ sends = Table(
     _column("place", Text, "location", "where it was triggered"),
     _column("visit", Text, "pseudonym", "in which visit"),
     _column("at", Double, "none", "when it was decided, Unix seconds"),
+    _column("channel", Text, "none", "which channel carries it", optional=True),
+    _column("system", Text, "none", "which other system sent it; null: we", optional=True),
     Index("sends_by_person", "person", "at"),
 )
 
@@ -170,14 +176,30 @@ outbox = Table(
     _column("lease_until", Double, "none", "end of the lease, Unix seconds", optional=True),
     _column("token", Integer, "none", "counts leases: an older holder is fenced off"),
     _column("attempts", Integer, "none", "how often it was tried"),
+    _column("person", Text, "pseudonym", "whose: a withdrawal finds it by this", optional=True),
     Index("outbox_by_next", "next_at"),
+    Index("outbox_by_person", "person"),
 )
 
 people = Table(
     "people",
     metadata,
     _key("person", Text, "pseudonym", "the person's id"),
-    _column("record", Text, "personal", "zone, languages, attributes (JSON)"),
+    _column(
+        "record", Text, "personal", "zone, languages, attributes, preferences, endpoints (JSON)"
+    ),
+)
+
+attributes = Table(
+    "attributes",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _key("name", Text, "none", "name of the attribute; a list has a row for each of its items"),
+    _key("item", Integer, "none", "place in a list, else 0"),
+    _column("text", Text, "personal", "its value where it is text", optional=True),
+    _column("number", Double, "personal", "where it is a number; flags are 0 and 1", optional=True),
+    Index("attributes_by_text", "name", "text"),
+    Index("attributes_by_number", "name", "number"),
 )
 
 subjects = Table(
@@ -199,8 +221,143 @@ consents = Table(
     _column("until", Double, "personal", "until when, Unix seconds", optional=True),
     _column("recorded_at", Double, "none", "when it was written, Unix seconds"),
     _column("source", Text, "personal", "where it came from"),
+    _column("precision", Text, "personal", "exact, geohash-6 or venue; null: exact", optional=True),
+    _column("method", Text, "personal", "form, spoken, link, import, …", optional=True),
+    _column("text", Text, "none", "SHA-256 of the text that was shown", optional=True),
     Index("consents_by_person", "person", "seq"),
     sqlite_autoincrement=True,
+)
+
+consent_texts = Table(
+    "consent_texts",
+    metadata,
+    _key("sha256", Text, "none", "of the text, hexadecimal"),
+    _column("purpose", Text, "none", "what it asks for"),
+    _column("version", Text, "none", "as its authors count"),
+    _column("locale", Text, "none", "its language tag"),
+    _column("text", Text, "none", "what was shown, to the letter"),
+    _column("recorded_at", Double, "none", "when it was registered, Unix seconds"),
+)
+
+consent_chain = Table(
+    "consent_chain",
+    metadata,
+    _key("seq", _Serial, "none", "the consents row it seals", autoincrement=False),
+    _column("mac", Text, "none", "HMAC-SHA256 of that row under its person's key"),
+    _column("hash", Text, "none", "SHA-256 over the hash before, seq and mac"),
+    _column("recorded_at", Double, "none", "when it was written, Unix seconds"),
+)
+
+person_keys = Table(
+    "person_keys",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _column("key", LargeBinary, "secret", "destroyed with the person: what it sealed stays sealed"),
+    _column("created_at", Double, "none", "Unix seconds"),
+)
+
+store_keys = Table(
+    "store_keys",
+    metadata,
+    _key("name", Text, "none", "what it is for: links, objections, receipts"),
+    _column("key", LargeBinary, "secret", "32 random bytes, made when first needed"),
+    _column("created_at", Double, "none", "Unix seconds"),
+)
+
+objections = Table(
+    "objections",
+    metadata,
+    _key("hash", Text, "pseudonym", "HMAC-SHA256 of an id under the store's key"),
+    _key("kind", Text, "none", "objected: nothing is sent; erased: it does not come back"),
+    _column("at", Double, "none", "since when, Unix seconds"),
+    _column("source", Text, "none", "where it came from"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _key("seq", _Serial, "none", "order of arrival"),
+    _column("id", Text, "none", "hash of sender and the event's own id: written once", unique=True),
+    _column("person", Text, "pseudonym", "whose"),
+    _column("subject", Text, "pseudonym", "which of their subjects"),
+    _column("name", Text, "personal", "what was done"),
+    _column("at", Double, "none", "when, Unix seconds"),
+    _column("place", Text, "location", "where they were by then, if in a place", optional=True),
+    _column("properties", Text, "personal", "as the tagging plan has them (JSON)"),
+    Index("events_by_person", "person", "at"),
+    Index("events_by_name", "name", "person", "at"),
+    sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _key("seq", _Serial, "none", "order of arrival"),
+    _column("id", Text, "none", "as of an event: written once", unique=True),
+    _column("person", Text, "pseudonym", "whose"),
+    _column("name", Text, "personal", "what it calls itself"),
+    _column("at", Double, "none", "when it came, Unix seconds"),
+    _column("problem", Text, "none", "what the tagging plan says against it"),
+    _column("event", Text, "personal", "as it came (JSON)"),
+    Index("quarantine_by_person", "person"),
+    sqlite_autoincrement=True,
+)
+
+visits = Table(
+    "visits",
+    metadata,
+    _key("visit", Text, "pseudonym", "its id"),
+    _column("person", Text, "pseudonym", "whose"),
+    _column("subject", Text, "pseudonym", "which of their subjects"),
+    _column("place", Text, "location", "where"),
+    _column("enter_at", Double, "location", "Unix seconds"),
+    _column("exit_at", Double, "location", "Unix seconds; null: not over", optional=True),
+    Index("visits_by_person", "person", "enter_at"),
+    Index("visits_by_place", "place", "enter_at"),
+)
+
+stocks = Table(
+    "stocks",
+    metadata,
+    _key("stock", Text, "none", "whose units"),
+    _key("window", Text, "none", "which window of its budget, or empty: for good"),
+    _column("used", Integer, "none", "units that are reserved or gone"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    _key("decision", Text, "none", "which decision took the unit"),
+    _key("stock", Text, "none", "of what"),
+    _column("window", Text, "none", "of which window"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _key("id", Text, "none", "the receipt's id"),
+    _column("hash", Text, "pseudonym", "HMAC-SHA256 of the person's id under the store's key"),
+    _column("at", Double, "none", "when, Unix seconds"),
+    _column("receipt", Text, "none", "what was erased, counted and signed (JSON)"),
+)
+
+erasure_notices = Table(
+    "erasure_notices",
+    metadata,
+    _key("erasure", Text, "none", "of which erasure"),
+    _key("processor", Text, "none", "who is to erase as well"),
+    _column("told_at", Double, "none", "when they were told, Unix seconds", optional=True),
+    _column("acknowledged_at", Double, "none", "when they said it is done", optional=True),
+    _column("person", Text, "pseudonym", "whom, until all have acknowledged", optional=True),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    _key("what", Text, "none", "the fence or campaign and its hash"),
+    _key("who", Text, "none", "who vouches for it"),
+    _column("at", Double, "none", "when, Unix seconds"),
+    _column("reason", Text, "none", "why it may be used all the same"),
 )
 
 tokens = Table(
