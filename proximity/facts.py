@@ -5,8 +5,6 @@ Values only, for gates and segments to look at; who reads them from the store is
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 __all__ = ["NOTHING", "Happened", "Profile", "Stay"]
