@@ -151,6 +151,10 @@ class Engine:
         first = self._timers.first()
         return None if first is None else first[0]
 
+    def due_by(self, now: float) -> bool:
+        """Whether a timer fires by Unix second ``now``: cheaper to ask than when the next does."""
+        return self._timers.first(now) is not None
+
     def advance(self, now: float) -> list[Transition]:
         """Let time pass until Unix second ``now``: fire every timer due by then."""
         out = self._follow_fences()
@@ -490,7 +494,7 @@ class Engine:
 
     def _fire(self, until: float, out: list[Transition]) -> None:
         """Fire timers in the order of due time, subject, place."""
-        while (first := self._timers.first()) is not None and first[0] <= until:
+        while (first := self._timers.first(until)) is not None:
             subject = self._timers.take()
             known = self._subjects[subject]
             assert isinstance(known, Subject)

@@ -465,10 +465,10 @@ class Ingest:
             if not self._open or not backlog.idle.is_set():
                 continue
             self._present.watch()
-            now, due = self._present.tell(), self.engine.next_due()
+            now = self._present.tell()
             await self._keeping.learnt(self.redating, now)
             # While writes are refused, a row that changes nothing finds out when they work again.
-            if self._refused or (due is not None and due <= now):
+            if self._refused or self.engine.due_by(now):
                 await self._append("tick", b"").landed.wait()
             else:
                 await self._tidy(now)

@@ -45,9 +45,13 @@ class Timers:
         """Whether one may be due by Unix second ``now``; ``first`` tells for sure."""
         return bool(self.heap) and self.heap[0][0] <= now
 
-    def first(self) -> tuple[float, str] | None:
-        """Give the earliest due and its subject."""
-        while self.heap:
+    def first(self, until: float = math.inf) -> tuple[float, str] | None:
+        """Give the earliest due and its subject; None where none is due by Unix second ``until``.
+
+        What was put off meanwhile is looked at when its old due comes up, not before: a crowd that
+        came at once would be looked through at once, again and again.
+        """
+        while self.heap and self.heap[0][0] <= until:
             due, subject = self.heap[0]
             known = self._due.get(subject) == due
             truly = self._due_of(subject) if known else None

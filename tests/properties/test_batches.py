@@ -72,7 +72,10 @@ def test_a_batch_is_its_fixes_one_by_one(
         out += many.on_fixes(found[first : first + size])
     assert out == expected
     assert many.snapshot() == one.snapshot()
-    assert many.next_due() == one.next_due()
+    due = one.next_due()
+    for now in (one.now, one.now + 30.0, one.now + 1e6):
+        assert many.due_by(now) == (due is not None and due <= now)
+    assert many.next_due() == due
     assert many.advance(START + 20_000) == one.advance(START + 20_000)
 
 

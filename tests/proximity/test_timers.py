@@ -37,6 +37,23 @@ def test_a_due_that_moved_later_is_found_out_when_it_comes_up() -> None:
     assert timers.told("a") == float("inf")
 
 
+def test_only_what_comes_up_by_then_is_looked_at() -> None:
+    dues: dict[str, float | None] = {f"s{number}": 100.0 + number for number in range(50)}
+    asked: list[str] = []
+
+    def due_of(subject: str) -> float | None:
+        asked.append(subject)
+        return dues[subject]
+
+    timers = Timers(due_of)
+    for number, subject in enumerate(dues):
+        timers.set(subject, float(number))  # told early, put off since
+    assert timers.first(9.0) is None
+    assert asked == [f"s{number}" for number in range(10)]
+    assert timers.first(104.0) == (100.0, "s0")
+    assert timers.waiting(100.0)
+
+
 def test_old_entries_do_not_pile_up() -> None:
     dues: dict[str, float | None] = {}
     timers = Timers(dues.get)
