@@ -14,6 +14,7 @@ from beacon_gateway.__main__ import main
 from beacon_gateway.model import GatewayError
 from beacon_gateway.settings import Settings
 from beacon_gateway.systemd import MOUNT, NAME, RULES, UNITS, units
+from tests.servers import find, libraries
 
 CANARY = "f7826da6-4fa2-4e98-8024-bc5b71e0893e/1/7"
 TOLD = Settings(server="https://engine.example", data=Path("/var/lib/x"), token_file=Path("/etc/t"))
@@ -119,13 +120,13 @@ def test_a_program_in_somebodys_home_can_be_read() -> None:
         assert read(text)["Service"]["ProtectHome"] == home
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    analyze = find("systemd-analyze")
     for name, text in units(TOLD, None, Path(shutil.which("true") or "/bin/true")).items():
         (tmp_path / Path(name).name).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in (f"{NAME}.service", MOUNT))],
-        capture_output=True, text=True, check=False,
+        [analyze, "verify", "--man=no", *(tmp_path / name for name in (f"{NAME}.service", MOUNT))],
+        capture_output=True, text=True, check=False, env=libraries(),
     )  # fmt: skip
     ours = [line for line in done.stderr.splitlines() if NAME in line or "bluetooth.mount" in line]
     assert (done.returncode, ours) == (0, [])

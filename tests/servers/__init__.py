@@ -37,7 +37,7 @@ def find(name: str) -> str:
 
 def libraries() -> dict[str, str]:
     """Give the environment in which an unpacked program finds its unpacked libraries."""
-    folders = {str(path.parent) for path in UNPACKED.glob("**/lib/**/*.so.*")}
+    folders = {str(path.parent) for path in UNPACKED.glob("**/lib/**/*.so*")}
     known = os.environ.get("LD_LIBRARY_PATH")
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join([*sorted(folders), *filter(None, [known])])}  # fmt: skip
 

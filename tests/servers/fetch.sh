@@ -9,9 +9,11 @@ into=$1
 mkdir -p "$into"
 into=$(cd "$into" && pwd)
 
+# A program, and the package that has it.
 wanted=
-for program in mosquitto dbus-daemon; do
-    command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || wanted="$wanted $program"
+for pair in mosquitto:mosquitto dbus-daemon:dbus-daemon systemd-analyze:systemd; do
+    program=${pair%%:*}
+    command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || wanted="$wanted ${pair##*:}"
 done
 [ -n "$wanted" ] || exit 0
 if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
@@ -37,7 +39,6 @@ fetch() {
     APT_CONFIG="$apt/apt.conf" apt-get -qq -y "$@" </dev/null
 }
 fetch update
-# The names of programs and packages are the same.
 # shellcheck disable=SC2086
 fetch install --no-install-recommends --download-only $wanted
 for package in "$apt"/cache/archives/*.deb; do
