@@ -27,6 +27,9 @@ import shapely
 
 from benchmarks import (
     containment,
+    decisions,
+    erasing,
+    explaining,
     gateway,
     gateways,
     growth,
@@ -50,9 +53,12 @@ PARTS: dict[str, Callable[[Scale], Found]] = {
     "loading": containment.loading,
     "server": server.ingest,
     "replay": replayed.replay,
+    "decisions": decisions.decisions,
     "gateway": gateway.gateway,
     "gateways": gateways.gateways,
     "profiles": profiles.profiles,
+    "explain": explaining.explaining,
+    "erasing": erasing.erasing,
 }
 # Nothing here takes so long; whatever hangs is ended and named.
 PART_LIMIT_S = 240.0

@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import structlog
 
+from proximity.commands.campaigning import COMMANDS as CAMPAIGNING
+from proximity.commands.consenting import COMMANDS as CONSENTING
+from proximity.commands.explaining import COMMANDS as EXPLAINING
+from proximity.commands.persons import COMMANDS as PERSONS
+from proximity.commands.privacy import COMMANDS as PRIVACY
+from proximity.commands.privacy import OF_A_PERSON
+from proximity.commands.reporting import COMMANDS as REPORTING
+from proximity.commands.segmenting import COMMANDS as SEGMENTING
 from proximity.inputs import STANDARD
 from proximity.installation import refuse_collision, refuse_missing
 from proximity.installing import COMMANDS as INSTALLING
 from proximity.model import ProximityError
-from proximity.questions import COMMANDS, Finite, echo_json
+from proximity.questions import Finite, echo_json
 
 if TYPE_CHECKING:
     from contextlib import closing
@@ -107,6 +115,7 @@ def _log_to_stderr() -> None:
 @click.option("--data", required=True, type=FOLDER, help="Folder that holds all of its state.")
 @click.option("--site", type=FILE, help="Site file: places, gateways, beacons, fences.")
 @click.option("--campaigns", type=FILE, help="Campaigns file.")
+@click.option("--events", type=FILE, help="Tagging plan: which events are kept.")
 @click.option(
     "--consent", type=click.Choice(["required", "assumed"]), default="required", show_default=True,
     help="Whether consent is kept here, or upstream.",
@@ -125,6 +134,11 @@ def _log_to_stderr() -> None:
     "--arm-phones", is_flag=True,
     help="Tell OwnTracks and Transistor clients the nearest fences, to wake them there.",
 )  # fmt: skip
+@click.option(
+    "--privacy",
+    type=FILE,
+    help="Privacy file: how long what is kept, who else has to erase, sensitive areas.",
+)
 @click.option(
     "--mqtt", metavar="URL",
     help="Also take records from the broker at mqtt[s]://[USER@]HOST[:PORT].",
@@ -236,8 +250,19 @@ def _store(folder: Path, *, create: bool = False) -> closing[Store]:
     return closing(Store.open(data_file(folder)))
 
 
-for _command in (*COMMANDS, *INSTALLING):
+for _command in (
+    *CAMPAIGNING,
+    *CONSENTING,
+    *EXPLAINING,
+    *PERSONS,
+    *REPORTING,
+    *SEGMENTING,
+    *INSTALLING,
+    *PRIVACY,
+):
     main.add_command(_command)
+for _command in OF_A_PERSON:
+    main.commands["person"].add_command(_command)  # type: ignore[attr-defined]  # it is a group
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""May this record be kept, and whose is it? Consent first, then time, then repeats.
+"""May this record be kept, how exactly, and whose is it? Consent first, then time, then repeats.
 
-What is not admitted is counted and leaves no trace. Knows people, site and intake; no journal and
-no engine.
+What is not admitted is counted and leaves no trace; what is kept is as exact as its person agreed
+to. Knows people, site and intake; no journal and no engine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from msgspec.structs import force_setattr
 
 from proximity.feeds.model import Rejected
 from proximity.model import Sighting
+from proximity.precision import EVERYTHING, as_agreed, may_keep
+from proximity.refusals import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from proximity.intake import Intake
     from proximity.model import Record
     from proximity.people import People
+    from proximity.precision import Allowed
     from proximity.registry import Site
 
 # ``copy.copy`` looks for this first, in Python; there are hundreds of thousands a second of it.
@@ -35,7 +38,8 @@ _REASONS = {
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What became of each record of a batch; they add up to its length.
 
-    ``accepted`` records are on disk, or were rightly ignored (a beacon that nobody enrolled).
+    ``accepted`` records are on disk, or were rightly ignored (a beacon that nobody enrolled);
+    ``unconsented`` ones are not: their person agreed to nothing, or not to that kind of record.
     ``unlisted`` is how many of the accepted or unconsented were ignored in that way, and is in
     their sum already.
     """
@@ -62,6 +66,7 @@ class Admission:
         self, people: People, intake: Intake, consent: Literal["required", "assumed"]
     ) -> None:
         self.intake = intake
+        self.refusals = Refusals()
         self.ignored = Counter(unlisted=0, elsewhere=0)
         self.leaving: set[str] = set()
         self._people = people
@@ -80,6 +85,7 @@ class Admission:
             for record in records
         ]
         agreed = self._agreed(subjects, now)
+        gone = self._people.erased(_named(subjects)) if agreed is None else ()
         oldest = now - self.intake.late_s
         counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0, "unlisted": 0}
         asked: list[Record] = []
@@ -92,10 +98,15 @@ class Admission:
                 self.ignored["elsewhere" if elsewhere else "unlisted"] += 1
                 counts["accepted" if agreed is None else "unconsented"] += 1
                 counts["unlisted"] += type(record) is Sighting
-            elif agreed is not None and subject not in agreed:
+            elif subject in gone or (
+                agreed is not None
+                and (found := agreed.get(subject)) is not EVERYTHING
+                and (found is None or not may_keep(record, found))
+            ):
                 counts["unconsented"] += 1
             elif record.at < oldest:
                 counts["late"] += 1
+                self.refusals.note(subject, "late")
             else:
                 asked.append(record)
                 whose.append(subject)
@@ -105,6 +116,11 @@ class Admission:
         asked = [*map(_copied, asked)]
         for stamped in asked:
             force_setattr(stamped, "received_at", now)
+        if agreed is not None and any(found is not EVERYTHING for found in agreed.values()):
+            asked = [
+                as_agreed(record, agreed[subject])
+                for record, subject in zip(asked, whose, strict=True)
+            ]
         refusals = self.intake.admit_many(asked, whose)
         if not any(refusals):
             counts["accepted"] += len(asked)
@@ -114,7 +130,9 @@ class Admission:
         for stamped, place, refusal in zip(asked, places, refusals, strict=True):
             if refusal is None:
                 taken.append(stamped)
-            elif refusal in _REASONS:
+                continue
+            self.refusals.note(subjects[place] or "", refusal)
+            if refusal in _REASONS:
                 line = place + 1 if lines is None else lines[place]
                 rejected.append(Rejected(line, _REASONS[refusal]))
             else:
@@ -122,13 +140,21 @@ class Admission:
         counts["accepted"] += len(taken)
         return taken, Receipt(**counts, rejected=tuple(rejected))
 
-    def _agreed(self, subjects: Sequence[str | None], now: float) -> set[str] | None:
-        """Give those of whom there is a yes in force as their records come in; None: everybody."""
+    def _agreed(self, subjects: Sequence[str | None], now: float) -> dict[str, Allowed] | None:
+        """Tell what may be kept of those of whom there is a yes in force; None: everybody, all."""
         if self._consent == "assumed":
             return None
-        asked = {subject for subject in subjects if subject is not None} - self.leaving
+        asked = _named(subjects) - self.leaving
         self._people.know(asked, consents=True)
-        return {subject for subject in asked if self._people.may_process(subject, now)}
+        return {
+            subject: found
+            for subject in asked
+            if (found := self._people.allows(subject, now)) is not None
+        }
+
+
+def _named(subjects: Sequence[str | None]) -> set[str]:
+    return {subject for subject in subjects if subject is not None}
 
 
 def _carrier(sighting: Sighting, site: Site) -> str | None:

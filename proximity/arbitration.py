@@ -346,14 +346,14 @@ class _Verdict(NamedTuple):
 
     @property
     def strength(self) -> float:
-        """How surely: the chance that a margin with MARGIN_SPREAD_DB is no noise; never under half.
+        """How surely: once decided, a place is kept by its rule, not by the margin it has now."""
+        return 0.0 if self.says == "nothing" else chance_of_margin(self.margin_db)
 
-        Once decided, a place is kept by its rule and not by its margin of the moment.
-        """
-        if self.says == "nothing":
-            return 0.0
-        likely = 0.5 * (1.0 + math.erf(self.margin_db / (MARGIN_SPREAD_DB * math.sqrt(2.0))))
-        return round(max(0.5, likely), 3)
+
+def chance_of_margin(margin_db: float) -> float:
+    """Give the chance that a margin with MARGIN_SPREAD_DB is no noise; never under half."""
+    likely = 0.5 * (1.0 + math.erf(margin_db / (MARGIN_SPREAD_DB * math.sqrt(2.0))))
+    return round(max(0.5, likely), 3)
 
 
 def _near(place: str, zone: Zone, level: Level, near_dbm: float, at: float) -> _Verdict:

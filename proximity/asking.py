@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from proximity.enrolment import Enrolments
-from proximity.explain import Explanation, explain
-from proximity.model import Person, ProximityError, format_time
+from proximity.grants import Grant, left_without, record_grant
+from proximity.model import Person, ProximityError
 from proximity.people import People
-from proximity.server.consents import Grant, consent_rows, left_without
-from proximity.server.people import known_ids, person_record
+from proximity.proofs import said_page
+from proximity.server.consents import Withdrawn
+from proximity.server.people import Recorded, known_ids, person_record
 from proximity.server.reading import SMALL_LIMIT
 from proximity.server.settings import data_file
 from proximity.store import Store, StoreFailed, journal
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from proximity.model import Preference
+    from proximity.outbox import InFlight
     from proximity.store.journal import EntryChange
 
 # A command waits for a person's patience, not for a machine's.
@@ -44,28 +47,29 @@ MOST_BYTES = 64 * 2**20
 class Source(Protocol):
     """What the commands ask of a data folder or a server."""
 
-    def explain(
-        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
-    ) -> Explanation:
-        """Explain what a subject did or did not get."""
+    def grant(self, grants: Sequence[dict[str, Any]]) -> None:
+        """Record consents, all or none."""
 
-    def grant(self, grant: dict[str, Any]) -> None:
-        """Record a consent."""
-
-    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
-        """Record a withdrawal from now on."""
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> Sequence[InFlight]:
+        """Record a withdrawal from now on; give what was being handed over at that moment."""
 
     def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
         """Give the consent ledger, oldest first."""
 
-    def put_people(self, people: Sequence[Person]) -> None:
-        """Add or replace people: all or none in a folder, and in each slice sent to a server."""
+    def put_people(self, people: Sequence[Person]) -> int:
+        """Add or replace people: all or none in a folder, and in each slice sent to a server.
+
+        Who was erased is left out and does not come back; gives how many those are.
+        """
 
     def people(self) -> Iterator[dict[str, Any]]:
         """Give everyone who is known, by id."""
 
     def person(self, person: str) -> dict[str, Any] | None:
         """Give one person; None where nothing is known of them."""
+
+    def prefer(self, person: str, preferences: Sequence[Preference]) -> None:
+        """Replace a person's preferences."""
 
     def remove_person(self, person: str) -> bool:
         """Forget a person; tells whether there was anything."""
@@ -114,53 +118,48 @@ class _Folder:
         self._store = store
         self._people = People(store)
 
-    def explain(
-        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
-    ) -> Explanation:
-        from proximity.campaignfile import load_campaigns
-
-        rules = None if campaigns is None else load_campaigns(campaigns)
-        return self._store.read(
-            lambda conn: explain(conn, subject=subject, place=place, at=at, campaigns=rules)
-        )
-
-    def grant(self, grant: dict[str, Any]) -> None:
+    def grant(self, grants: Sequence[dict[str, Any]]) -> None:
         try:
-            said = msgspec.convert(grant, Grant)
+            said = msgspec.convert(grants, list[Grant])
         except msgspec.ValidationError as error:
             raise ProximityError(f"the consent cannot be recorded: {error}") from None
-        self._store.write(
-            lambda conn: self._people.grant(conn, said.person, said, said.source)
-        ).result()
+        now = time.time()
 
-    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
+        def write(conn: Connection) -> None:
+            for one in said:
+                record_grant(self._people, conn, one, now)
+
+        self._store.write(write).result()
+
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> Sequence[InFlight]:
         now = time.time()
         unwatched = alone(self._store)
 
-        def write(conn: Connection) -> None:
-            self._people.withdraw(conn, person, purpose, channel, at=now, source="command")
+        def write(conn: Connection) -> list[InFlight]:
+            in_flight = self._people.withdraw(
+                conn, person, purpose, channel, at=now, source="command"
+            )
             if unwatched:
-                _erase(conn, left_without(self._people, conn, person, now), now)
+                forget_next(conn, left_without(self._people, conn, person, now), now)
+            return in_flight
 
-        self._store.write(write).result()
+        return self._store.write(write).result()
 
     def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
         after = 0
         while True:
             rows, cursor = self._store.read(
-                lambda conn, after=after: consent_rows(conn, after, PAGE, person)  # type: ignore[misc]
+                lambda conn, after=after: said_page(conn, after, PAGE, person)  # type: ignore[misc]
             )
             yield from (msgspec.to_builtins(row) for row in rows)
             if len(rows) < PAGE:
                 return
             after = cursor
 
-    def put_people(self, people: Sequence[Person]) -> None:
-        def write(conn: Connection) -> None:
-            for one in people:
-                self._people.put(conn, one, source="command")
-
-        self._store.write(write).result()
+    def put_people(self, people: Sequence[Person]) -> int:
+        return self._store.write(
+            lambda conn: self._people.put_all(conn, people, source="command")
+        ).result()
 
     def people(self) -> Iterator[dict[str, Any]]:
         after = ""
@@ -180,6 +179,10 @@ class _Folder:
         )
         return record
 
+    def prefer(self, person: str, preferences: Sequence[Preference]) -> None:
+        self._store.write(lambda conn: self._people.prefer(conn, person, preferences)).result()
+        self._people.reload()
+
     def remove_person(self, person: str) -> bool:
         if not alone(self._store):
             raise ProximityError(
@@ -192,13 +195,13 @@ class _Folder:
             subjects = self._people.read(conn, person).subjects
             found = self._people.remove(conn, person)
             if found:
-                _erase(conn, (person, *subjects), now, tags=True)
+                forget_next(conn, (person, *subjects), now, tags=True)
             return found
 
         return self._store.write(write).result()
 
 
-def _erase(
+def forget_next(
     connection: Connection, subjects: Sequence[str], now: float, *, tags: bool = False
 ) -> None:
     """Have the next start forget subjects, as a running server does at once; ``tags`` as there."""
@@ -226,30 +229,23 @@ class _Server:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def explain(
-        self, subject: str, place: str | None, at: float | None, campaigns: Path | None
-    ) -> Explanation:
-        if campaigns is not None:
-            raise ProximityError("--campaigns goes with --data: the server knows its campaigns")
-        when = None if at is None else format_time(at)
-        body = self._http.ask(
-            "GET", "/v1/explain", {"subject": subject, "place": place, "at": when}
-        )
-        return msgspec.json.decode(body or b"{}", type=Explanation)
+    def grant(self, grants: Sequence[dict[str, Any]]) -> None:
+        self._http.ask("POST", "/v1/consents", body=grants)
 
-    def grant(self, grant: dict[str, Any]) -> None:
-        self._http.ask("POST", "/v1/consents", body=grant)
-
-    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> None:
+    def withdraw(self, person: str, purpose: str | None, channel: str | None) -> Sequence[InFlight]:
         query = {"person": person, "purpose": purpose, "channel": channel}
-        self._http.ask("DELETE", "/v1/consents", query)
+        body = self._http.ask("DELETE", "/v1/consents", query)
+        return msgspec.json.decode(body, type=Withdrawn).in_flight if body else ()
 
     def consents(self, person: str | None) -> Iterator[dict[str, Any]]:
         yield from self._http.pages("/v1/consents", {"person": person})
 
-    def put_people(self, people: Sequence[Person]) -> None:
+    def put_people(self, people: Sequence[Person]) -> int:
+        left = 0
         for body in _slices(people):
-            self._http.ask("POST", "/v1/people", body=body)
+            told = self._http.ask("POST", "/v1/people", body=body)
+            left += msgspec.json.decode(told or b"{}", type=Recorded).erased
+        return left
 
     def people(self) -> Iterator[dict[str, Any]]:
         yield from self._http.pages("/v1/people", {})
@@ -257,6 +253,9 @@ class _Server:
     def person(self, person: str) -> dict[str, Any] | None:
         body = self._http.ask("GET", f"/v1/people/{_quoted(person)}", missing=True)
         return None if body is None else msgspec.json.decode(body, type=dict[str, Any])
+
+    def prefer(self, person: str, preferences: Sequence[Preference]) -> None:
+        self._http.ask("PUT", f"/v1/people/{_quoted(person)}/preferences", body=preferences)
 
     def remove_person(self, person: str) -> bool:
         return self._http.ask("DELETE", f"/v1/people/{_quoted(person)}", missing=True) is not None

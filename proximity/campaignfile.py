@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proximity.campaigns import Campaigns, parse_campaigns
+from proximity.campaignform import parse_campaigns
+from proximity.campaigns import Campaigns
 from proximity.channels import CHANNELS
 from proximity.inputs import called, open_input
 from proximity.model import ProximityError

@@ -21,7 +21,8 @@ from proximity.edited import Edited
 from proximity.history import Subject, announced
 from proximity.intake import Intake
 from proximity.layout import Layout
-from proximity.model import Fix, ProximityError, Record, Sighting, Transition
+from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
+from proximity.nearmiss import MOST_RECORDS, Recent, look
 from proximity.nowhere import cut, doze, lengthened, standing_of, wake
 from proximity.occupants import Occupants
 from proximity.point import POINT
@@ -77,6 +78,8 @@ class Engine:
         self.index = index
         self.now = 0.0
         self.counts: Counter[str] = Counter()
+        # Those that the last records brought and that counted: ``told`` says where one was by then.
+        self.events: list[Event] = []
         self._layout = Layout(index, site)
         self._decide_name: Literal["robust", "point"] = decide
         self._decide = DECIDE[decide]
@@ -108,6 +111,27 @@ class Engine:
         """List the subjects that are in a place now, sorted."""
         return self._occupants.of(place)
 
+    def visits_of(self, subject: str) -> dict[str, str]:
+        """Give the places that a subject is in now, as was told, each with the visit's id."""
+        known = self._subjects.get(subject)
+        if not isinstance(known, Subject):
+            return {}
+        presences = known.standing.presences
+        return {place: presences[place].visit for place in sorted(announced(known.standing))}
+
+    def near(self, subject: str, until: float = math.inf) -> Recent:
+        """Tell how near a subject came to places until Unix second ``until``; changes nothing.
+
+        By the records that are still kept of it: those of ``late_s`` seconds, and some before.
+        """
+        known = self._subjects.get(subject)
+        if known is None:
+            return Recent()
+        if isinstance(known, bytes):
+            known = wake(known, self._edited.count)
+        records, start = known.newest_until(until, MOST_RECORDS, subject)
+        return look(subject, records, self._layout, start)
+
     def alarms(self) -> list[Alarm]:
         """List the identities that do not count now, or that more than one radio says."""
         return self._alarms.listed(self._subjects, self.now)
@@ -123,12 +147,14 @@ class Engine:
     def on_records(self, records: Iterable[Record]) -> list[Transition]:
         """Take records of any type in the order of their arrival; give what changed.
 
-        An Event moves the clock and nothing else. Records that do not count are dropped and
-        counted in ``counts``: ``duplicate``, ``future``, ``late``, ``unlisted`` (a beacon or
-        gateway that the site does not know), ``unmeasured``. ``quarantined`` counts sightings of
-        identities that do not count for now: ``alarms`` names them.
+        An Event moves the clock and nothing else; ``events`` has those that counted. Records that
+        do not count are dropped and counted in ``counts``: ``duplicate``, ``future``, ``late``,
+        ``unlisted`` (a beacon or gateway that the site does not know), ``unmeasured``.
+        ``quarantined`` counts sightings of identities that do not count for now: ``alarms`` names
+        them.
         """
         self._touched.clear()
+        self.events = []
         out = self._follow_fences()
         batch = records if isinstance(records, (list, tuple)) else list(records)
         fixes = [record for record in batch if type(record) is Fix]
@@ -302,6 +328,8 @@ class Engine:
                 self._judge(subject, record, held, row, out)
         elif isinstance(record, Sighting):
             self._judge(subject, record, None, None, out)
+        elif isinstance(record, Event):
+            self.events.append(record)
 
     def _take_fixes(self, fixes: list[Fix], out: list[Transition]) -> None:
         """Take many fixes: what can be told of all at once is, then the same as ``_take``."""
@@ -494,7 +522,7 @@ class Engine:
 
     def _fire(self, until: float, out: list[Transition]) -> None:
         """Fire timers in the order of due time, subject, place."""
-        while (first := self._timers.first(until)) is not None:
+        while self._timers.first(until) is not None:
             subject = self._timers.take()
             known = self._subjects[subject]
             assert isinstance(known, Subject)

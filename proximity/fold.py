@@ -19,6 +19,7 @@ from proximity.registry import Site
 from proximity.sitefile import parse_site
 from proximity.store import journal
 from proximity.store.journal import Entries, Forgetting, Row, SiteChange, SiteText, StoredFence
+from proximity.told import take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from proximity.edits import FenceEdit
     from proximity.model import Record, Transition
     from proximity.store.journal import EntryChange
+    from proximity.told import Did
 
 # So many records are applied before others get their turn: some ten milliseconds.
 STEP = 250
@@ -68,7 +70,7 @@ class Fold:
             self.engine = Engine.restore(snapshot.state, self.index, self.site, late_s=late_s)
             self.position, self.now = snapshot.position, snapshot.now
 
-    def apply(self, row: Row, records: Sequence[Record] | None = None) -> list[Transition]:
+    def apply(self, row: Row, records: Sequence[Record] | None = None) -> list[Transition | Did]:
         """Apply the next row; ``records`` are its records where they are at hand already."""
         return [found for step in self.steps(row, records) for found in step]
 
@@ -77,7 +79,7 @@ class Fold:
         row: Row,
         records: Sequence[Record] | None = None,
         edit: FenceEdit | None = None,
-    ) -> Iterator[list[Transition]]:
+    ) -> Iterator[Sequence[Transition | Did]]:
         """Apply the next row step by step, so that others get their turn during a large one.
 
         ``records``, or ``edit``, is what its payload holds where that is at hand already.
@@ -93,12 +95,12 @@ class Fold:
 
     def _steps(
         self, row: Row, records: Sequence[Record] | None, edit: FenceEdit | None
-    ) -> Iterator[list[Transition]]:
+    ) -> Iterator[Sequence[Transition | Did]]:
         if row.kind == "records":
             if records is None:
                 records = journal.decode_records(row.payload)
             for start in range(0, len(records), STEP):
-                yield self.engine.on_records(records[start : start + STEP])
+                yield from take(self.engine, records[start : start + STEP])
         elif row.kind == "tick":
             yield self.engine.advance(row.now)
         elif row.kind == "fences":

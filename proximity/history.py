@@ -8,6 +8,7 @@ are compared with those that were announced. Pure.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Collection
 
 import msgspec
@@ -149,6 +150,22 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         return any(visit.place in places for visit in self.log.values()) or any(
             place in places for place in self.standing.presences
         )
+
+    def newest_until(
+        self, until: float, most: int, subject: str
+    ) -> tuple[list[Fix | Sighting], Standing]:
+        """Give the newest records up to Unix second ``until``, and where it stood before them.
+
+        At most ``most``, and those since the standing kept before them, so that they can be judged.
+        """
+        history = self.history
+        end = bisect_right(range(len(history)), until, key=history.at)
+        start = Mark(0, 0, Standing())
+        for mark in self.marks:
+            if mark.index <= max(0, end - most):
+                start = mark
+        records = [history.record(number, subject) for number in range(start.index, end)]
+        return records, start.standing
 
     def enter_told(self) -> None:
         """Enter announcements into the log, which is read where a late record comes: rarely."""

@@ -32,6 +32,7 @@ from proximity.redating import Redating
 from proximity.sitefile import read_site
 from proximity.store import StoreFailed, clocks, journal
 from proximity.store.journal import SiteText
+from proximity.tagging import NO_PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from proximity.registry import Site
     from proximity.store import LedgerRow, Store
     from proximity.store.journal import StoredFence
+    from proximity.tagging import Plan
+    from proximity.told import Did
 
 T = TypeVar("T")
 
@@ -81,7 +84,8 @@ class Overloaded(ProximityError):  # noqa: N818 - it says what the server is
 class Ingest:
     """Takes records and edits of fences, and keeps the engine.
 
-    ``fences`` are those of files, ``site_file`` the site's path; ``clock`` gives Unix seconds.
+    ``fences`` are those of files, ``site_file`` the site's path; ``clock`` gives Unix seconds;
+    ``plan`` says which events are kept.
     Use from one event loop: ``start``, then ``accept`` and the edits, then ``stop``. ``ready``
     tells whether writes are accepted, and ``fault`` is what ended its work for good, if anything
     did: then only a new start helps. ``on_committed`` are called with each transaction's new
@@ -102,12 +106,13 @@ class Ingest:
         consent: Literal["required", "assumed"] = "required",
         late_s: float = 3600.0,
         decide: Literal["robust", "point"] = "robust",
+        plan: Plan = NO_PLAN,
     ) -> None:
         self.on_committed: list[Callable[[list[LedgerRow]], None]] = []
         self.on_accepted: list[Callable[[Sequence[Record]], None]] = []
         self.triggers_added = asyncio.Event()
         self.fault: BaseException | None = None
-        self._failed = 0
+        self._failed = self._malformed = 0
         self._store = store
         self._people = people
         self._campaigns = campaigns
@@ -117,6 +122,8 @@ class Ingest:
         self._files = fences
         self._late_s = late_s
         self._decide = decide
+        self._plan = plan
+        self._consent = consent
         self._admission = Admission(people, Intake(late_s), consent)
         self._fold = Fold({}, None, decide=decide, late_s=late_s)
         self._present = Present(clock)
@@ -133,6 +140,10 @@ class Ingest:
     def engine(self) -> Engine:
         """The engine; whoever asks it from the event loop sees a state between two steps."""
         return self._fold.engine
+
+    def refused(self, subject: str) -> dict[str, int]:
+        """Tell how many records of a subject were refused since the start, by reason."""
+        return self._admission.refusals.of(subject)
 
     @property
     def index(self) -> FenceIndex:
@@ -174,9 +185,10 @@ class Ingest:
         """What was dropped outside the engine.
 
         ``unlisted`` sightings, those heard ``elsewhere`` than by a gateway that their beacon is
-        bound to, and records that ``failed``.
+        bound to, ``malformed`` events, which stand in the quarantine, and records that ``failed``.
         """
-        return Counter({**self._admission.ignored, "failed": self._failed})
+        own = {"failed": self._failed, "malformed": self._malformed}
+        return Counter({**self._admission.ignored, **own})
 
     @property
     def ready(self) -> bool:
@@ -291,10 +303,26 @@ class Ingest:
             await self._editing.forget(subjects, also, tags=tags)
             for subject in subjects:
                 self._admission.intake.forget_subject(subject)
+                self._admission.refusals.forget(subject)
             with contextlib.suppress(StoreFailed):  # then whoever watches the people reads them
                 self._people.reload()
         finally:
             leaving.difference_update(subjects)
+
+    async def cover(self) -> None:
+        """Return once a snapshot stands behind everything that the engine has had so far.
+
+        Raises StoreFailed where the server stops before.
+        """
+        wanted = self._keeping.wanted = max(self._keeping.wanted, self._fold.position)
+        while self._keeping.newest[0] < wanted:
+            self._check_open()
+            await asyncio.sleep(_TICK_S / 2)
+
+    async def look(self) -> None:
+        """Let the engine see what time it is: it forgets then whom it need not remember."""
+        self._check_open()
+        await self._applied(self._append("tick", b""))
 
     async def stop(self) -> None:
         """Take no more, finish what was taken, leave a snapshot so that the next start is quick.
@@ -392,7 +420,7 @@ class Ingest:
         ``wait``: where there is nothing to write yet, wait for the next row's commit.
         """
         backlog = self._backlog
-        outputs = Outputs()
+        outputs = Outputs(self._people, self._places, plan=self._plan, consent=self._consent)
         for _ in range(_TOGETHER):
             pending = backlog.first
             if pending is None or len(outputs) >= _MOST_OUTPUTS:
@@ -404,15 +432,15 @@ class Ingest:
                 rows = backlog.ripe()
                 found = await self._apply(rows)
                 if found:
-                    outputs.add(found, self._people, self._places, self._campaigns())
+                    outputs.add(found, self._campaigns())
             outputs.position = self._fold.position
             for pending in rows:
                 backlog.applied(pending)
         return outputs
 
-    async def _apply(self, rows: Sequence[Pending]) -> list[Transition]:
+    async def _apply(self, rows: Sequence[Pending]) -> list[Transition | Did]:
         """Let the engine have one row, or some of records as if they were one."""
-        found: list[Transition] = []
+        found: list[Transition | Did] = []
         row, records = rows[-1].row, rows[0].records
         if len(rows) > 1:
             records = [record for pending in rows for record in pending.records]
@@ -436,7 +464,10 @@ class Ingest:
 
     async def _write(self, outputs: Outputs) -> None:
         """Write what came of rows in one transaction, and tell of it."""
-        rows, added = await self._store.awrite(outputs.write)
+        rows, added = await self._store.awrite(partial(outputs.write, now=self._present.tell()))
+        self._malformed += outputs.malformed
+        if outputs.answered:
+            self._people.reload()
         if added:
             self.triggers_added.set()
         if rows:

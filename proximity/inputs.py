@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from proximity.model import ProximityError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["STANDARD", "called", "open_input"]
+__all__ = ["STANDARD", "called", "open_input", "read_text"]
 
 STANDARD = Path("-")
 """What stands for standard input wherever a command reads a file."""
@@ -32,3 +34,19 @@ def open_input(path: Path) -> Iterator[BinaryIO]:
 def called(path: Path) -> str:
     """Give the name that problems of this file are led by."""
     return "standard input" if path == STANDARD else path.name
+
+
+def read_text(path: Path, most: int) -> str:
+    """Read a text of at most ``most`` bytes; raises ProximityError where it cannot be read."""
+    name = called(path)
+    try:
+        with open_input(path) as stream:
+            raw = stream.read(most + 1)
+    except OSError as error:
+        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
+    if len(raw) > most:
+        raise ProximityError(f"{name}: larger than {most} bytes: it is no file of this kind")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None

@@ -20,6 +20,9 @@ PACKAGES = ("geofences", "beacon_gateway", "proximity", "simulator")
 # Which extra brings an optional library; keys are import names, values extras of pyproject.toml.
 EXTRA_OF = {
     "alembic": "engine",
+    "babel": "engine",
+    "holidays": "engine",
+    "liquid": "engine",
     "numpy": "engine",
     "prometheus_client": "engine",
     "pyproj": "engine",

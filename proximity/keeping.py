@@ -38,11 +38,12 @@ class Keeping:
     """Saves snapshots of a fold, and deletes the rows that are needed no more.
 
     ``newest`` is position and time (Unix seconds) of the newest snapshot, ``late_s`` how long the
-    rows stay that it covers.
+    rows stay that it covers. One that covers position ``wanted`` is taken as soon as can be.
     """
 
     def __init__(self, store: Store, late_s: float, newest: tuple[int, float] = (0, 0.0)) -> None:
         self.newest = newest
+        self.wanted = 0
         self._store = store
         self._late_s = late_s
         self._took_s = 0.0
@@ -53,7 +54,11 @@ class Keeping:
     def snapshot_due(self, position: int, now: float) -> bool:
         """Whether it is time for a snapshot of a fold that stands at ``position``."""
         rows = position - self.newest[0]
-        if self._saving or rows == 0 or now < self.newest[1] + self._took_s / SNAPSHOT_SHARE:
+        if self._saving or rows == 0:
+            return False
+        if self.newest[0] < self.wanted:
+            return True
+        if now < self.newest[1] + self._took_s / SNAPSHOT_SHARE:
             return False
         return rows >= SNAPSHOT_ROWS or now >= self.newest[1] + SNAPSHOT_S
 

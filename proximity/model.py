@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -17,22 +16,35 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from beacon_gateway.model import Beacon, Sighting, check_id, normalise_times, parse_time
+from proximity.facts import Happened
+from proximity.person import (
+    MOST_CONSENTS,
+    MOST_PREFERENCES,
+    MOST_SUBJECTS,
+    Consent,
+    Endpoint,
+    Hours,
+    Person,
+    Precision,
+    Preference,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
-
     Time = float
 else:
     # On the wire a time is RFC 3339 text or Unix seconds; in memory always Unix seconds.
     Time = float | str
 
 __all__ = [
-    "Beacon", "Consent", "Decision", "Delivery", "Event", "Fix", "GateResult", "Kind",
-    "Observation", "Person", "ProximityError", "Record", "Sighting", "Transition", "Trigger",
-    "digest", "format_time", "parse_time",
+    "MOST_CONSENTS", "MOST_PREFERENCES", "MOST_SUBJECTS", "Beacon", "Consent", "Decision",
+    "Delivery", "Endpoint", "Event", "Fix", "GateResult", "Hours", "Kind", "Observation", "Person",
+    "Precision", "Preference", "ProximityError", "Reason", "Record", "Sighting", "Transition",
+    "Trigger", "digest", "format_time", "parse_time",
 ]  # fmt: skip
 
 Kind = Literal["enter", "dwell", "exit", "pass", "corrected"]
+TriggerKind = Literal["enter", "dwell", "exit", "pass", "corrected", "event", "manual"]
+TriggerSource = Literal["fix", "sighting", "event", "manual"]
 Says = Literal["inside", "outside", "nothing"]
 Source = Literal["fix", "sighting"]
 
@@ -258,95 +270,16 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
         return record
 
 
-class Consent(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"}):
-    """A person's yes to one purpose on one channel; ``since`` (``from`` on the wire) to ``until``.
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What a campaign cares about, waiting in the queue for its decision.
 
-    ``channel`` None means any channel; ``since`` None from ever, ``until`` None for ever. Times
-    are Unix seconds (RFC 3339 text is accepted). Raises ValueError where purpose or channel is
-    no id.
-    """
-
-    purpose: str
-    channel: str | None = None
-    since: Time | None = None
-    until: Time | None = None
-
-    def __post_init__(self) -> None:
-        check_id(self.purpose, "purpose")
-        if self.channel is not None:
-            check_id(self.channel, "channel")
-        for name in ("since", "until"):
-            value = getattr(self, name)
-            if value is not None:
-                msgspec.structs.force_setattr(self, name, parse_time(value))
-
-    def holds(self, at: float) -> bool:
-        """Whether this consent is in force at Unix second ``at``."""
-        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
-
-
-MOST_SUBJECTS = 1000
-"""Subjects of one person: devices and tags of a household or a fleet's depot, and to spare."""
-MOST_CONSENTS = 1000
-"""Consents of one person: every decision and hand-over reads them all."""
-_MOST_LANGUAGES = 20
-_MOST_ATTRIBUTES = 64 * 1024  # bytes of JSON; a line of a people file is no longer
-# BCP 47: subtags of letters and digits; 35 characters is what RFC 5646, 4.4.1, asks for at least.
-_LANGUAGE = re.compile(r"(?=.{1,35}\Z)[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8})*")
-
-
-class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whoever carries one or more subjects: consents, time zone and languages (contract 3).
-
-    ``languages`` are BCP 47 tags, best first; ``attributes`` anything that JSON can hold, at most
-    64 KiB of it. Raises ValueError (msgspec.ValidationError when decoded) where a field is out of
-    range.
-    """
-
-    person: str
-    subjects: tuple[str, ...] = ()
-    consents: tuple[Consent, ...] = ()
-    timezone: str | None = None
-    languages: tuple[str, ...] = ()
-    attributes: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        check_id(self.person, "person")
-        _check_count(self.subjects, "subjects", MOST_SUBJECTS, "make them several people")
-        _check_count(self.consents, "consents", MOST_CONSENTS, "leave out those that have ended")
-        _check_count(self.languages, "languages", _MOST_LANGUAGES, "keep the best")
-        for subject in self.subjects:
-            check_id(subject, "subject")
-        for language in self.languages:
-            if not _LANGUAGE.fullmatch(language):
-                raise ValueError(
-                    f"languages: {language!r:.60} is no language tag: write one such as fr or "
-                    "pt-BR, letters and digits joined by hyphens, at most 35 characters"
-                )
-        if any("_" in language for language in self.languages):
-            # POSIX writes pt_BR for BCP 47's pt-BR.
-            tags = tuple(language.replace("_", "-") for language in self.languages)
-            msgspec.structs.force_setattr(self, "languages", tags)
-        if self.attributes:
-            size = len(msgspec.json.encode(self.attributes))
-            if size > _MOST_ATTRIBUTES:
-                raise ValueError(
-                    f"attributes take {size} bytes as JSON, at most {_MOST_ATTRIBUTES}: "
-                    "keep the rest elsewhere, under the person's id"
-                )
-
-
-def _check_count(items: Sized, name: str, most: int, mend: str) -> None:
-    if len(items) > most:
-        raise ValueError(f"{name}: {len(items)} are more than {most}: {mend}")
-
-
-class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition that a campaign cares about, waiting in the queue for its decision.
-
-    ``at`` is when the transition happened, ``decided_at`` when the engine was sure, ``evidence_at``
-    the time of the newest record behind it (Unix seconds); ``still`` whether that record was known
-    to be motionless. ``id`` is the decision's id (contract 6).
+    A transition, an event of the person's, or a marketer's own wish (``kind`` manual). ``at`` is
+    when it happened, ``decided_at`` when the engine was sure, ``evidence_at`` the time of the
+    newest record behind it (Unix seconds); ``still`` whether that record was known to be
+    motionless; ``confidence`` 0..1 how sure the engine was, None where nobody can say; ``source``
+    what kind of record told it. ``id`` is the decision's id (contract 6); ``moment`` that of all
+    triggers of one transition or event: rivals meet in it. ``due_at``: not to be decided before;
+    ``until``: worth nothing from then on. ``place`` and ``visit`` are empty where there is none.
     """
 
     id: str
@@ -356,16 +289,50 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     place: str
     visit: str
-    kind: Kind
+    kind: TriggerKind
     at: float
     decided_at: float
     evidence_at: float
     still: bool = False
     dwell_s: float | None = None
     because: dict[str, Any] = {}
+    confidence: float | None = None
+    source: TriggerSource = "fix"
+    moment: str = ""
+    due_at: float | None = None
+    until: float | None = None
+    event: Happened | None = None
 
 
-class GateResult(msgspec.Struct, frozen=True):
+class Reason(StrEnum):
+    """Why a candidate was not sent; each gate's own, and ``fault``, which is no gate's."""
+
+    STALE = "stale"
+    INACTIVE = "inactive"
+    PLACE_CLOSED = "place_closed"
+    NO_CONSENT = "no_consent"
+    NO_LOCATION_CONSENT = "no_location_consent"
+    AGE = "age"
+    OBJECTION = "objection"
+    PREFERENCE = "preference"
+    SEGMENT = "segment"
+    CONFIDENCE = "confidence"
+    CONTEXT = "context"
+    AFFINITY = "affinity"
+    BELOW_THRESHOLD = "below_threshold"
+    ASK = "ask"
+    OUTSIDE_HOURS = "outside_hours"
+    OFFER_WINDOW = "offer_window"
+    CAPPED = "capped"
+    COOLDOWN = "cooldown"
+    QUIET_HOURS = "quiet_hours"
+    NO_CONTENT = "no_content"
+    OUT_OF_STOCK = "out_of_stock"
+    OUTRANKED = "outranked"
+    FAULT = "fault"
+
+
+class GateResult(msgspec.Struct, frozen=True, gc=False):
     """One gate's verdict on one candidate, with the numbers it judged by."""
 
     gate: str
@@ -381,7 +348,7 @@ class Verdict(StrEnum):
     SUPPRESS = "suppress"
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was decided for one candidate, and why; a line of ``decisions.jsonl`` (contract 6).
 
     ``reason`` is the first gate's that failed (None where it is sent); ``until`` Unix seconds, set
@@ -427,7 +394,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel is handed for one decision: rendered text, link, and until when it is good.
 
     ``key`` is the same for every attempt and channel of one decision: receivers collapse on it.
-    ``expires_at`` is Unix seconds.
+    ``version`` is the campaign's when it was decided, None where that is not known; ``source`` what
+    told of the trigger. ``links`` are the ways to the same thing (``deeplinks.KINDS``), ``withdraw``
+    the link by which the person is not told such things again. ``expires_at`` is Unix seconds.
     """
 
     key: str
@@ -442,6 +411,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     link: str | None
     created_at: float
     expires_at: float
+    version: int | None = None
+    visit: str = ""
+    source: TriggerSource = "fix"
+    links: dict[str, str] = {}
+    withdraw: str | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

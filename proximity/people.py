@@ -1,57 +1,54 @@
-"""The question: who carries which subject, and what have they agreed to.
+"""The question: who carries which subject, and what is known of them.
 
-Profiles and subjects are replaced as they change. Consents are append-only: a yes is a row, and so
-is its withdrawal, a row whose ``until`` is its ``since``: it agrees to nothing and ends, from that
-moment, the earlier rows that it matches. This file knows neither campaigns nor gates.
+Profiles and subjects are replaced as they change; what people agreed to is ``consents``' ledger,
+and what may be known of where they are ``precision``'s ladder. This file knows neither campaigns
+nor gates.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
 
-from proximity.inputs import called, open_input
-from proximity.model import MOST_CONSENTS, Consent, Person, ProximityError
+from proximity import consents, profiles
+from proximity.consents import load_consents, standing
+from proximity.model import Person, ProximityError
+from proximity.objections import any_erased, marked, refuse_erased
+from proximity.peoplefile import read_people
+from proximity.precision import allowed
 from proximity.store import schema
-from proximity.windows import load_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from proximity.model import Consent, Event, Preference
+    from proximity.outbox import InFlight
+    from proximity.precision import Allowed
     from proximity.store import Store
+    from proximity.tagging import Plan
 
 __all__ = ["People", "load_consents", "read_people"]
 
 _MOST_KNOWN = 100_000
 """People and subjects remembered between look-ups, about 50 MB; the store has the rest."""
-_MOST_LINE = 64 * 1024
-"""Bytes of one person in a people file."""
 _MOST_PROBLEMS = 100
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
 _VERSION = "people_version"
 
 # Made once: every decision and every hand-over reads a person, and building costs more than asking.
-_PROFILE = sa.select(schema.people.c.record).where(schema.people.c.person == sa.bindparam("person"))
 _SUBJECTS = (
-    sa.select(schema.subjects.c.subject)
-    .where(schema.subjects.c.person == sa.bindparam("person"))
+    sa.select(schema.subjects.c.person, schema.subjects.c.subject)
+    .where(schema.subjects.c.person.in_(sa.bindparam("persons", expanding=True)))
     .order_by(schema.subjects.c.subject)
 )
 _CARRIERS = sa.select(schema.subjects.c.subject, schema.subjects.c.person).where(
     schema.subjects.c.subject.in_(sa.bindparam("subjects", expanding=True))
-)
-_CONSENTS = (
-    sa.select(schema.consents)
-    .where(schema.consents.c.person.in_(sa.bindparam("persons", expanding=True)))
-    .order_by(schema.consents.c.seq)
 )
 
 
@@ -68,6 +65,8 @@ class People:
         self._persons: dict[str, str] = {}
         self._profiles: dict[str, Person | None] = {}
         self._consents: dict[str, tuple[Consent, ...]] = {}
+        self._erased: dict[str, bool] = {}
+        self._any_erased: bool | None = None
 
     def reload(self) -> bool:
         """Forget what is remembered where anyone has changed people since; tells whether."""
@@ -101,8 +100,8 @@ class People:
             persons = {self._persons[subject] for subject in subjects}
             unread = [person for person in persons if person not in self._consents]
             if unread:
-                standing = self._store.read(lambda c: _standing(c, unread))
-                self._consents.update((person, standing.get(person, ())) for person in unread)
+                found_of = self._store.read(lambda c: standing(c, unread))
+                self._consents.update((person, found_of.get(person, ())) for person in unread)
 
     def get(self, person: str) -> Person | None:
         """Give a person with subjects and consents; None where nothing is known of them."""
@@ -116,52 +115,66 @@ class People:
 
         Whoever agreed to any purpose agreed to the processing that it needs.
         """
-        consents = self._consents.get(self._persons.get(subject, ""))
-        if consents is None:
+        return any(consent.holds(at) for consent in self._agreed(subject))
+
+    def allows(self, subject: str, at: float) -> Allowed | None:
+        """Tell what may be kept of where a subject is at Unix second ``at``, as its person has it.
+
+        None where nothing at all may be processed.
+        """
+        agreed = self._agreed(subject)
+        if not any(consent.holds(at) for consent in agreed):
+            return None
+        return allowed(agreed, at)
+
+    def erased(self, subjects: Collection[str]) -> set[str]:
+        """Tell which of these subjects are of people who were erased and do not come back."""
+        if self._any_erased is None:
+            self._any_erased = self._store.read(any_erased)
+        if not self._any_erased:
+            return set()
+        self.know(subjects)
+        strange = [one for one in subjects if one not in self._erased]
+        if strange:
+            self._bound()
+            asked = {*strange, *(self._persons.get(one, one) for one in strange)}
+            found = self._store.read(lambda c: marked(c, asked, "erased"))
+            self._erased.update(
+                (one, one in found or self._persons.get(one, one) in found) for one in strange
+            )
+        return {one for one in subjects if self._erased.get(one)}
+
+    def _agreed(self, subject: str) -> tuple[Consent, ...]:
+        agreed = self._consents.get(self._persons.get(subject, ""))
+        if agreed is None:
             self.know((subject,), consents=True)
-            consents = self._consents[self._persons[subject]]
-        return any(consent.holds(at) for consent in consents)
+            agreed = self._consents[self._persons[subject]]
+        return agreed
 
     def put(self, connection: Connection, person: Person, *, source: str = "file") -> None:
         """Replace a person's profile and subjects; record the consents not recorded before.
 
         A consent that was recorded once and withdrawn since stays withdrawn: importing the same
-        list again brings nothing back. A subject that someone else carried moves here.
+        list again brings nothing back. A subject that someone else carried moves here. Preferences
+        and endpoints stay where the new profile has none: ``prefer`` replaces them. Raises
+        Erased, before anything is written, where they are not to come back.
         """
-        profile = {
-            "timezone": person.timezone,
-            "languages": list(person.languages),
-            "attributes": person.attributes,
-        }
-        record = msgspec.json.encode(profile).decode()
-        people, subjects, consents = schema.people, schema.subjects, schema.consents
-        connection.execute(people.delete().where(people.c.person == person.person))
-        connection.execute(people.insert(), {"person": person.person, "record": record})
-        connection.execute(subjects.delete().where(subjects.c.person == person.person))
-        for start in range(0, len(person.subjects), _AT_ONCE):
-            some = person.subjects[start : start + _AT_ONCE]
-            connection.execute(subjects.delete().where(subjects.c.subject.in_(some)))
-        for subject in dict.fromkeys(person.subjects):
-            connection.execute(subjects.insert(), {"subject": subject, "person": person.person})
-        rows = connection.execute(
-            sa.select(consents.c.purpose, consents.c.channel, consents.c.since, consents.c.until)
-            .where(consents.c.person == person.person)
-        )  # fmt: skip
-        recorded = {tuple(row) for row in rows}
-        standing = len(load_consents(connection, person.person))
-        for consent in person.consents:
-            channel = None if consent.channel == "*" else consent.channel
-            key = (consent.purpose, channel, consent.since, consent.until)
-            if key not in recorded:
-                recorded.add(key)
-                standing += 1
-                if standing > MOST_CONSENTS:
-                    raise ProximityError(
-                        f"person {person.person!r}: more than {MOST_CONSENTS} consents with those "
-                        "recorded before; remove the person and put them again"
-                    )
-                self._grant(connection, person.person, consent, source)
-        self._changed(connection)
+        refuse_erased(connection, (person.person,))
+        self.put_all(connection, (person,), source=source)
+
+    def put_all(
+        self, connection: Connection, persons: Sequence[Person], *, source: str = "file"
+    ) -> int:
+        """Put people, but for those who were erased and do not come back; how many those are."""
+        gone = marked(connection, [one.person for one in persons], "erased")
+        kept = [one for one in persons if one.person not in gone]
+        for one in kept:
+            profiles.put(connection, one)
+            _carry(connection, one)
+        said = [(one.person, one.consents) for one in kept]
+        consents.import_said(connection, said, source=source, now=self._clock())
+        self.moved(connection)
+        return len(persons) - len(kept)
 
     def enrol(
         self,
@@ -173,9 +186,11 @@ class People:
         """Give people subjects besides those they have, and record what they agreed to with it.
 
         ``carried`` are person, subject and consents. What was recorded before and withdrawn since
-        stays withdrawn. Raises ProximityError with every subject that somebody else carries.
+        stays withdrawn. Raises ProximityError with every subject that somebody else carries, and
+        Erased for a person who is not to come back.
         """
         people, subjects = schema.people, schema.subjects
+        refuse_erased(connection, {person for person, _, _ in carried})
         owners = _carriers(connection, [subject for _, subject, _ in carried])
         problems: list[str] = []
         new: dict[str, str] = {}
@@ -200,9 +215,9 @@ class People:
             known.update(
                 connection.scalars(sa.select(people.c.person).where(people.c.person.in_(some)))
             )
-        empty = msgspec.json.encode({"timezone": None, "languages": [], "attributes": {}}).decode()
+        strange = [one for one in persons if one not in known]
         for table, rows in (
-            (people, [{"person": one, "record": empty} for one in persons if one not in known]),
+            (people, [{"person": one, "record": profiles.EMPTY} for one in strange]),
             (
                 subjects,
                 [
@@ -214,83 +229,22 @@ class People:
         ):
             if rows:
                 connection.execute(table.insert(), rows)
-        self._agree(connection, carried, source)
-        self._changed(connection)
-
-    def _agree(
-        self,
-        connection: Connection,
-        carried: Sequence[tuple[str, str, Sequence[Consent]]],
-        source: str,
-    ) -> None:
-        """Record the consents of people that were not recorded before."""
-        agreeing = list(dict.fromkeys(person for person, _, consents in carried if consents))
-        recorded: set[tuple[Any, ...]] = set()
-        standing: Counter[str] = Counter()
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(agreeing), _AT_ONCE):
-            some = agreeing[start : start + _AT_ONCE]
-            for row in connection.execute(_CONSENTS, {"persons": some}):
-                recorded.add((row.person, row.purpose, row.channel, row.since, row.until))
-                standing[row.person] += 1
-        for person, _, consents in carried:
-            for consent in consents:
-                channel = None if consent.channel == "*" else consent.channel
-                key = (person, consent.purpose, channel, consent.since, consent.until)
-                if key in recorded:
-                    continue
-                recorded.add(key)
-                standing[person] += 1
-                if standing[person] > MOST_CONSENTS:
-                    raise ProximityError(
-                        f"person {person!r}: more than {MOST_CONSENTS} consents with those "
-                        "recorded before; remove the person and put them again"
-                    )
-                rows.append(self._row(person, consent, source))
-        if rows:  # one statement for all: each of its own would hold up whoever writes next
-            connection.execute(schema.consents.insert(), rows)
+        said = [(person, agreed) for person, _, agreed in carried]
+        consents.import_said(connection, said, source=source, now=self._clock())
+        self.moved(connection)
 
     def remove(self, connection: Connection, person: str) -> bool:
         """Forget a person: profile, subjects and consents; tells whether there was anything."""
-        removed = 0
-        for table in (schema.people, schema.subjects, schema.consents):
+        removed = consents.erase(connection, person, self._clock())
+        for table in (schema.people, schema.attributes, schema.subjects):
             removed += connection.execute(table.delete().where(table.c.person == person)).rowcount
-        self._changed(connection)
+        self.moved(connection)
         return removed > 0
 
     def grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
-        """Record a yes and where it came from.
-
-        Raises ProximityError where it would end before it begins, or where the person has as many
-        as one may have.
-        """
-        if len(load_consents(connection, person)) >= MOST_CONSENTS:
-            raise ProximityError(
-                f"person {person!r}: {MOST_CONSENTS} consents are recorded, the most there may be; "
-                "remove the person and put them again with those that stand"
-            )
-        self._grant(connection, person, consent, source)
-
-    def _grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
-        connection.execute(schema.consents.insert(), self._row(person, consent, source))
-        self._changed(connection)
-
-    def _row(self, person: str, consent: Consent, source: str) -> dict[str, Any]:
-        """Write a yes as a row. Raises ProximityError where it would end before it begins."""
-        since, until = consent.since, consent.until
-        if until is not None and until <= (0.0 if since is None else since):
-            raise ProximityError(
-                f"person {person!r}: a consent must end after it begins; to withdraw, withdraw"
-            )
-        return {
-            "person": person,
-            "purpose": consent.purpose,
-            "channel": None if consent.channel == "*" else consent.channel,
-            "since": since,
-            "until": until,
-            "recorded_at": self._clock(),
-            "source": source,
-        }
+        """Record a yes and where it came from; raises as ``consents.grant`` does."""
+        consents.grant(connection, person, consent, source=source, now=self._clock())
+        self.moved(connection)
 
     def withdraw(
         self,
@@ -301,25 +255,51 @@ class People:
         *,
         at: float,
         source: str = "withdrawal",
-    ) -> None:
-        """Record a no from Unix second ``at``: to a purpose, a channel, both, or everything.
+        method: str | None = None,
+    ) -> list[InFlight]:
+        """Record a no from Unix second ``at``, and take out what waits, as ``consents`` does."""
+        in_flight = consents.withdraw(
+            connection, person, purpose, channel,
+            at=at, now=self._clock(), source=source, method=method,
+        )  # fmt: skip
+        self.moved(connection)
+        return in_flight
 
-        A consent to every channel ends with the first channel that is withdrawn: in doubt, no.
-        """
-        row = {"purpose": purpose, "channel": channel, "since": at, "until": at}
-        self._record(connection, row | {"person": person, "source": source})
+    def prefer(
+        self, connection: Connection, person: str, preferences: Sequence[Preference]
+    ) -> None:
+        """Replace a person's preferences. Raises Erased where they are not to come back."""
+        refuse_erased(connection, (person,))
+        before = self.read(connection, person)
+        after = msgspec.structs.replace(before, preferences=tuple(preferences))
+        profiles.write(connection, after)
+        self.moved(connection)
+
+    def answer(self, connection: Connection, person: str, event: Event, plan: Plan) -> bool:
+        """Change what is known of a person as they said in an event; tells whether it changed."""
+        changed = profiles.answer(connection, person, event, plan)
+        if changed:
+            self.moved(connection)
+        return changed
 
     def read(self, connection: Connection, person: str) -> Person:
         """Read a person as they stand in this very transaction; one unknown has but an id."""
         return _find(connection, person) or Person(person=person)
 
-    def _record(self, connection: Connection, row: dict[str, Any]) -> None:
-        row["channel"] = None if row["channel"] == "*" else row["channel"]
-        row["recorded_at"] = self._clock()
-        connection.execute(schema.consents.insert(), row)
-        self._changed(connection)
+    def read_all(self, connection: Connection, persons: Collection[str]) -> dict[str, Person]:
+        """Read several people as ``read`` does, asking once for all of them."""
+        names = list(dict.fromkeys(persons))
+        found: dict[str, Person] = {}
+        for start in range(0, len(names), _AT_ONCE):
+            found |= _find_all(connection, names[start : start + _AT_ONCE])
+        return {name: found.get(name) or Person(person=name) for name in names}
 
-    def _changed(self, connection: Connection) -> None:
+    def carriers(self, connection: Connection, subjects: Collection[str]) -> dict[str, str]:
+        """Tell who carries each of these subjects, in this very transaction."""
+        found = _carriers(connection, list(subjects))
+        return {subject: found.get(subject, subject) for subject in subjects}
+
+    def moved(self, connection: Connection) -> None:
         """Move the version in the same transaction, so that every process sees it with the rows."""
         version = int(_version(connection) or 0) + 1
         meta = schema.meta
@@ -327,34 +307,26 @@ class People:
         connection.execute(meta.insert(), {"key": _VERSION, "value": str(version)})
 
     def _bound(self) -> None:
-        if len(self._persons) + len(self._profiles) + len(self._consents) >= _MOST_KNOWN:
+        known = (self._persons, self._profiles, self._consents, self._erased)
+        if sum(len(one) for one in known) >= _MOST_KNOWN:
             self._forget()
 
     def _forget(self) -> None:
-        self._persons, self._profiles, self._consents = {}, {}, {}
+        self._persons, self._profiles, self._consents, self._erased = {}, {}, {}, {}
+        self._any_erased = None
 
 
-def load_consents(connection: Connection, person: str) -> tuple[Consent, ...]:
-    """Read a person's consents in the order recorded, each ended where it was withdrawn."""
-    return _standing(connection, (person,)).get(person, ())
-
-
-def _standing(connection: Connection, persons: Sequence[str]) -> dict[str, tuple[Consent, ...]]:
-    """Read the consents of those who have any, as ``load_consents`` does."""
-    standing: dict[str, list[Consent]] = {}
-    for start in range(0, len(persons), _AT_ONCE):
-        some = persons[start : start + _AT_ONCE]
-        for row in connection.execute(_CONSENTS, {"persons": some}):
-            theirs = standing.setdefault(row.person, [])
-            if row.since is not None and row.since == row.until:
-                theirs[:] = [_ended(one, row.purpose, row.channel, row.since) for one in theirs]
-            else:
-                theirs.append(
-                    Consent(
-                        purpose=row.purpose, channel=row.channel, since=row.since, until=row.until
-                    )
-                )
-    return {person: tuple(theirs) for person, theirs in standing.items()}
+def _carry(connection: Connection, person: Person) -> None:
+    """Replace what a person carries; what somebody else carried is theirs from now on."""
+    subjects = schema.subjects
+    connection.execute(subjects.delete().where(subjects.c.person == person.person))
+    names = list(dict.fromkeys(person.subjects))
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        connection.execute(subjects.delete().where(subjects.c.subject.in_(some)))
+    if names:
+        rows = [{"subject": subject, "person": person.person} for subject in names]
+        connection.execute(subjects.insert(), rows)
 
 
 def _carriers(connection: Connection, subjects: Sequence[str]) -> dict[str, str]:
@@ -368,80 +340,27 @@ def _carriers(connection: Connection, subjects: Sequence[str]) -> dict[str, str]
     return found
 
 
-def read_people(path: str | Path) -> list[Person]:
-    """Read a people file: a JSON object a line (contract 3), blank lines passed over.
-
-    ``-`` is standard input. Raises ProximityError with every problem (the first hundred), by line.
-    """
-    file = Path(path)
-    name = called(file)
-    try:
-        with open_input(file) as stream:
-            return _parse_people(iter(lambda: stream.readline(_MOST_LINE + 1), b""), name)
-    except OSError as error:
-        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
-
-
-def _parse_people(lines: Iterable[bytes], name: str) -> list[Person]:
-    people: list[Person] = []
-    problems: list[str] = []
-    owners: dict[str, str] = {}
-    seen: set[str] = set()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if len(line) > _MOST_LINE or len(problems) >= _MOST_PROBLEMS:
-            problems.append(f"{name}, line {number}: gave up here")
-            break
-        try:
-            person = msgspec.json.decode(line, type=Person)
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
-            problems.append(f"{name}, line {number}: {error}")
-            continue
-        spot = f"{name}, line {number}: person {person.person!r}"
-        if person.person in seen:
-            problems.append(f"{spot} is there twice; keep one line")
-        if person.timezone is not None and load_zone(person.timezone) is None:
-            problems.append(
-                f'{spot}: unknown timezone {person.timezone!r:.60}; "Europe/Paris" is one'
-            )
-        problems += [
-            f"{spot}: subject {subject!r} belongs to {owners[subject]!r} already"
-            for subject in person.subjects
-            if owners.setdefault(subject, person.person) != person.person
-        ]
-        seen.add(person.person)
-        people.append(person)
-    if problems:
-        raise ProximityError(*problems)
-    return people
-
-
-def _ended(consent: Consent, purpose: str | None, channel: str | None, at: float) -> Consent:
-    """End a consent at ``at`` where a withdrawal of purpose and channel (None: any) matches it."""
-    matches = purpose in {None, consent.purpose} and (
-        channel is None or consent.channel in {None, "*", channel}
-    )
-    if not matches or (consent.until is not None and consent.until <= at):
-        return consent
-    return msgspec.structs.replace(consent, until=at)
-
-
 def _find(connection: Connection, person: str) -> Person | None:
-    record = connection.scalar(_PROFILE, {"person": person})
-    carries = tuple(connection.scalars(_SUBJECTS, {"person": person}))
-    consents = load_consents(connection, person)
-    if record is None and not carries and not consents:
-        return None
-    profile: dict[str, Any] = msgspec.json.decode(record) if record is not None else {}
-    return Person(
-        person=person,
-        subjects=carries,
-        consents=consents,
-        timezone=profile.get("timezone"),
-        languages=tuple(profile.get("languages", ())),
-        attributes=profile.get("attributes", {}),
-    )
+    return _find_all(connection, (person,)).get(person)
+
+
+def _find_all(connection: Connection, persons: Sequence[str]) -> dict[str, Person]:
+    """Find those of these people of whom anything is known; as many as one statement takes."""
+    known = profiles.read_all(connection, persons)
+    agreed = standing(connection, persons)
+    carried: dict[str, list[str]] = {}
+    for row in connection.execute(_SUBJECTS, {"persons": persons}):
+        carried.setdefault(row.person, []).append(row.subject)
+    return {
+        person: Person(
+            person=person,
+            subjects=tuple(carried.get(person, ())),
+            consents=agreed.get(person, ()),
+            **(msgspec.structs.asdict(known[person]) if person in known else {}),
+        )
+        for person in persons
+        if person in known or person in carried or person in agreed
+    }
 
 
 def _version(connection: Connection) -> str | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlaceFacts", "Places"]
 
+_MOST_LANGUAGES = 20
+
 
 class Places:
     """What is known of each place of an index and a site.
@@ -72,6 +74,8 @@ class Places:
             name=own.name if own is not None else None,
             tags=own.tags if own is not None else (),
             parents=tuple(line[1:]),
+            venue_tags=tuple(sorted({tag for fence in fences for tag in fence.tags})),
+            languages=_languages(fences),
             timezone=self._timezone(line, fences),
             active=tuple(
                 Window(
@@ -109,6 +113,17 @@ class Places:
             if gateway.place == one and gateway.lon is not None and gateway.lat is not None
         ]
         return next((zone for lon, lat in spots if (zone := tzfpy.get_tz(lon, lat))), None)
+
+
+def _languages(fences: list[Fence]) -> tuple[str, ...]:
+    """Give the ``languages`` of the nearest fence that names some: a list of tags, or one tag."""
+    for fence in fences:
+        named = fence.properties.get("languages")
+        if isinstance(named, str):
+            return (named,)
+        if isinstance(named, list) and named and all(isinstance(one, str) for one in named):
+            return tuple(named[:_MOST_LANGUAGES])
+    return ()
 
 
 def _second(clock: str) -> int:

@@ -17,8 +17,8 @@ import aiohttp
 from rich.console import Console
 from rich.text import Text
 
-from proximity.explain import evidence
 from proximity.model import parse_time
+from proximity.readers import evidence
 
 EXPECTED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ana enters the café", {"kind": "enter", "subject": "ana-phone", "place": "cafe"}),

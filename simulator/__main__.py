@@ -22,6 +22,8 @@ from proximity.questions import Finite
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+INPUTS = ("site", "fences", "campaigns", "people", "events")
+"""The options that name a file to be read, each of which may be standard input."""
 MAX_UNTIL_S = 366 * 86400.0
 """A year: further on nothing is left to happen, and a slip of the pen would only wait."""
 
@@ -78,6 +80,9 @@ def cli(context: click.Context) -> int:
     "--people", type=PATH, metavar="FILE", help="JSONL of people and what they agreed to."
 )
 @click.option(
+    "--events", type=PATH, metavar="FILE", help="Tagging plan: which events of the trace are kept."
+)
+@click.option(
     "--decide",
     type=click.Choice(["robust", "point"]),
     default="robust",
@@ -132,7 +137,7 @@ def replay(server: str | None, speed: float | None, token_file: Path | None, **t
     where an expectation is not met, 2 for bad input.
     """
     read = [("TRACE", trace) for trace in told["traces"]]
-    read += [(f"--{name}", told[name]) for name in ("site", "fences", "campaigns", "people")]
+    read += [(f"--{name}", told[name]) for name in INPUTS]
     read += [("--expect", told["expect"]), ("--token-file", token_file)]
     from_input = [name for name, path in read if path == STANDARD]
     if len(from_input) > 1:

@@ -1,4 +1,4 @@
-"""What would have been offered? The way from a transition to a delivery, in event time.
+"""What would have been offered? The way from transitions and events to a delivery, in event time.
 
 The server's own queue and dispatcher on a store in memory; only the channels are replaced, by one
 that takes note and accepts. Knows no files but that of people, no engine and no clock.
@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from proximity import queue
 from proximity.channels import Reply
 from proximity.dispatch import Dispatcher
+from proximity.outputs import Outputs
 from proximity.people import People, read_people
+from proximity.tagging import NO_PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection
-
     from proximity.campaigns import Campaigns
     from proximity.model import Decision, Delivery, Offer, Transition
     from proximity.places import Places
     from proximity.store import Store
+    from proximity.tagging import Plan
+    from proximity.told import Did
 
 __all__ = ["Offers", "people_of"]
 
@@ -33,12 +34,7 @@ def people_of(store: Store, path: Path | None) -> People:
     people = People(store, clock=lambda: 0.0)
     if path is not None:
         known = read_people(path)
-
-        def put_all(connection: Connection) -> None:
-            for person in known:
-                people.put(connection, person)
-
-        store.write(put_all).result()
+        store.write(lambda connection: people.put_all(connection, known)).result()
         people.reload()
     return people
 
@@ -62,13 +58,25 @@ class Offers:
     """Decides and sends what a replay's transitions lead to; ``close`` it when the run is over.
 
     ``campaigns``, ``people`` and ``places`` are the server's own; ``store`` an empty one in memory.
+    ``plan`` says which events are kept, ``malformed`` counts the others. Whose records come here
+    has agreed, or is assumed to have.
     """
 
-    def __init__(self, store: Store, campaigns: Campaigns, people: People, places: Places) -> None:
+    def __init__(
+        self,
+        store: Store,
+        campaigns: Campaigns,
+        people: People,
+        places: Places,
+        plan: Plan = NO_PLAN,
+    ) -> None:
         self._store = store
         self._campaigns = campaigns
         self._people = people
         self._places = places
+        self._plan = plan
+        self._outputs = self._gather()
+        self.malformed = 0
         self._runner = asyncio.Runner()
         names = sorted({name for one in campaigns.campaigns.values() for name in one.channels})
         self._dispatcher = Dispatcher(
@@ -79,21 +87,25 @@ class Offers:
             channels={name: Note(name) for name in names},
             owner="replay",
             consent="required",
+            elapsed=lambda: 0.0,  # however long this machine sleeps, a replay is the same
         )
 
-    def queue(self, transitions: Sequence[Transition]) -> None:
-        """Put what campaigns wait for among ``transitions`` into the queue."""
-        triggers = [
-            trigger
-            for transition in transitions
-            for trigger in self._campaigns.triggers(
-                transition,
-                self._people.person_of(transition.subject),
-                self._places.facts(transition.place),
-            )
-        ]
-        if triggers:
-            self._store.write(lambda connection: queue.append(connection, triggers)).result()
+    def take(self, told: Sequence[Transition | Did], now: float) -> None:
+        """Take what one instant told, at Unix second ``now``: queue what campaigns wait for in it.
+
+        Visits that nothing is decided by yet are written with what comes next.
+        """
+        self._outputs.add(told, self._campaigns)
+        if not self._outputs.leads_on:
+            return
+        outputs, self._outputs = self._outputs, self._gather()
+        self._store.write(lambda connection: outputs.follow(connection, now)).result()
+        self.malformed += outputs.malformed
+        if outputs.answered:
+            self._people.reload()
+
+    def _gather(self) -> Outputs:
+        return Outputs(self._people, self._places, plan=self._plan, consent="assumed")
 
     def next_due(self) -> float | None:
         """When the next decision or delivery is due, in Unix seconds."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proximity.campaigns import Campaigns
     from proximity.people import People
     from proximity.registry import Site
+    from proximity.tagging import Plan
     from simulator.offers import Offers
 
 __all__ = ["Options", "run"]
@@ -41,6 +42,7 @@ class Options:
     fences: Path | None = None
     campaigns: Path | None = None
     people: Path | None = None
+    events: Path | None = None
     decide: Literal["robust", "point"] = "robust"
     skip_bad: bool = False
     out: Path | None = None
@@ -82,10 +84,15 @@ def _run(options: Options) -> int:
         from proximity.campaignfile import load_campaigns
 
         campaigns = load_campaigns(options.campaigns)
+    plan = None
+    if options.events is not None:
+        from proximity.planfile import load_plan
+
+        plan = load_plan(options.events)
     engine = Engine(index, site, options.decide, options.late_s)
     read: Counter[str] = Counter()
     with ExitStack() as stack:
-        people, offers = _decisions(options, campaigns, index, site, stack)
+        people, offers = _decisions(options, campaigns, plan, index, site, stack)
         progress = stack.enter_context(Progress())
         written = stack.enter_context(Written(options.out, expected))
         replay = Replay(engine, written, offers=offers, people=people, site=site)
@@ -99,6 +106,7 @@ def _run(options: Options) -> int:
     left_out = {
         **engine.counts,
         "unconsented": counts.unconsented,
+        "malformed": 0 if offers is None else offers.malformed,
         "ignored": read["ignored"],
         "bad": read["bad"],
     }
@@ -122,6 +130,7 @@ def _run(options: Options) -> int:
 def _decisions(
     options: Options,
     campaigns: Campaigns | None,
+    plan: Plan | None,
     index: FenceIndex,
     site: Site | None,
     stack: ExitStack,
@@ -135,6 +144,7 @@ def _decisions(
         return None, None
     from proximity.places import Places
     from proximity.store import Store
+    from proximity.tagging import NO_PLAN
     from simulator.offers import Offers, people_of
 
     store = Store.open(":memory:")
@@ -142,6 +152,6 @@ def _decisions(
     people = people_of(store, options.people)
     offers = None
     if campaigns is not None:
-        offers = Offers(store, campaigns, people, Places(index, site))
+        offers = Offers(store, campaigns, people, Places(index, site), plan or NO_PLAN)
         stack.callback(offers.close)
     return None if options.people is None else people, offers

@@ -15,14 +15,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from proximity.model import Event, Sighting, Verdict
+from proximity.precision import EVERYTHING, allowed, as_agreed, may_keep, said_of_location
+from proximity.told import Did, take
 from simulator.sources import arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proximity.engine import Engine
-    from proximity.model import Decision, Record, Transition
+    from proximity.model import Consent, Decision, Record, Transition
     from proximity.people import People
+    from proximity.precision import Allowed
     from proximity.registry import Site
     from simulator.offers import Offers
 
@@ -79,7 +82,8 @@ class Replay:
         self._people = people
         self._site = site
         self._agreed: dict[str, tuple[tuple[float, float], ...]] = {}
-        self._instant: list[Transition] = []
+        self._located: dict[str, tuple[Consent, ...]] = {}  # of those who spoke of location
+        self._instant: list[Transition | Did] = []
         self._waiting: dict[str, str] = {}
 
     def feed(self, records: Iterable[Record], batch: int = BATCH) -> None:
@@ -92,7 +96,8 @@ class Replay:
             if self._people is not None:
                 taken = self._consented(taken)
             self.counts.events += sum([type(record) is Event for record in taken])
-            self._take(self._engine.on_records(taken))
+            for told in take(self._engine, taken):
+                self._take(told)
 
     def finish(self, until: Callable[[float], float] | None = None) -> Counts:
         """Close the run; ``until`` gives the Unix second to run on to, from the last record's."""
@@ -120,10 +125,10 @@ class Replay:
                 agreed = self._agreed.get(subject)
                 if agreed is None:
                     agreed = self._agreements(subject)
-                for since, until in agreed:
-                    if since <= at < until:
-                        kept.append(record)
-                        break
+                if any(since <= at < until for since, until in agreed):
+                    found = self._allowed(subject, at)
+                    if may_keep(record, found):
+                        kept.append(as_agreed(record, found))
         self.counts.unconsented += len(records) - len(kept)
         return kept
 
@@ -135,6 +140,8 @@ class Replay:
         assert self._people is not None
         person = self._people.get(self._people.person_of(subject))
         consents = () if person is None else person.consents
+        if said_of_location(consents):
+            self._located[subject] = consents
         agreed = self._agreed[subject] = tuple(
             (
                 -math.inf if one.since is None else one.since,
@@ -144,23 +151,29 @@ class Replay:
         )
         return agreed
 
-    def _take(self, transitions: Iterable[Transition]) -> None:
+    def _allowed(self, subject: str, at: float) -> Allowed:
+        """Tell what may be kept of where a subject of an agreeing person is at Unix second."""
+        located = self._located.get(subject, ())
+        return allowed(located, at) if located else EVERYTHING
+
+    def _take(self, told: Iterable[Transition | Did]) -> None:
         """Write transitions; decide once an instant is complete, wherever a batch ends."""
-        for transition in transitions:
-            if self._instant and transition.decided_at != self._instant[0].decided_at:
+        for one in told:
+            if self._instant and _when(one) != _when(self._instant[0]):
                 self._settle()
-            self._write("transitions", transition.to_record())
-            self.counts.transitions[transition.kind] += 1
+            if not isinstance(one, Did):
+                self._write("transitions", one.to_record())
+                self.counts.transitions[one.kind] += 1
             if self._offers is not None:
-                self._instant.append(transition)
+                self._instant.append(one)
 
     def _settle(self) -> None:
-        """Decide what the transitions of one instant lead to, after all that was due before."""
+        """Decide what one instant leads to, after all that was due before."""
         if self._offers is None or not self._instant:
             return
-        now = self._instant[0].decided_at
+        now = _when(self._instant[0])
         self._work_off(now)
-        self._offers.queue(self._instant)
+        self._offers.take(self._instant, now)
         self._instant = []
         self._work_off(now)
 
@@ -191,3 +204,8 @@ class Replay:
             self.counts.reasons[decision.reason] += 1
             if decision.decision is Verdict.DEFER:
                 self._waiting[decision.id] = decision.reason
+
+
+def _when(one: Transition | Did) -> float:
+    """Tell when the engine told of it, Unix seconds."""
+    return arrival(one.event) if isinstance(one, Did) else one.decided_at

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proximity.messages.operators import REASONS
 from proximity.model import format_time
 
 if TYPE_CHECKING:
@@ -24,24 +25,11 @@ LEFT_OUT = {
     "unconsented": "their person agreed to no processing",
     "unlisted": "of a beacon or gateway that the site does not list",
     "unmeasured": "without a measured RSSI",
+    "malformed": "events that the tagging plan does not know, or not so",
     "bad": "unreadable, and left out as asked",
     "ignored": "rightly no record: a way point, a status, a row without position or time",
 }
 """Why a record took no part, in words."""
-
-REASONS = {
-    "stale": "the trigger, or the evidence behind it, was too old",
-    "inactive": "the campaign was not running",
-    "place_closed": "the place was closed",
-    "no_consent": "the person did not agree to this purpose on this channel",
-    "outside_hours": "outside the campaign's hours",
-    "capped": "the person had as many as the cap allows",
-    "cooldown": "the person had this campaign too short a time ago",
-    "quiet_hours": "quiet hours of the person",
-    "no_content": "nothing could be written for the person",
-    "fault": "it could not be decided: a fault of the program, which its log names",
-}
-"""Why nothing was sent, in words: the reasons of the table of gates."""
 
 
 def as_json(
@@ -73,7 +61,7 @@ def as_text(summary: Mapping[str, Any]) -> str:
     ]
     lines += _block("left out", summary["left_out"], LEFT_OUT)
     if summary["events"]:
-        lines.append(f"{_count(summary['events'], 'event')}: read, and not yet judged by anything")
+        lines.append(_count(summary["events"], "event"))
     lines.append(_row("transitions", summary["transitions"]))
     if summary["never_asked_for"] is None:
         lines.append("no campaigns were given, so nothing was decided")

@@ -38,6 +38,8 @@ class Console:
             {
                 "offer": offer.text,
                 "link": offer.link,
+                **({"links": offer.links} if offer.links else {}),
+                **({} if offer.withdraw is None else {"withdraw": offer.withdraw}),
                 "campaign": offer.campaign,
                 "person": offer.person,
                 "place": offer.place,

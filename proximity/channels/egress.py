@@ -3,7 +3,8 @@
 The one client that opens connections outwards. What it may reach is decided by address, at the
 moment of connecting: the name is resolved once, every address is judged, and the connection is made
 to those addresses and no others, so that a name that changes its answer gains nothing. Redirects
-are not followed and what the other side writes is not kept.
+are not followed. Of a reply to a POST nothing is kept; a page that is fetched goes to whoever
+asked, and must not be passed on to anybody else.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-__all__ = ["Answer", "Egress", "EgressError", "EgressRefused", "check_url", "refusal"]
+__all__ = ["Answer", "Egress", "EgressError", "EgressRefused", "Page", "check_url", "refusal"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -34,6 +35,8 @@ _CONNECT_S = 5.0
 _DRAIN_S = 1.0
 """How long the rest of a reply is waited for once its status is known: only politeness."""
 _MOST_REPLY = 16 * 1024
+_MOST_PAGE = 512 * 1024
+"""Bytes of a page that are read: what tells price and store stands in the first of them."""
 _MOST_URL = 2000
 _MOST_RETRY_AFTER_S = 86400.0
 _CONNECTIONS = 32
@@ -64,6 +67,14 @@ class Answer(NamedTuple):
 
     status: int
     retry_after_s: float | None
+
+
+class Page(NamedTuple):
+    """A page that was fetched: the status, where it sends on to, and the beginning of its body."""
+
+    status: int
+    location: str | None
+    body: bytes
 
 
 def refusal(address: Address, allow: Sequence[Network] = ()) -> str | None:
@@ -147,17 +158,38 @@ class Egress:
         Raises EgressRefused where the target may not be reached, EgressError where the exchange
         failed on the way.
         """
+        async with self._ask("POST", url, headers, body) as response:
+            await _drain(response)
+            after = response.headers.get("Retry-After")
+            return Answer(response.status, _retry_after(after, self._clock()))
+
+    async def fetch(self, url: str) -> Page:
+        """Get a page; give its status and the first 512 KiB of it, and follow no redirect.
+
+        Raises as ``post`` does.
+        """
+        headers = {"Accept": "text/html,*/*;q=0.5", "Accept-Encoding": "identity"}
+        async with self._ask("GET", url, headers) as response:
+            body = bytearray()
+            while len(body) < _MOST_PAGE and (
+                chunk := await response.content.read(_MOST_PAGE - len(body))
+            ):
+                body += chunk
+            response.close()
+            return Page(response.status, response.headers.get("Location"), bytes(body))
+
+    @contextlib.asynccontextmanager
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         target, problem = check_url(url, self._allow)
         if target is None:
             raise EgressRefused(problem)
-        session = self._open()
         try:
-            async with session.post(
-                target, data=body, headers=headers, allow_redirects=False
+            async with self._open().request(
+                method, target, data=body, headers=headers, allow_redirects=False
             ) as response:
-                await _drain(response)
-                after = response.headers.get("Retry-After")
-                return Answer(response.status, _retry_after(after, self._clock()))
+                yield response
         except TimeoutError:
             raise EgressError("timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -131,6 +131,8 @@ def make_event(offer: Offer, source: str = DEFAULT_SOURCE) -> bytes:
                 "language": offer.language,
                 "text": offer.text,
                 "link": offer.link,
+                **({"links": offer.links} if offer.links else {}),
+                **({} if offer.withdraw is None else {"withdraw": offer.withdraw}),
                 "expires_at": format_time(offer.expires_at),
             },
         }
@@ -170,14 +172,14 @@ def open_webhook(config: Mapping[str, Any], folder: Path) -> Webhook:
         if target is None:
             table.fault(f"url: {problem}, or list its address in allow")
     source = table.text("source") or DEFAULT_SOURCE
-    secrets = _read_secrets(table, folder)
+    secrets = read_secrets(table, folder)
     table.finish()
     if table.problems or url is None:
         raise ProximityError(*table.problems)
     return Webhook(url, secrets, Egress(allow), source=source)
 
 
-def _read_secrets(table: TomlTable, folder: Path) -> list[str]:
+def read_secrets(table: TomlTable, folder: Path) -> list[str]:
     """Read the secrets, a line each, from a file or the environment; never from the table."""
     file, variable = table.text("secret_file"), table.text("secret_env")
     if (file is None) == (variable is None):

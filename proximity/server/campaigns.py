@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from proximity.server.parts import Parts
 
 
-class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign, with the keys of the campaigns file."""
+class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A campaign, with the keys of the campaigns file; ``audience`` is said in a sentence."""
 
     id: str
     purpose: str
@@ -40,6 +40,42 @@ class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     valid_from: str | None
     valid_until: str | None
+    event: str | None = None
+    properties: dict[str, Any] = {}
+    at_property: str | None = None
+    before_s: float = 0.0
+    trigger: tuple[dict[str, Any], ...] = ()
+    audience: str | None = None
+    context: tuple[dict[str, Any], ...] = ()
+    min_confidence: float | None = None
+    dayparts: tuple[dict[str, Any], ...] = ()
+    ttl_s: float | None = None
+    place_cooldown_s: float = 0.0
+    once_per_visit: bool = False
+    caps: tuple[dict[str, Any], ...] = ()
+    topic: str | None = None
+    product: str | None = None
+    contrary: tuple[str, ...] = ()
+    contrary_share: float = 0.5
+    contrary_count: int = 3
+    value: float = 1.0
+    least_value: float | None = None
+    stock: tuple[str, ...] = ()
+    asks: str | None = None
+    after: dict[str, Any] | None = None
+    most: int = 3
+    back_off_s: float = 30 * 86400.0
+    attributes: tuple[str, ...] = ()
+    benefit: str | None = None
+    price: str | None = None
+    links: dict[str, str] = {}
+
+
+_AS_THEY_ARE = (
+    "event", "properties", "at_property", "before_s", "min_confidence", "ttl_s", "place_cooldown_s",
+    "once_per_visit", "topic", "product", "contrary", "contrary_share", "contrary_count", "value",
+    "least_value", "stock", "asks", "most", "back_off_s", "attributes", "benefit",
+)  # fmt: skip
 
 
 class CampaignPage(msgspec.Struct, frozen=True):
@@ -70,7 +106,30 @@ def campaign_record(campaign: Campaign) -> CampaignRecord:
         active=campaign.active,
         valid_from=None if campaign.valid_from is None else format_time(campaign.valid_from),
         valid_until=None if campaign.valid_until is None else format_time(campaign.valid_until),
+        trigger=tuple(_written(rule) for rule in campaign.triggers),
+        audience=None if campaign.audience is None else campaign.audience.sentence(),
+        context=tuple(_written(one) for one in campaign.context),
+        dayparts=tuple(one.window.to_record() | {"clock": one.clock} for one in campaign.dayparts),
+        caps=tuple(_written(cap) for cap in campaign.caps),
+        after=None if campaign.after is None else _written(campaign.after),
+        price=None if campaign.price is None else str(campaign.price),
+        links=_written(campaign.links),
+        **{name: getattr(campaign, name) for name in _AS_THEY_ARE},
     )
+
+
+def _written(value: msgspec.Struct) -> dict[str, Any]:
+    """Give the fields of a value that differ from what holds where they are left out."""
+    fields = {
+        field.name: getattr(value, field.name)
+        for field in msgspec.structs.fields(type(value))
+        if getattr(value, field.name) != field.default
+    }
+    return {
+        name: sorted(one) if isinstance(one, frozenset) else one
+        for name, one in fields.items()
+        if one not in (frozenset(), {})
+    }
 
 
 async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:

@@ -13,6 +13,8 @@ import msgspec
 from aiohttp import web
 
 from geofences import Fence, GeofenceError, loads
+from proximity import approvals
+from proximity.publishing import refused_fences
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import NAMES, check_write, etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
@@ -20,7 +22,7 @@ from proximity.server.reading import BOM, FENCES_LIMIT, parse_json, read_body, r
 from proximity.server.routes import GEOJSON, JSON, READERS, Content, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proximity.server.parts import Parts
     from proximity.store.journal import StoredFence
@@ -78,6 +80,7 @@ async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.S
         before = parts.ingest.fences.get(name)
         check_write(request, None if before is None else _etag(before))
         _writable({name: before})
+        await _judge(parts, [fence])
         await parts.ingest.edit_fences([fence], [])
         found = parts.ingest.fences[name]
     return _fence(found, 201 if before is None else 200)
@@ -106,6 +109,7 @@ async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.
         check_write(request, await asyncio.to_thread(_collection_etag, every))
         before = {name: every.get(name) for name in names}
         _writable(before)
+        await _judge(parts, fences)
         await parts.ingest.edit_fences(fences, [])
     return answer(
         Edited(
@@ -113,6 +117,28 @@ async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.
             replaced=tuple(name for name in names if before[name] is not None),
         )
     )
+
+
+async def _judge(parts: Parts, fences: Sequence[Fence]) -> None:
+    """Refuse to draw where places are sensitive. Raises Problem 422 that names every one."""
+    campaigns, policy = parts.campaigns(), parts.policy
+    if not campaigns.campaigns and not policy.layer:
+        return
+    around: dict[str, Fence] = {}
+    for fence in fences:  # what they lie in, however deep
+        while fence.venue is not None and fence.venue not in around:
+            above = parts.ingest.index.get(fence.venue)
+            if above is None:
+                break
+            fence = around[above.id] = above  # noqa: PLW2901 - one step up
+    vouched = await parts.store.aread(approvals.vouched)
+    problems = await asyncio.to_thread(
+        refused_fences, fences, around.values(), campaigns, parts.ingest.site, policy, vouched
+    )
+    if problems:
+        raise Problem(
+            422, f"Nothing was changed: {problems[0]}", problems=problems, code="sensitive"
+        )
 
 
 def _parse(body: bytes) -> list[Fence]:

@@ -1,4 +1,4 @@
-"""How is what happened read back? Transitions, decisions and deliveries in pages, and explanations.
+"""How is what happened read back? Transitions, decisions and deliveries in pages.
 
 Reads the ledger; knows nothing of how its rows came about.
 """
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proximity.explain import Explanation, explain
 from proximity.server.auth import Caller, Role
-from proximity.server.problems import answer, json_answer
-from proximity.server.reading import AFTER, AT, LIMIT, PLACE, SUBJECT, id_param
+from proximity.server.problems import json_answer
+from proximity.server.reading import AFTER, LIMIT, PLACE, SUBJECT
 from proximity.server.records_of import DecisionRecord, DeliveryRecord, TransitionRecord
 from proximity.server.routes import READERS, Content, Endpoint, Route
 from proximity.store import ledger
@@ -64,20 +63,6 @@ def _page_of(kind: Kind) -> Endpoint:
     return page
 
 
-async def _explain(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    subject, place, at = EXPLAINED.of(request), AT_PLACE.of(request), AT.of(request)
-    campaigns, facts = parts.campaigns(), parts.places.facts
-    found = await parts.store.aread(
-        lambda conn: explain(
-            conn, subject=subject, place=place, at=at, campaigns=campaigns, facts=facts
-        )
-    )
-    return answer(found)
-
-
-EXPLAINED = id_param("subject", "whom it is about", required=True)
-AT_PLACE = id_param("place", "only the visit to this place")
-
 _PARAMS = (AFTER, LIMIT, SUBJECT, PLACE)
 
 ROUTES = (
@@ -107,14 +92,5 @@ ROUTES = (
         summary="Page through what each channel was handed, and what came back.",
         params=_PARAMS,
         answers={200: Content(meaning="A page, oldest first.", schema=DeliveryPage)},
-    ),
-    Route(
-        method="GET",
-        path="/v1/explain",
-        endpoint=_explain,
-        roles=READERS,
-        summary="Why a person did or did not get an offer.",
-        params=(EXPLAINED, AT_PLACE, AT),
-        answers={200: Content(meaning="What is known, and why.", schema=Explanation)},
     ),
 )

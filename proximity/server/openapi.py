@@ -84,9 +84,16 @@ def _types(table: list[Route]) -> list[Any]:
     found: dict[Any, None] = dict.fromkeys((ProblemBody, Fix, Sighting, Event))
     for route in table:
         for content in (route.body, *route.answers.values()):
-            if content is not None and isinstance(content.schema, type):
-                found.setdefault(content.schema)
+            for schema in () if content is None else _named(content):
+                found.setdefault(schema)
     return list(found)
+
+
+def _named(content: Content) -> tuple[type, ...]:
+    """Give the msgspec types of a content: one, any of several, or none."""
+    if isinstance(content.schema, tuple):
+        return content.schema
+    return (content.schema,) if isinstance(content.schema, type) else ()
 
 
 def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
@@ -156,8 +163,8 @@ def _content(content: Content, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if content.headers:
         described["headers"] = {name: {"schema": {"type": "string"}} for name in content.headers}
     if content.schema is not None:
-        named = isinstance(content.schema, type)
-        schema = schema_of[content.schema] if named else content.schema
+        named = [schema_of[one] for one in _named(content)]
+        schema = content.schema if not named else named[0] if len(named) == 1 else {"anyOf": named}
         described["content"] = {media: {"schema": schema} for media in content.media}
     return described
 

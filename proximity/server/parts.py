@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proximity.policy import Policy
+from proximity.tagging import NO_PLAN
+
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from proximity.server.signing import Signatures
     from proximity.server.tail import Tail
     from proximity.store import Store
+    from proximity.tagging import Plan
 
 
 @dataclass(kw_only=True)
@@ -41,8 +45,12 @@ class Parts:
     metrics: Metrics
     tail: Tail
     clock: Callable[[], float]
+    plan: Plan = NO_PLAN
+    """Which events are kept, and which attributes of people there are."""
     late_s: float = 3600.0
     """How far behind the clock a record may be, seconds."""
+    assumed: bool = False
+    """Whether consent is kept upstream: then everybody may be processed."""
     arming: Arming | None = None
     """What tells phones which regions to watch; None where they are not to be told."""
     fences_edit: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -56,5 +64,9 @@ class Parts:
     configurations: dict[str, tuple[ReferenceType[Site], str]] = field(default_factory=dict)
     """The ETag of each gateway's configuration, and the site that it was made from, which a
     gateway that asks no more must not keep in memory."""
+    policy: Policy = field(default_factory=Policy)
+    """How long what is kept, who else has to erase, which places are sensitive."""
+    erasing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when an erasure was begun."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server drains: streams end, nothing new is taken."""

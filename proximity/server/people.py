@@ -11,7 +11,8 @@ import msgspec
 import sqlalchemy as sa
 from aiohttp import web
 
-from proximity.model import Person, ProximityError, format_time
+from proximity.model import Endpoint, Hours, Person, ProximityError, format_time
+from proximity.peoplefile import people_problems
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import NAMES, check_write, etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
@@ -26,7 +27,6 @@ from proximity.server.reading import (
 )
 from proximity.server.routes import JSON, NDJSON, Content, Route
 from proximity.store import StoreFailed, schema
-from proximity.windows import load_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from proximity.server.parts import Parts
+    from proximity.tagging import Plan
 
 T = TypeVar("T")
 
@@ -41,17 +42,33 @@ T = TypeVar("T")
 KEEPERS = frozenset({Role.FEED, Role.ADMIN})
 
 
-class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from"}):
+class ConsentRecord(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"since": "from"}
+):
     """A yes as it stands: ended where it was withdrawn. Times are RFC 3339, null: no bound."""
 
     purpose: str
     channel: str | None
     since: str | None
     until: str | None
+    precision: str | None = None
+    method: str | None = None
+    text: str | None = None
 
 
-class PersonRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A person as contract 3 writes one."""
+class PreferenceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person wants or does not; what is left out is any. ``said_at`` is RFC 3339."""
+
+    allow: bool
+    topic: str | None = None
+    channel: str | None = None
+    place: str | None = None
+    hours: tuple[Hours, ...] | None = None
+    said_at: str | None = None
+
+
+class PersonRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A person as contract 3 writes one; preferences and endpoints where there are any."""
 
     person: str
     subjects: tuple[str, ...]
@@ -59,6 +76,8 @@ class PersonRecord(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None
     languages: tuple[str, ...]
     attributes: dict[str, Any]
+    preferences: tuple[PreferenceRecord, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 class PeoplePage(msgspec.Struct, frozen=True):
@@ -68,10 +87,11 @@ class PeoplePage(msgspec.Struct, frozen=True):
     cursor: str
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """How many records were written."""
+class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many records were written, and how many not: of people who were erased."""
 
     recorded: int
+    erased: int = 0
 
 
 def person_record(person: Person) -> PersonRecord:
@@ -85,12 +105,32 @@ def person_record(person: Person) -> PersonRecord:
                 channel=one.channel,
                 since=None if one.since is None else format_time(one.since),
                 until=None if one.until is None else format_time(one.until),
+                precision=one.precision,
+                method=one.method,
+                text=one.text,
             )
             for one in person.consents
         ),
         timezone=person.timezone,
         languages=person.languages,
         attributes=person.attributes,
+        preferences=preference_records(person),
+        endpoints=person.endpoints,
+    )
+
+
+def preference_records(person: Person) -> tuple[PreferenceRecord, ...]:
+    """Write a person's preferences, in the order in which they count."""
+    return tuple(
+        PreferenceRecord(
+            allow=one.allow,
+            topic=one.topic,
+            channel=one.channel,
+            place=one.place,
+            hours=one.hours,
+            said_at=None if one.said_at is None else format_time(one.said_at),
+        )
+        for one in person.preferences
     )
 
 
@@ -140,7 +180,7 @@ async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.S
         person = msgspec.convert(fields, Person)
     except msgspec.ValidationError as error:
         raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
-    _check([person])
+    check_people([person], parts.plan)
 
     def write(conn: Connection) -> tuple[bool, bytes]:
         before = _text(parts, conn, name)
@@ -156,14 +196,10 @@ async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.S
 
 async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     people = parse_lines(await read_body(request, SMALL_LIMIT), Person, "people")
-    _check(people)
+    check_people(people, parts.plan)
 
-    def write(conn: Connection) -> None:
-        for person in people:
-            parts.people.put(conn, person, source="http")
-
-    await written(parts, write)
-    return answer(Recorded(len(people)))
+    left = await written(parts, lambda conn: parts.people.put_all(conn, people, source="http"))
+    return answer(Recorded(len(people) - left, left))
 
 
 async def _delete_one(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
@@ -239,16 +275,9 @@ async def written(parts: Parts, write: Callable[[Connection], T]) -> T:
     return result
 
 
-def _check(people: Sequence[Person]) -> None:
+def check_people(people: Sequence[Person], plan: Plan) -> None:
     """Refuse what the shape alone does not show. Raises Problem 422 that names all of it."""
-    problems = [
-        f'person {one.person!r}: unknown timezone {one.timezone!r:.60}; "Europe/Paris" is one'
-        for one in people
-        if one.timezone is not None and load_zone(one.timezone) is None
-    ]
-    twice = {one.person for one in people}
-    if len(twice) < len(people):
-        problems.append("a person is there twice: keep one record of each")
+    problems = people_problems(people, plan)
     if problems:
         raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
 

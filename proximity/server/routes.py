@@ -62,7 +62,8 @@ class Param:
 class Content:
     """What one answer (or a request's body) holds.
 
-    ``schema`` is a msgspec type, whose JSON schema is generated, or a JSON schema as it stands.
+    ``schema`` is a msgspec type, whose JSON schema is generated, several of which it is one, or a
+    JSON schema as it stands.
     """
 
     meaning: str

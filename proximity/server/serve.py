@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from proximity import chain
 from proximity.dispatch import Dispatcher
 from proximity.ingest import Ingest
 from proximity.model import ProximityError
@@ -30,11 +31,12 @@ from proximity.server.app import create_app
 from proximity.server.arming import Arming
 from proximity.server.auth import Tokens
 from proximity.server.broker import read_broker
+from proximity.server.clearing import erase_always, sweep_always
 from proximity.server.gateways import watched_gateways
 from proximity.server.metrics import Metrics
 from proximity.server.parts import Parts
 from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
-from proximity.server.settings import check_host, data_file, open_tls, read_files
+from proximity.server.settings import check_host, check_places, data_file, open_tls, read_files
 from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
 from proximity.store import Store
@@ -99,6 +101,7 @@ def run(settings: Settings) -> int:
     store = Store.open(data_file(settings.data))
     try:
         check_host(settings.host, store)
+        check_places(files, store)
         broker = None
         if settings.mqtt is not None:
             import proximity.server.mqtt  # noqa: F401 - an optional library: missed now or never
@@ -145,6 +148,8 @@ async def opened(
     clock = Clock(settings.clock_speed)
     people = People(store, clock)
     people.reload()
+    if await store.aread(chain.begins):
+        await store.awrite(lambda conn: chain.begin(conn, clock()))
     places = Places(None, None)
     tokens = Tokens(store)
     tokens.refresh()
@@ -161,6 +166,7 @@ async def opened(
         consent=settings.consent,
         late_s=settings.late_s,
         decide=settings.decide,
+        plan=files.plan,
     )
     dispatcher = Dispatcher(
         store,
@@ -170,6 +176,7 @@ async def opened(
         channels=files.channels,
         owner=f"{socket.gethostname()}/{os.getpid()}/{time.monotonic_ns()}",
         consent=settings.consent,
+        clock=clock,
     )
     tail = Tail()
     parts = Parts(
@@ -178,13 +185,16 @@ async def opened(
         people=people,
         places=places,
         campaigns=lambda: files.campaigns,
+        plan=files.plan,
         tokens=tokens,
         signatures=signatures,
         late_s=settings.late_s,
+        assumed=settings.consent == "assumed",
         started_at=clock(),
         metrics=Metrics(),
         tail=tail,
         clock=clock,
+        policy=files.policy,
     )
     if settings.arm_phones:
         parts.arming = Arming(
@@ -209,6 +219,7 @@ async def opened(
     )
     ingest.on_committed.append(tail.grew)
     started = time.perf_counter()
+    await asyncio.to_thread(store.cut_log)  # an erasure may have ended just before the power did
     await ingest.start()
     log.info(
         "recovered",
@@ -314,6 +325,8 @@ async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> 
         asyncio.create_task(send_always(parts, dispatcher, wake_sender), name="send"),
         asyncio.create_task(watch_always(parts, stop), name="watch"),
         asyncio.create_task(collect_always(parts), name="collect"),
+        asyncio.create_task(erase_always(parts), name="erase"),
+        asyncio.create_task(sweep_always(parts), name="sweep"),
     ]
     try:
         yield

@@ -9,16 +9,25 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from geofences import Fence, GeofenceError, load
+from proximity import approvals
 from proximity.campaignfile import load_campaigns
 from proximity.campaigns import Campaigns
 from proximity.channels import open_channels
+from proximity.edits import read_features
+from proximity.enrolment import Enrolments
 from proximity.model import ProximityError
+from proximity.planfile import load_plan
+from proximity.policy import Policy, load_policy
+from proximity.publishing import refused
+from proximity.registry import Site
 from proximity.server.auth import admin_exists
 from proximity.sitefile import fences_beside, load_site
+from proximity.store import journal
+from proximity.tagging import NO_PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 
     from proximity.channels import Channel
     from proximity.store import Store
+    from proximity.tagging import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,7 @@ class Settings:
     data: Path
     site: Path | None = None
     campaigns: Path | None = None
+    events: Path | None = None
     consent: Literal["required", "assumed"] = "required"
     host: str = "127.0.0.1"
     port: int = 8080
@@ -44,6 +55,7 @@ class Settings:
     decide: Literal["robust", "point"] = "robust"
     clock_speed: float = 1.0
     arm_phones: bool = False
+    privacy: Path | None = None
     mqtt: str | None = None
     mqtt_password_file: Path | None = None
 
@@ -69,12 +81,16 @@ class Files:
     fences: Sequence[Fence]
     campaigns: Campaigns
     channels: Mapping[str, Channel]
+    plan: Plan = NO_PLAN
+    policy: Policy = field(default_factory=Policy)
+    site: Site = field(default_factory=Site)
 
 
 def read_files(settings: Settings) -> Files:
     """Read every file; raises ProximityError with the problems of all of them."""
     problems: list[str] = []
     fences: Sequence[Fence] = ()
+    site = Site()
     campaigns = Campaigns()
     channels: Mapping[str, Channel] = {}
     if settings.site is not None:
@@ -94,9 +110,43 @@ def read_files(settings: Settings) -> Files:
             channels = open_channels(campaigns, settings.campaigns.parent)
         except ProximityError as error:
             problems += error.problems
+    plan = NO_PLAN
+    if settings.events is not None:
+        try:
+            plan = load_plan(settings.events)
+        except ProximityError as error:
+            problems += error.problems
+    policy = Policy()
+    if settings.privacy is not None:
+        try:
+            policy = load_policy(settings.privacy)
+        except ProximityError as error:
+            problems += error.problems
     if problems:
         raise ProximityError(*problems)
-    return Files(fences, campaigns, channels)
+    return Files(fences, campaigns, channels, plan, policy, site)
+
+
+def check_places(files: Files, store: Store) -> None:
+    """Refuse campaigns that use a sensitive place for which not enough people vouch.
+
+    Raises ProximityError that names every use.
+    """
+    problems = places_problems(files, store)
+    if problems:
+        raise ProximityError(*problems)
+
+
+def places_problems(files: Files, store: Store) -> list[str]:
+    """Say which campaigns use sensitive places; fences and zones that came over HTTP count."""
+    fences = {fence.id: fence for fence in files.fences}
+    stored = store.read(journal.fences_in_force)
+    texts = (one.feature for one in stored.values() if one.source == "http")
+    fences = {fence.id: fence for fence in read_features(texts)} | fences
+    site = Enrolments(store.read(journal.entries_in_force)).join(files.site)
+    vouched = store.read(approvals.vouched)
+    found = refused(files.campaigns, fences.values(), site, files.policy, vouched)
+    return [use.problem() for use in found]
 
 
 def open_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -8,15 +8,27 @@ from proximity.server.alarms import ROUTES as ALARMS
 from proximity.server.beacons import ROUTES as BEACONS
 from proximity.server.campaigns import ROUTES as CAMPAIGNS
 from proximity.server.consents import ROUTES as CONSENTS
+from proximity.server.erasures import ROUTES as ERASURES
+from proximity.server.events import ROUTES as EVENTS
+from proximity.server.explaining import ROUTES as EXPLAINING
 from proximity.server.fences import ROUTES as FENCES
 from proximity.server.gateways import ROUTES as GATEWAYS
 from proximity.server.health import ROUTES as HEALTH
 from proximity.server.ledger import ROUTES as LEDGER
+from proximity.server.objections import ROUTES as OBJECTIONS
+from proximity.server.opening import ROUTES as OPENING
+from proximity.server.optins import ROUTES as OPTINS
 from proximity.server.people import ROUTES as PEOPLE
 from proximity.server.places import ROUTES as PLACES
+from proximity.server.preferences import ROUTES as PREFERENCES
+from proximity.server.privacy import ROUTES as PRIVACY
 from proximity.server.recording import ROUTES as RECORDING
 from proximity.server.records import ROUTES as RECORDS
+from proximity.server.reports import ROUTES as REPORTS
+from proximity.server.segments import ROUTES as SEGMENTS
+from proximity.server.sending import ROUTES as SENDING
 from proximity.server.stream import ROUTES as STREAM
+from proximity.server.withdrawal import ROUTES as WITHDRAWAL
 
 if TYPE_CHECKING:
     from proximity.server.routes import Route
@@ -30,9 +42,21 @@ TABLE: tuple[Route, ...] = (
     *BEACONS,
     *ALARMS,
     *CAMPAIGNS,
+    *SEGMENTS,
+    *REPORTS,
+    *SENDING,
     *PEOPLE,
+    *PREFERENCES,
+    *EVENTS,
+    *ERASURES,
+    *PRIVACY,
     *CONSENTS,
+    *OBJECTIONS,
+    *OPTINS,
+    *WITHDRAWAL,
+    *OPENING,
     *LEDGER,
+    *EXPLAINING,
     *STREAM,
     *HEALTH,
 )

@@ -9,6 +9,11 @@ and erased by reading the schema instead of the code:
 * ``location``: where a subject was;
 * ``personal``: what a person is or agreed to;
 * ``secret``: a credential, even if hashed.
+
+A table's ``info`` says how long its rows are kept (names of ``proximity.retention``'s schedule) and
+how those of one person are found when they are erased: by its columns of these names, or
+``rewritten`` (the person's part of each row is taken out), ``hashed`` (it knows them by a keyed
+hash alone, and stays). A column that is kept for another time than its table says so itself.
 """
 
 from __future__ import annotations
@@ -49,7 +54,15 @@ _Serial = BigInteger().with_variant(Integer(), "sqlite")
 def _column(name: str, type_: Any, kind: str, purpose: str, **options: Any) -> Column[Any]:
     """Make a column that says what class of content it holds and why it is there."""
     options.setdefault("nullable", bool(options.pop("optional", False)))
-    return Column(name, type_, info={"class": kind, "purpose": purpose}, **options)
+    info = {"class": kind, "purpose": purpose}
+    if "retention" in options:
+        info["retention"] = options.pop("retention")
+    return Column(name, type_, info=info, **options)
+
+
+def _kept(retention: str, *, erased: str = "") -> dict[str, str]:
+    """Say how long a table's rows are kept, and how those of a person are found."""
+    return {"retention": retention, "erased": erased}
 
 
 def _key(name: str, type_: Any, kind: str, purpose: str, **options: Any) -> Column[Any]:
@@ -61,6 +74,7 @@ meta = Table(
     metadata,
     _key("key", Text, "none", "name of a fact about this store"),
     _column("value", Text, "none", "the fact: positions, versions, the site in force"),
+    info=_kept("kept"),
 )
 
 journal = Table(
@@ -71,6 +85,7 @@ journal = Table(
     _column("now", Double, "none", "the server's time of it, Unix seconds, never falling"),
     _column("version", Text, "none", "hash of the fences, site and campaigns in force"),
     _column("payload", LargeBinary, "location", "msgpack; gone soon after a snapshot covers it"),
+    info=_kept("traces", erased="rewritten"),
 )
 
 snapshots = Table(
@@ -79,6 +94,7 @@ snapshots = Table(
     _key("position", _Serial, "none", "the journal row it stands after", autoincrement=False),
     _column("now", Double, "none", "that row's time, Unix seconds"),
     _column("state", LargeBinary, "location", "the engine's state, or the last of its pieces"),
+    info=_kept("traces", erased="rewritten"),
 )
 
 snapshot_pieces = Table(
@@ -88,6 +104,7 @@ snapshot_pieces = Table(
     _column("position", _Serial, "none", "the snapshot it is of"),
     _column("state", LargeBinary, "location", "a piece of the engine's state"),
     Index("snapshot_pieces_by_position", "position"),
+    info=_kept("traces", erased="rewritten"),
 )
 
 fences = Table(
@@ -97,6 +114,7 @@ fences = Table(
     _column("feature", Text, "none", "its GeoJSON feature"),
     _column("etag", Text, "none", "hash of the feature"),
     _column("source", Text, "none", "file (read-only over HTTP) or http"),
+    info=_kept("kept"),
 )
 
 enrolments = Table(
@@ -105,6 +123,7 @@ enrolments = Table(
     _key("kind", Text, "none", "place, gateway or beacon"),
     _key("id", Text, "pseudonym", "the entry's id, which may be a tag's identity"),
     _column("record", Text, "secret", "the entry (JSON); of a rotating beacon with its key"),
+    info=_kept("person", erased="rewritten"),
 )
 
 ledger = Table(
@@ -125,6 +144,7 @@ ledger = Table(
     Index("ledger_by_subject", "subject", "seq"),
     Index("ledger_by_place", "place", "seq"),
     sqlite_autoincrement=True,
+    info=_kept("visits decisions", erased="person subject"),
 )
 
 triggers = Table(
@@ -145,6 +165,7 @@ triggers = Table(
     Index("triggers_by_person", "person"),
     Index("triggers_by_moment", "moment"),
     sqlite_autoincrement=True,
+    info=_kept("queue", erased="person"),
 )
 
 sends = Table(
@@ -159,7 +180,9 @@ sends = Table(
     _column("at", Double, "none", "when it was decided, Unix seconds"),
     _column("channel", Text, "none", "which channel carries it", optional=True),
     _column("system", Text, "none", "which other system sent it; null: we", optional=True),
+    _column("moment", Text, "pseudonym", "of which moment: its contest is won", optional=True),
     Index("sends_by_person", "person", "at"),
+    info=_kept("sends", erased="person"),
 )
 
 outbox = Table(
@@ -179,6 +202,7 @@ outbox = Table(
     _column("person", Text, "pseudonym", "whose: a withdrawal finds it by this", optional=True),
     Index("outbox_by_next", "next_at"),
     Index("outbox_by_person", "person"),
+    info=_kept("queue", erased="person"),
 )
 
 people = Table(
@@ -188,6 +212,7 @@ people = Table(
     _column(
         "record", Text, "personal", "zone, languages, attributes, preferences, endpoints (JSON)"
     ),
+    info=_kept("person", erased="person"),
 )
 
 attributes = Table(
@@ -200,6 +225,7 @@ attributes = Table(
     _column("number", Double, "personal", "where it is a number; flags are 0 and 1", optional=True),
     Index("attributes_by_text", "name", "text"),
     Index("attributes_by_number", "name", "number"),
+    info=_kept("person", erased="person"),
 )
 
 subjects = Table(
@@ -208,6 +234,7 @@ subjects = Table(
     _key("subject", Text, "pseudonym", "a device or tag"),
     _column("person", Text, "pseudonym", "who carries it"),
     Index("subjects_by_person", "person"),
+    info=_kept("person", erased="person"),
 )
 
 consents = Table(
@@ -226,6 +253,7 @@ consents = Table(
     _column("text", Text, "none", "SHA-256 of the text that was shown", optional=True),
     Index("consents_by_person", "person", "seq"),
     sqlite_autoincrement=True,
+    info=_kept("person", erased="person"),
 )
 
 consent_texts = Table(
@@ -236,7 +264,9 @@ consent_texts = Table(
     _column("version", Text, "none", "as its authors count"),
     _column("locale", Text, "none", "its language tag"),
     _column("text", Text, "none", "what was shown, to the letter"),
+    _column("benefit", Text, "none", "its sentence that says what it is good for", optional=True),
     _column("recorded_at", Double, "none", "when it was registered, Unix seconds"),
+    info=_kept("kept"),
 )
 
 consent_chain = Table(
@@ -244,8 +274,12 @@ consent_chain = Table(
     metadata,
     _key("seq", _Serial, "none", "the consents row it seals", autoincrement=False),
     _column("mac", Text, "none", "HMAC-SHA256 of that row under its person's key"),
-    _column("hash", Text, "none", "SHA-256 over the hash before, seq and mac"),
+    _column("hash", Text, "none", "SHA-256 over the hash before, seq, mac and recorded_at"),
     _column("recorded_at", Double, "none", "when it was written, Unix seconds"),
+    _column(
+        "erased", Text, "none", "HMAC under the store's key: its row was erased", optional=True
+    ),
+    info=_kept("kept"),
 )
 
 person_keys = Table(
@@ -254,6 +288,7 @@ person_keys = Table(
     _key("person", Text, "pseudonym", "whose"),
     _column("key", LargeBinary, "secret", "destroyed with the person: what it sealed stays sealed"),
     _column("created_at", Double, "none", "Unix seconds"),
+    info=_kept("person", erased="person"),
 )
 
 store_keys = Table(
@@ -262,6 +297,7 @@ store_keys = Table(
     _key("name", Text, "none", "what it is for: links, objections, receipts"),
     _column("key", LargeBinary, "secret", "32 random bytes, made when first needed"),
     _column("created_at", Double, "none", "Unix seconds"),
+    info=_kept("kept"),
 )
 
 objections = Table(
@@ -271,6 +307,17 @@ objections = Table(
     _key("kind", Text, "none", "objected: nothing is sent; erased: it does not come back"),
     _column("at", Double, "none", "since when, Unix seconds"),
     _column("source", Text, "none", "where it came from"),
+    info=_kept("kept", erased="hashed"),
+)
+
+last_seen = Table(
+    "last_seen",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _column(
+        "day", Double, "personal", "the last on which anything was known of them, Unix seconds"
+    ),
+    info=_kept("person", erased="person"),
 )
 
 events = Table(
@@ -287,6 +334,7 @@ events = Table(
     Index("events_by_person", "person", "at"),
     Index("events_by_name", "name", "person", "at"),
     sqlite_autoincrement=True,
+    info=_kept("events", erased="person subject"),
 )
 
 quarantine = Table(
@@ -301,6 +349,7 @@ quarantine = Table(
     _column("event", Text, "personal", "as it came (JSON)"),
     Index("quarantine_by_person", "person"),
     sqlite_autoincrement=True,
+    info=_kept("quarantine", erased="person"),
 )
 
 visits = Table(
@@ -314,6 +363,7 @@ visits = Table(
     _column("exit_at", Double, "location", "Unix seconds; null: not over", optional=True),
     Index("visits_by_person", "person", "enter_at"),
     Index("visits_by_place", "place", "enter_at"),
+    info=_kept("visits", erased="person subject"),
 )
 
 stocks = Table(
@@ -322,6 +372,7 @@ stocks = Table(
     _key("stock", Text, "none", "whose units"),
     _key("window", Text, "none", "which window of its budget, or empty: for good"),
     _column("used", Integer, "none", "units that are reserved or gone"),
+    info=_kept("kept"),
 )
 
 reservations = Table(
@@ -330,6 +381,7 @@ reservations = Table(
     _key("decision", Text, "none", "which decision took the unit"),
     _key("stock", Text, "none", "of what"),
     _column("window", Text, "none", "of which window"),
+    info=_kept("sends", erased="decision"),
 )
 
 erasures = Table(
@@ -338,8 +390,13 @@ erasures = Table(
     _key("id", Text, "none", "the receipt's id"),
     _column("hash", Text, "pseudonym", "HMAC-SHA256 of the person's id under the store's key"),
     _column("at", Double, "none", "when, Unix seconds"),
-    _column("receipt", Text, "none", "what was erased, counted and signed (JSON)"),
-)
+    _column("receipt", Text, "none", "what was erased, counted and signed (JSON)", optional=True),
+    _column(
+        "pending", Text, "pseudonym", "whom, until it is done (JSON)", optional=True,
+        retention="notices",
+    ),
+    info=_kept("kept", erased="hashed"),
+)  # fmt: skip
 
 erasure_notices = Table(
     "erasure_notices",
@@ -349,6 +406,7 @@ erasure_notices = Table(
     _column("told_at", Double, "none", "when they were told, Unix seconds", optional=True),
     _column("acknowledged_at", Double, "none", "when they said it is done", optional=True),
     _column("person", Text, "pseudonym", "whom, until all have acknowledged", optional=True),
+    info=_kept("notices", erased="person"),
 )
 
 approvals = Table(
@@ -358,6 +416,17 @@ approvals = Table(
     _key("who", Text, "none", "who vouches for it"),
     _column("at", Double, "none", "when, Unix seconds"),
     _column("reason", Text, "none", "why it may be used all the same"),
+    info=_kept("kept"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    _key("report", Text, "none", "which report: visits, funnel, …"),
+    _key("start", Double, "none", "begin of its day or week, Unix seconds"),
+    _column("rows", Text, "none", "numbers of ten people or more, without their last digit (JSON)"),
+    _column("made_at", Double, "none", "when it was made, once and for all, Unix seconds"),
+    info=_kept("kept"),
 )
 
 tokens = Table(
@@ -369,6 +438,7 @@ tokens = Table(
     _column("hash", Text, "secret", "of the token, which is shown once", unique=True),
     _column("created_at", Double, "none", "Unix seconds"),
     _column("revoked_at", Double, "none", "Unix seconds", optional=True),
+    info=_kept("revoked", erased="subject"),
 )
 
 gateway_secrets = Table(
@@ -379,6 +449,7 @@ gateway_secrets = Table(
     _column("secret", Text, "secret", "as it was shown, once: a signature needs it itself"),
     _column("created_at", Double, "none", "Unix seconds"),
     _column("until", Double, "none", "not after, Unix seconds", optional=True),
+    info=_kept("revoked"),
 )
 
 signed_requests = Table(
@@ -388,6 +459,7 @@ signed_requests = Table(
     _key("message", Text, "none", "its webhook-id: taken once"),
     _column("at", Double, "none", "when it was signed, Unix seconds; forgotten with its tolerance"),
     Index("signed_requests_by_at", "at"),
+    info=_kept("requests"),
 )
 
 gateway_clocks = Table(
@@ -399,4 +471,5 @@ gateway_clocks = Table(
     _column("since", Double, "none", "when that was last found to be much less, Unix seconds"),
     _column("heard_at", Double, "none", "when it was last heard, Unix seconds"),
     _column("trusted", Integer, "none", "1: known well enough to date what seems late"),
+    info=_kept("requests"),
 )

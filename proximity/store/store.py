@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sqlite3
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -42,6 +44,8 @@ _GROUP = 1000
 # A log that a long reader kept from being folded back is cut to this size afterwards.
 _LOG_BYTES = 64 * 1024 * 1024
 _READERS = 4
+# Since this revision deleted rows are overwritten.
+SECURE_SINCE = "0004"
 # PostgreSQL's advisory locks are numbers: "proximit" as one.
 _OWN_LOCK = int.from_bytes(b"proximit")
 
@@ -136,6 +140,25 @@ class Store:
         if self._only is not None:
             return self.read(work)
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work)
+
+    def cut_log(self) -> bool:
+        """Fold SQLite's log into the file and cut it; False where a reader is in the way.
+
+        What was overwritten in the file stands in the log until then. Elsewhere there is nothing to
+        do: what a PostgreSQL server keeps of deleted rows is its own to clear away. Raises
+        StoreFailed.
+        """
+        if self.path is None:
+            return True
+        raw = self._engine.raw_connection()
+        try:
+            # Beside any transaction of SQLAlchemy's: within one it would wait for itself.
+            busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self.name}: its log cannot be cut ({error})") from None
+        finally:
+            raw.close()
+        return not busy
 
     def hold(self) -> None:
         """Claim the journal for this process until ``close``; one engine may append to it.
@@ -314,13 +337,16 @@ def _speak_sqlite(engine: Engine) -> None:
 
     def connected(raw: Any, _record: object) -> None:
         # FULL: a commit is not done before the log is synced. NORMAL loses the last ones to a
-        # power cut.
+        # power cut. Deleted rows are overwritten: they were people's ids and places.
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
+            "secure_delete = ON",
             f"journal_size_limit = {_LOG_BYTES}",
         ):
             raw.execute(f"PRAGMA {pragma}")
+        # As PostgreSQL has it; segments draw their random shares by it.
+        raw.create_function("sha256", 1, _sha256, deterministic=True)
 
     def begun(connection: Connection) -> None:
         # A writer takes the lock at once: one that began as a reader could not wait for its turn.
@@ -329,6 +355,10 @@ def _speak_sqlite(engine: Engine) -> None:
 
     sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", begun)
+
+
+def _sha256(text: str) -> bytes:
+    return sha256(text.encode()).digest()
 
 
 def _prepare(engine: Engine, name: str) -> None:
@@ -350,6 +380,17 @@ def _prepare(engine: Engine, name: str) -> None:
         from proximity.store import migrations
 
         migrations.upgrade(connection, found, name)
+    if engine.dialect.name == "sqlite" and found < SECURE_SINCE:
+        _rewrite(engine)
+
+
+def _rewrite(engine: Engine) -> None:
+    """Write the file anew, once: what was deleted before this revision is still in free pages."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM")
+    finally:
+        raw.close()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -9,9 +9,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proximity.campaigns import Campaign, Campaigns, Cap, PlaceFacts
-from proximity.gates import GATES, Candidate, Send, decide, make_offer
-from proximity.model import Consent, Person, Verdict
+from proximity.calendars import Calendar
+from proximity.campaigns import (
+    Age,
+    Campaign,
+    Campaigns,
+    Cap,
+    Circumstance,
+    Contest,
+    Daypart,
+    PlaceFacts,
+)
+from proximity.facts import Happened, Profile, Stay
+from proximity.gates import GATES, Candidate, Rival, Send, ask, decide, make_offer
+from proximity.model import Consent, Hours, Person, Preference, Verdict
+from proximity.purposes import PURPOSES, presses
 from proximity.windows import Window, within
 from tests.proximity.given import CAFE, COFFEE, trigger, when
 
@@ -39,12 +51,41 @@ a_window = st.builds(
     days=st.sets(st.integers(0, 6), min_size=1).map(lambda days: tuple(sorted(days))),
     start_s=minutes,
     end_s=st.integers(1, 1440).map(lambda minute: minute * 60),
+    holidays=st.sampled_from([None, None, None, True, False]),
 )
 some_windows = st.lists(a_window, max_size=3).map(tuple)
 zones = st.sampled_from([*ZONES, None, "Mars/Olympus"])
-purposes = st.sampled_from(["marketing", "service"])
+purposes = st.sampled_from(["marketing", "marketing", *PURPOSES])
 channels = st.sampled_from(["console", "webhook"])
 seconds = st.integers(0, 7 * 86400).map(float)
+
+
+calendars = st.sampled_from([Calendar(), Calendar("FR"), Calendar("US-NY", frozenset({739252}))])
+preferences = st.lists(
+    st.builds(
+        Preference,
+        allow=st.booleans(),
+        topic=st.sampled_from([None, "food", "toys"]),
+        channel=st.none() | channels,
+        place=st.sampled_from([None, "cafe-1", "street", "cafe-2"]),
+        hours=st.sampled_from([None, (Hours("12:00", "15:00"),), (Hours("22:00", "09:00"),)]),
+    ),
+    max_size=3,
+).map(tuple)
+caps = st.builds(
+    Cap,
+    count=st.integers(0, 3),
+    window_s=seconds,
+    purpose=st.none() | purposes,
+    channel=st.none() | channels,
+    place=st.sampled_from([None, None, "cafe-1", "cafe-2"]),
+    foreign=st.booleans(),
+) | st.builds(
+    Cap,
+    count=st.integers(0, 3),
+    per=st.sampled_from(["hour", "day", "week", "month"]),
+    purpose=st.none() | purposes,
+)
 
 
 def some_consents(now: float) -> st.SearchStrategy[tuple[Consent, ...]]:
@@ -73,18 +114,47 @@ def candidates(draw: st.DrawFn) -> Candidate:
         valid_from=draw(st.none() | near),
         valid_until=draw(st.none() | near),
         defer=draw(st.booleans()),
-    )
-    caps = draw(
-        st.lists(
-            st.builds(Cap, count=st.integers(0, 3), window_s=seconds, purpose=st.none() | purposes),
-            max_size=2,
-        )
-    )
+        dayparts=draw(
+            st.lists(
+                st.tuples(a_window, st.sampled_from(["both", "place", "person"])).map(
+                    lambda pair: Daypart(*pair)
+                ),
+                max_size=2,
+            ).map(tuple)
+        ),
+        caps=draw(st.lists(caps, max_size=2).map(tuple)),
+        place_cooldown_s=draw(st.just(0.0) | seconds),
+        once_per_visit=draw(st.booleans()),
+        topic=draw(st.sampled_from([None, "food"])),
+        product=draw(st.sampled_from([None, "tea"])),
+        contrary=draw(st.sampled_from([(), ("club",)])),
+        value=draw(st.sampled_from([1.0, 0.4])),
+        least_value=draw(st.sampled_from([None, 0.3])),
+        stock=draw(st.sampled_from([(), ("coupons",)])),
+        context=draw(
+            st.sampled_from([(), (Circumstance(tags=frozenset({"cafe"})),),
+                             (Circumstance(event="purchase", within_s=86400.0),)])
+        ),
+        min_confidence=draw(st.sampled_from([None, 0.5])),
+        priority=draw(st.sampled_from([0.0, 1.0])),
+    )  # fmt: skip
+    events = [
+        Happened("purchase", draw(near), {"product": name})
+        for name in draw(st.lists(st.sampled_from(["club", "tea"]), max_size=5))
+    ]
     consents = draw(some_consents(now))
     earlier = draw(
         st.lists(
             st.builds(
-                Send, st.uuids().map(str), st.sampled_from(["coffee", "tea"]), purposes, near
+                Send,
+                st.uuids().map(str),
+                st.sampled_from(["coffee", "tea"]),
+                purposes,
+                near,
+                st.sampled_from(["cafe-1", "cafe-2"]),
+                st.sampled_from(["v0", "v1"]),
+                channels,
+                st.sampled_from([None, "crm"]),
             ),
             max_size=5,
         )
@@ -92,18 +162,34 @@ def candidates(draw: st.DrawFn) -> Candidate:
     return Candidate(
         trigger=trigger(
             kind=draw(st.sampled_from(["enter", "dwell"])), at=draw(near), evidence_at=draw(near),
-            still=draw(st.booleans()),
+            still=draw(st.booleans()), confidence=draw(st.sampled_from([None, 0.4, 0.9])),
+            source=draw(st.sampled_from(["fix", "sighting", "event", "manual"])),
+            due_at=draw(st.none() | near), until=draw(st.none() | near),
         ),
         campaign=campaign,
         rules=Campaigns(
-            campaigns={"coffee": campaign}, caps=tuple(caps), quiet_hours=draw(some_windows)
+            campaigns={"coffee": campaign}, caps=tuple(draw(st.lists(caps, max_size=2))),
+            quiet_hours=draw(some_windows), holidays=draw(calendars),
+            contest=draw(st.sampled_from([None, Contest(), Contest(least_value=0.5)])),
+            age=draw(st.sampled_from([None, None, Age(), Age(least=18)])),
+            location_consent=draw(st.sampled_from(["implied", "required"])),
         ),
-        place=PlaceFacts(id="cafe-1", timezone=draw(zones), active=draw(some_windows)),
+        place=PlaceFacts(
+            id="cafe-1", timezone=draw(zones), active=draw(some_windows), parents=("street",),
+            venue_tags=draw(st.sampled_from([(), ("cafe",)])),
+        ),
         person=Person(
-            person="anna", consents=tuple(consents), timezone=draw(zones), languages=("fr",)
+            person="anna", consents=tuple(consents), timezone=draw(zones), languages=("fr",),
+            preferences=draw(preferences),
+            attributes=draw(st.sampled_from([{}, {"age_band": "18+", "jurisdiction": "FR"},
+                                             {"age_band": "under-13"}])),
         ),
         now=now,
         sends=tuple(earlier),
+        profile=Profile(tuple(sorted(events, key=lambda event: event.at)), (Stay("v0", "cafe-1", now - 9.0),)),
+        objected=draw(st.sampled_from([False, False, True])),
+        stock_left=draw(st.sampled_from([{}, {"coupons": 0}, {"coupons": 3}])),
+        rivals=draw(st.sampled_from([(), (Rival(-1.0, -1.0, "tea", "t9"),)])),
         deferred_at=draw(st.none() | near),
         assumed=draw(st.booleans()),
     )  # fmt: skip
@@ -114,11 +200,16 @@ def nearly_sent(draw: st.DrawFn) -> Candidate:
     """A candidate that quiet hours alone may stop."""
     now = draw(moments)
     ttl_s = draw(st.none() | seconds.filter(bool))
-    campaign = replace(COFFEE, defer=True, purpose=draw(purposes), ttl_s=ttl_s)
+    purpose = draw(purposes.filter(lambda one: one != "opt-in"))
+    campaign = replace(COFFEE, defer=True, purpose=purpose, ttl_s=ttl_s)
     return Candidate(
         trigger=trigger(at=now),
         campaign=campaign,
-        rules=Campaigns(campaigns={"coffee": campaign}, quiet_hours=draw(some_windows)),
+        rules=Campaigns(
+            campaigns={"coffee": campaign},
+            quiet_hours=draw(some_windows),
+            holidays=draw(calendars),
+        ),
         place=CAFE,
         person=Person(
             person="anna", consents=(Consent(purpose=campaign.purpose),), timezone=draw(zones)
@@ -138,6 +229,21 @@ def test_a_decision_follows_from_its_own_record(one: Candidate) -> None:
     assert (decision.decision is Verdict.SEND) == (not failed)
     assert (decision.decision is Verdict.DEFER) == (decision.until is not None)
     assert decide(one) == decision
+
+
+@unhurried
+@given(st.lists(candidates() | nearly_sent(), min_size=1, max_size=4))
+def test_what_is_kept_ready_changes_nothing(some: list[Candidate]) -> None:
+    plain = [ask(one) for one in some]
+    assert [decide(one) for one in some] == plain
+    # A campaign under other rules, a person with other wishes, another moment: asked alike.
+    mixed = [
+        replace(one, rules=other.rules, person=other.person, now=one.now + 60.0)
+        for one in some
+        for other in some
+    ]
+    assert [decide(one) for one in mixed] == [ask(one) for one in mixed]
+    assert [decide(one) for one in reversed(some)] == plain[::-1]
 
 
 @unhurried
@@ -163,9 +269,9 @@ def test_nothing_is_sent_without_consent(one: Candidate, data: st.DataObject) ->
         return
     channel = make_offer(one).channel
     assert channel in wanted
+    purpose = one.campaign.purpose
     assert any(
-        c.purpose == one.campaign.purpose
-        and c.channel in {None, "*", channel}
+        (purpose == "opt-in" or (c.purpose == purpose and c.channel in {None, "*", channel}))
         and (c.since is None or c.since <= one.now)
         and (c.until is None or one.now < c.until)
         for c in one.person.consents
@@ -179,9 +285,9 @@ def quiet_zone(one: Candidate) -> str | None:
 @unhurried
 @given(candidates() | nearly_sent())
 def test_no_marketing_is_sent_or_still_good_in_quiet_hours(one: Candidate) -> None:
-    if decide(one).decision is not Verdict.SEND or one.campaign.purpose != "marketing":
+    if decide(one).decision is not Verdict.SEND or not presses(one.campaign.purpose):
         return
-    quiet = one.rules.quiet_hours
+    quiet, calendar = one.rules.quiet_hours, one.rules.holidays
     if not quiet:
         return
     zone = quiet_zone(one)
@@ -191,10 +297,10 @@ def test_no_marketing_is_sent_or_still_good_in_quiet_hours(one: Candidate) -> No
     tz = ZoneInfo(zone)
     minute = one.now
     while minute < min(offer.expires_at, one.now + 3 * 86400):
-        assert not within(quiet, minute, tz)
+        assert not within(quiet, minute, tz, calendar)
         minute += 60.0
     if offer.expires_at > one.now:
-        assert not within(quiet, max(one.now, offer.expires_at - 0.001), tz)
+        assert not within(quiet, max(one.now, offer.expires_at - 0.001), tz, calendar)
 
 
 @unhurried
@@ -204,13 +310,13 @@ def test_a_deferral_ends_outside_the_window_and_no_sooner_would(one: Candidate) 
     if decision.until is None:
         return
     zone = ZoneInfo(str(quiet_zone(one)))
-    quiet = one.rules.quiet_hours
+    quiet, calendar = one.rules.quiet_hours, one.rules.holidays
     assert decision.until > one.now
-    assert not within(quiet, decision.until, zone)
-    assert within(quiet, decision.until - 0.001, zone)
+    assert not within(quiet, decision.until, zone, calendar)
+    assert within(quiet, decision.until - 0.001, zone, calendar)
     minute = one.now
     while minute < decision.until:
-        assert within(quiet, minute, zone)
+        assert within(quiet, minute, zone, calendar)
         minute += 300.0
     again = decide(replace(one, now=decision.until, deferred_at=one.now))
     assert again.decision is not Verdict.DEFER
@@ -254,6 +360,11 @@ def test_no_cap_is_ever_exceeded_in_any_window(
         if decide(one).decision is Verdict.SEND:
             sent.append(Send(f"t{number}", name, purpose, now))
     for cap in caps:
-        times = [s.at for s in sent if cap.purpose in {None, s.purpose}]
+        times = [
+            s.at
+            for s in sent
+            if cap.purpose in {None, s.purpose}
+            or (cap.purpose == "marketing" and presses(s.purpose))
+        ]
         for end in times:
             assert sum(end - cap.window_s < at <= end for at in times) <= cap.count

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from proximity.campaigns import Campaign, Campaigns, PlaceFacts, parse_campaigns
+from proximity.campaignform import parse_campaigns
+from proximity.campaigns import Campaign, Campaigns, PlaceFacts
 from proximity.gates import Candidate
 from proximity.model import Consent, Offer, Person, Trigger
 from proximity.windows import Window, parse_windows

@@ -14,18 +14,13 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity import outbox, queue
+from proximity import erasing, objections, outbox, queue
 from proximity.campaigns import Campaigns, Cap
 from proximity.channels import Reply
-from proximity.dispatch import (
-    AT_ONCE,
-    BACKOFF_MOST_S,
-    BACKOFF_S,
-    MOST_ATTEMPTS,
-    MOST_CLAIMS,
-    Dispatcher,
-    delay_s,
-)
+from proximity.deciding import MOST_CLAIMS
+from proximity.dispatch import AT_ONCE, LATEST_S, Dispatcher
+from proximity.gates import GATES
+from proximity.handing import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
 from proximity.model import Consent, Decision, Delivery, Offer, Person, Trigger
 from proximity.people import People
 from proximity.places import Places
@@ -132,7 +127,7 @@ def test_what_is_suppressed_reserves_nothing_and_is_explained(store: Store) -> N
     assert [d.reason for d in way.decide()] == ["no_consent"]
     record = way.records("decision")[0]
     assert record["decision"] == "suppress"
-    assert len(record["gates"]) == 9
+    assert [gate["gate"] for gate in record["gates"]] == [gate.name for gate in GATES]
     assert way.rows(schema.sends) == way.rows(schema.outbox) == []
 
 
@@ -178,7 +173,8 @@ def test_caps_are_per_person_across_subjects_and_within_one_batch(store: Store) 
     assert decided == {
         "t0": None, "t1": None, "t2": "capped", "t3": "capped", "t4": "capped", "other": None,
     }  # fmt: skip
-    assert way.records("decision")[2]["gates"][5]["because"]["caps"][0]["ids"] == ["t0", "t1"]
+    capped = {gate["gate"]: gate for gate in way.records("decision")[2]["gates"]}["caps"]
+    assert capped["because"]["caps"][0]["ids"] == ["t0", "t1"]
 
 
 def test_cooldown_spans_visits(store: Store) -> None:
@@ -218,7 +214,7 @@ def test_whoever_overstayed_its_lease_decides_nothing(store: Store) -> None:
     stale = store.write(lambda c: queue.claim(c, "a", NOON)).result()
     store.write(lambda c: queue.claim(c, "b", NOON + 31)).result()
     assert store.write(lambda c: slow.dispatcher._decide(c, stale, NOON + 32)).result() == []
-    assert slow.dispatcher.counts["fenced"] == 1
+    assert slow.dispatcher.counts["fenced"] == 2
 
 
 async def test_deciding_from_an_event_loop_is_the_same(store: Store) -> None:
@@ -231,14 +227,14 @@ def test_a_claim_at_fault_stops_no_other_and_is_given_up_in_the_end(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way = Way(store).put().queue(trigger(id="bad", place="bad"), trigger(id="good"))
-    facts = way.dispatcher._places.facts
+    facts = way.dispatcher.world.places.facts
 
     def faulty(place: str) -> Any:
         if place == "bad":
             raise ZeroDivisionError("anna was here")
         return facts(place)
 
-    monkeypatch.setattr(way.dispatcher._places, "facts", faulty)
+    monkeypatch.setattr(way.dispatcher.world.places, "facts", faulty)
     assert [(d.id, d.reason) for d in way.decide()] == [("good", None)]
     for lease in range(1, MOST_CLAIMS - 1):
         assert way.decide(NOON + lease * queue.LEASE_S) == []
@@ -407,13 +403,13 @@ def test_what_expired_is_not_sent(store: Store) -> None:
     assert way.channel.sent == []
 
 
-def test_consent_withdrawn_since_is_not_sent(store: Store) -> None:
+def test_consent_withdrawn_since_is_taken_out_with_the_withdrawal(store: Store) -> None:
     way = ready(store)
-    store.write(lambda c: way.people.withdraw(c, "anna", at=NOON + 1)).result()
-    held = way.send(NOON + 1)[0]
-    assert (held.outcome, held.reason) == ("suppressed", "no_consent")
-    assert way.channel.sent == []
+    assert store.write(lambda c: way.people.withdraw(c, "anna", at=NOON + 1)).result() == []
     assert way.rows(schema.outbox) == []
+    held = way.records("delivery")[0]
+    assert (held["outcome"], held["reason"], held["attempt"]) == ("suppressed", "no_consent", 0)
+    assert way.send(NOON + 1) == way.channel.sent == []
 
 
 def test_consent_withdrawn_between_attempts_is_not_sent(store: Store) -> None:
@@ -421,8 +417,66 @@ def test_consent_withdrawn_between_attempts_is_not_sent(store: Store) -> None:
     again = way.send()[0].next_at
     assert again is not None
     store.write(lambda c: way.people.withdraw(c, "anna", "marketing", at=NOON + 1)).result()
-    assert [d.outcome for d in way.send(again)] == ["suppressed"]
+    assert way.send(again) == []
+    assert [r["outcome"] for r in way.records("delivery")] == ["retry", "suppressed"]
     assert len(way.channel.sent) == 1
+
+
+def test_what_is_being_handed_over_is_told_to_whoever_withdraws(store: Store) -> None:
+    way = ready(store)
+    found: list[Any] = []
+
+    def withdraw() -> None:
+        found.extend(store.write(lambda c: way.people.withdraw(c, "anna", at=NOON + 1)).result())
+
+    way.channel.before = withdraw
+    assert [d.outcome for d in way.send()] == ["accepted"]
+    assert found == [outbox.InFlight(key="t1", campaign="coffee", channel="console", since=NOON)]
+
+
+def test_consent_that_ended_by_itself_is_found_out_when_it_is_sent(store: Store) -> None:
+    way = Way(store).put(replace(ANNA, consents=(Consent(purpose="marketing", until=NOON + 1),)))
+    way.queue(trigger())
+    assert [d.decision for d in way.decide()] == ["send"]
+    held = way.send(NOON + 1)[0]
+    assert (held.outcome, held.reason, held.attempt) == ("suppressed", "no_consent", 1)
+    assert way.channel.sent == way.rows(schema.outbox) == []
+
+
+def test_who_has_flown_into_the_night_is_sent_nothing(store: Store) -> None:
+    way = ready(store, rules(quiet_hours=windows("19:00-21:00")))
+    way.put(replace(ANNA, timezone="Asia/Tokyo"))
+    assert [(d.outcome, d.reason) for d in way.send(NOON + 1)] == [("suppressed", "quiet_hours")]
+
+
+def test_a_withdrawal_counts_though_the_sender_read_its_clock_before(store: Store) -> None:
+    way = ready(store)
+    row = {
+        "person": "anna", "purpose": "marketing", "channel": None, "since": NOON + 2,
+        "until": NOON + 2, "recorded_at": NOON + 3, "source": "elsewhere",
+    }  # fmt: skip
+    store.write(lambda c: c.execute(schema.consents.insert(), row)).result()
+    assert [(d.outcome, d.reason) for d in way.send(NOON)] == [("suppressed", "no_consent")]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"active": False}, {"version": 2}, {"valid_until": NOON + 0.5}],
+    ids=["switched off", "edited", "over"],
+)
+def test_a_campaign_that_changed_since_is_not_sent(store: Store, changed: dict[str, Any]) -> None:
+    way = ready(store)
+    way.rules = rules(replace(COFFEE, **changed))
+    held = way.send(NOON + 1)[0]
+    assert (held.outcome, held.reason) == ("suppressed", "inactive")
+
+
+def test_who_objects_is_sent_nothing_more(store: Store) -> None:
+    way = ready(store)
+    store.write(lambda c: objections.object_to(c, "anna", at=NOON, source="mail")).result()
+    assert [(d.outcome, d.reason) for d in way.send(NOON + 1)] == [("suppressed", "objection")]
+    way.queue(trigger(id="t2"))
+    assert [d.reason for d in way.decide(NOON + 2)] == ["objection"]
 
 
 def test_quiet_hours_that_have_begun_hold_an_offer_back(store: Store) -> None:
@@ -452,15 +506,15 @@ def test_a_sender_that_died_is_replaced_and_the_key_stays(store: Store) -> None:
     assert (again.outcome, again.attempt, again.key) == ("accepted", 2, "t1")
 
 
-def test_a_sender_that_overstayed_its_lease_sends_nothing(store: Store) -> None:
-    way = ready(store, rules(replace(COFFEE, ttl_s=600.0)))
-    leases = store.write(lambda c: outbox.lease(c, "slow", NOON, limit=9)).result()
+def test_a_sender_that_slept_past_its_lease_sends_nothing(store: Store) -> None:
+    seconds: list[float] = []
+    way = ready(store, rules(replace(COFFEE, ttl_s=600.0)), elapsed=lambda: seconds.pop(0))
     other = Way(store, way.rules, owner="quick")
-    later = NOON + outbox.LEASE_S
-    assert [d.outcome for d in other.send(later)] == ["accepted"]
-    assert asyncio.run(way.dispatcher._send(leases[0], later + 1)) is None
+    seconds += [0.0, LATEST_S + 1]  # it leased, and then the machine slept
+    assert way.send() == []
     assert way.channel.sent == []
     assert way.dispatcher.counts["fenced"] == 1
+    assert [(d.outcome, d.attempt) for d in other.send(NOON + outbox.LEASE_S)] == [("accepted", 2)]
 
 
 def test_what_a_fenced_sender_did_hand_over_is_recorded_all_the_same(store: Store) -> None:
@@ -480,6 +534,21 @@ def test_what_a_fenced_sender_did_hand_over_is_recorded_all_the_same(store: Stor
     assert store.read(outbox.depth) == 0
 
 
+def test_of_whom_is_erased_meanwhile_nothing_is_written_any_more(store: Store) -> None:
+    way = ready(store)
+
+    def erase() -> None:  # while it is handed over
+        begun = store.write(
+            lambda c: erasing.begin(c, way.people, "anna", now=NOON, source="test")
+        ).result()
+        assert erasing.finish(store, begun, now=NOON) is not None
+
+    way.channel.before = erase
+    assert [d.outcome for d in way.send()] == ["accepted"]
+    assert way.records("decision") == way.records("delivery") == []
+    assert way.rows(schema.outbox) == []
+
+
 def test_so_many_at_once_and_the_rest_next_time(store: Store) -> None:
     way = Way(store).put()
     way.queue(*(trigger(id=f"t{n:03}") for n in range(AT_ONCE + 5)))
@@ -495,7 +564,7 @@ def test_every_start_is_an_owner_of_its_own(store: Store) -> None:
 
 def test_an_offer_survives_the_outbox_as_it_is(store: Store) -> None:
     one = offer(link=None, text="قهوة ☕")
-    store.write(lambda c: outbox.append(c, one)).result()
+    store.write(lambda c: outbox.append(c, [one])).result()
     leases = store.write(lambda c: outbox.lease(c, "a", NOON, limit=1)).result()
     assert leases[0].offer == one
 

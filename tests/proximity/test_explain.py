@@ -6,9 +6,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from proximity.campaigns import Campaigns, PlaceFacts, parse_campaigns
-from proximity.explain import Explanation, explain, render
-from proximity.model import Decision, Delivery, GateResult, Transition, Verdict
+from proximity.campaignform import parse_campaigns
+from proximity.campaigns import Campaigns, PlaceFacts
+from proximity.explain import NOTHING, Explanation, explain, with_recent
+from proximity.model import Decision, Delivery, GateResult, Reason, Transition, Verdict
+from proximity.nearmiss import NearMiss, Recent
+from proximity.readers import REASONS, render, table, table_text
 from proximity.store import Store, ledger, schema
 
 CAMPAIGNS = parse_campaigns(
@@ -199,3 +202,121 @@ def test_a_corrected_visit_is_told_too(store: Store) -> None:
     found = told(store, moved(), corrected)
     assert "corrected" in found.says
     assert "1970-01-01T00:18:20.000Z  corrected" in render(found)
+
+
+OUTSIDE = NearMiss(
+    place="kiosk", at=1500.0, code="outside", because={"distance_m": 14.2, "accuracy_m": 30.0}
+)
+
+
+def test_nothing_is_told_with_how_near_it_was(store: Store) -> None:
+    recent = {"s": Recent(first_at=1400.0, newest_at=1590.0, fixes=9, misses=(OUTSIDE,))}
+    found = with_recent(told(store, at=1600.0), recent, agreed=True, at=1600.0, facts=facts)
+    assert found.nothing == ()
+    assert "stood outside kiosk, 14.2 m from the edge, accuracy 30 m" in found.says
+    assert "looked through 9 fixes of s" in render(found)
+    (near,) = found.near
+    assert (near.place, near.code, near.at) == ("kiosk", "outside", "1970-01-01T00:25:00.000Z")
+
+
+def test_a_place_that_was_visited_was_not_missed(store: Store) -> None:
+    recent = {"s": Recent(newest_at=1590.0, fixes=9, misses=(OUTSIDE,))}
+    visited = told(store, moved(place="kiosk"))
+    assert with_recent(visited, recent, agreed=True).near == ()
+    elsewhere = told(store, place="mall")
+    assert with_recent(elsewhere, recent, agreed=True).near == ()
+
+
+@pytest.mark.parametrize(
+    ("recent", "agreed", "codes"),
+    [
+        (Recent(), False, ("unconsented",)),
+        (Recent(newest_at=1590.0, fixes=3, misses=(OUTSIDE,)), False, ("unconsented",)),
+        (Recent(), True, ("unknown",)),
+        (Recent(newest_at=1590.0, fixes=2, mock=2), True, ("mock", "far")),
+        (Recent(newest_at=1590.0, fixes=2, jumps=1), True, ("jumps", "far")),
+        (Recent(newest_at=900.0, fixes=2), True, ("not_since", "far")),
+        (Recent(newest_at=1590.0, fixes=2, misses=(OUTSIDE,)), True, ()),
+    ],
+)
+def test_why_nothing_happened_is_named(
+    store: Store, recent: Recent, agreed: bool, codes: tuple[str, ...]
+) -> None:
+    found = with_recent(told(store, at=1600.0), {"s": recent}, agreed=agreed, at=1600.0)
+    assert found.nothing == codes
+    # Where nothing may be processed nothing is said of what was.
+    assert agreed or (found.near, found.seen) == ((), ())
+    for code in codes:
+        assert NOTHING[code].partition("{")[0] in found.says
+
+
+def test_who_is_known_and_sent_nothing_is_told_so(store: Store) -> None:
+    carry(store, "ada", "s")
+    assert with_recent(told(store), {"s": Recent()}, agreed=True).nothing == ("not_kept",)
+
+
+def carry(store: Store, person: str, *subjects: str) -> None:
+    rows = [{"subject": subject, "person": person} for subject in subjects]
+    store.write(lambda conn: conn.execute(schema.subjects.insert(), rows)).result()
+
+
+def test_a_person_is_told_of_all_that_they_carry(store: Store) -> None:
+    carry(store, "ada", "s", "watch")
+    other = msgspec.structs.replace(moved(at=1100.0, visit="w"), subject="watch")
+    told(store, moved(), other)
+    found = store.read(lambda conn: explain(conn, person="ada"))
+    assert found.subjects == ("s", "watch")
+    assert [(one.subject, one.visit) for one in found.visits] == [("s", "v"), ("watch", "w")]
+    assert "watch" in render(found)
+    alone = store.read(lambda conn: explain(conn, person="nobody"))
+    assert alone.subjects == ("nobody",)
+    with pytest.raises(ValueError, match="subject or a person"):
+        store.read(explain)
+
+
+def test_what_happened_in_no_visit_is_told(store: Store) -> None:
+    found = told(store, decided(place="", visit=""), handed(place=""))
+    assert "On the way: coffee was sent, console: accepted" in found.says
+    assert "on the way" in render(found)
+
+
+def test_a_late_answer_is_found_with_the_visit_it_is_about(store: Store) -> None:
+    put_off = decided(decision=Verdict.DEFER, reason=Reason.QUIET_HOURS, until=30_000.0)
+    (visit,) = told(store, moved(), put_off, decided(at=30_000.0), at=30_001.0).visits
+    assert [one["decision"] for one in visit.decisions] == ["defer", "send"]
+    assert [one["kind"] for one in visit.transitions] == ["enter"]
+
+
+def test_any_time_is_found_among_many_rows(store: Store) -> None:
+    many = [moved(at=1000.0 + 5000.0 * n, visit=f"v{n}") for n in range(600)]
+    told(store, *many)
+    for n in (0, 7, 300, 599):
+        (visit,) = told(store, at=1020.0 + 5000.0 * n).visits
+        assert visit.visit == f"v{n}"
+
+
+def test_a_marketer_gets_a_row_for_each_campaign(store: Store) -> None:
+    refused = decided(
+        decision=Verdict.SUPPRESS, reason=Reason.CAPPED,
+        gates=(GateResult("consent", True, {}), GateResult("caps", False, {"count": 2})),
+    )  # fmt: skip
+    made = table(told(store, moved(), refused))
+    first, second = made.rows
+    assert (first.campaign, first.result, first.gates) == ("coffee", "not sent", "+-")
+    assert first.says == REASONS[Reason.CAPPED]
+    assert first.failed == {"caps": "count=2"}
+    assert (second.campaign, second.result) == ("linger", "not met")
+    text = table_text(made)
+    for word in ("campaign", "why", "coffee", REASONS[Reason.CAPPED], "linger"):
+        assert word in text
+    sent = table(
+        told(store, moved(visit="w", at=9000.0), decided(id="x", visit="w"), handed(key="x"))
+    )
+    assert [row.deliveries for row in sent.rows if row.result == "sent"] == [("console: accepted",)]
+    assert "(console: accepted)" in table_text(sent)
+    nothing = table(told(store, place="nowhere"))
+    assert nothing.says in table_text(nothing)
+
+
+def test_every_reason_has_words_for_a_marketer() -> None:
+    assert set(REASONS) == set(Reason)

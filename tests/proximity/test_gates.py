@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from proximity.campaigns import Campaign, Cap
+from proximity.facts import Happened
 from proximity.gates import GATES, Candidate, Send, consented_channel, decide, make_offer
 from proximity.model import Consent, GateResult, Verdict
 from tests.proximity.given import (
@@ -24,8 +25,13 @@ from tests.proximity.given import (
 
 REASONS = {
     "stale": "stale", "active": "inactive", "place_hours": "place_closed",
-    "consent": "no_consent", "schedule": "outside_hours", "caps": "capped",
-    "cooldown": "cooldown", "quiet_hours": "quiet_hours", "content": "no_content",
+    "consent": "no_consent", "location": "no_location_consent", "age": "age",
+    "objection": "objection", "preference": "preference", "segment": "segment",
+    "confidence": "confidence", "context": "context", "affinity": "affinity",
+    "value": "below_threshold", "ask": "ask", "schedule": "outside_hours",
+    "daypart": "offer_window", "caps": "capped", "cooldown": "cooldown",
+    "quiet_hours": "quiet_hours", "content": "no_content", "stock": "out_of_stock",
+    "contest": "outranked",
 }  # fmt: skip
 NIGHT = when("2026-01-06 23:30")
 
@@ -393,11 +399,13 @@ def test_nights_of_every_length(
 
 def test_content_says_what_was_wanted_and_found() -> None:
     assert gate(candidate(), "content").because == {
-        "wanted": ["fr"], "language": "fr", "characters": 23, "link_host": "example.test",
+        "wanted": ["fr"], "language": "fr", "chosen_by": "person", "characters": 23,
+        "link_host": "example.test",
     }  # fmt: skip
     bare = gate(candidate(campaign=replace(COFFEE, text={}, link=None)), "content")
     assert bare.because == {
-        "wanted": ["fr"], "language": None, "characters": 0, "problem": "no text in any language",
+        "wanted": ["fr"], "language": None, "chosen_by": "default", "characters": 0,
+        "problem": "no text in any language",
     }  # fmt: skip
 
 
@@ -440,3 +448,22 @@ def test_an_older_trigger_s_offer_is_good_for_what_is_left() -> None:
 def test_no_offer_is_made_of_what_was_not_to_be_sent(broken: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="an offer needs a decision to send it"):
         make_offer(candidate(**broken))
+
+
+def test_a_template_is_written_for_its_reader_with_what_triggered_it_and_what_is_left() -> None:
+    text = "{{ person.tier }} {{ event.what }} {{ stock }}"
+    campaign = replace(COFFEE, text={"en": text}, attributes=("tier",), stock=("cakes",))
+    one = candidate(
+        campaign=campaign,
+        trigger=trigger(event=Happened("search", NOON, {"what": "cake"})),
+        person=replace(ANNA, attributes={"tier": "gold", "secret": "x"}),
+        stock_left={"cakes": 3},
+    )
+    assert make_offer(one).text == "gold cake 3"
+    assert "gold" not in str(gate(one, "content").because)
+    silver = replace(
+        one, person=replace(ANNA, attributes={"tier": "silver"}), stock_left={"cakes": 1}
+    )
+    assert make_offer(silver).text == "silver cake 1"
+    made = make_offer(one)
+    assert (made.version, made.visit, made.source) == (1, "v1", "fix")

@@ -80,8 +80,8 @@ def test_every_optional_library_names_its_extra() -> None:
         name: [line for line in lines if not line.startswith("proximity-engine")]
         for name, lines in project["optional-dependencies"].items()
     }
-    # Import names differ from distribution names in case and dashes, and these two wholly.
-    known = {"google-auth": "google", "nats-py": "nats"}
+    # Import names differ from distribution names in case and dashes, and these wholly.
+    known = {"google-auth": "google", "nats-py": "nats", "python-liquid": "liquid"}
     for extra, lines in extras.items():
         for line in lines:
             distribution = line.split(">=")[0].split("[")[0]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from proximity.model import Consent, Person, ProximityError
+from proximity.objections import Erased, bury
 from proximity.people import People, load_consents, read_people
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, NOON
@@ -212,6 +213,23 @@ def test_what_is_remembered_is_bounded(people: People, monkeypatch: pytest.Monke
         people.get(f"phone-{number}")
         kept = len(people._persons) + len(people._profiles) + len(people._consents)
         assert kept <= 10
+
+
+def test_a_list_writes_all_but_those_who_were_erased(store: Store, people: People) -> None:
+    write(store, lambda c: people.put(c, ANNA))
+    write(store, lambda c: people.remove(c, "anna"))
+    write(store, lambda c: bury(c, ["anna", "phone-a"], at=NOON, source="was_erased"))
+    others = [Person(person=name) for name in ("ben", "cleo")]
+    assert write(store, lambda c: people.put_all(c, [others[0], ANNA, others[1]])) == 1
+    people.reload()
+    assert [people.get(name) is not None for name in ("anna", "ben", "cleo")] == [
+        False, True, True,
+    ]  # fmt: skip
+    assert people.erased(["phone-a", "phone-b"]) == {"phone-a"}
+    with pytest.raises(Erased):
+        write(store, lambda c: people.put(c, ANNA))
+    with pytest.raises(Erased):
+        write(store, lambda c: people.enrol(c, [("anna", "tag-1", ())], source="enrolment"))
 
 
 # -- the people file -----------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 import geofences
 from proximity.layout import Layout
 from proximity.places import PlaceFacts, Places
@@ -31,11 +33,21 @@ def test_a_fence_tells_its_name_tags_hours_and_parent() -> None:
         "cafe-1", name="Café du Nord", tags=["cafe"], venue="street",
         active=[{"days": ["mon", "tue"], "from": "09:00", "to": "18:30"}],
     )  # fmt: skip
-    facts = Places(index(shop, fence("street"))).facts("cafe-1")
+    street = fence("street", tags=["high-street"], languages=["fr", "br"])
+    facts = Places(index(shop, street)).facts("cafe-1")
     assert facts == PlaceFacts(
         id="cafe-1", name="Café du Nord", tags=("cafe",), parents=("street",),
+        venue_tags=("cafe", "high-street"), languages=("fr", "br"),
         timezone="Europe/Paris", active=windows("09:00-18:30", days=["mon", "tue"]),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "languages"),
+    [("fr", ("fr",)), (["de", "fr"], ("de", "fr")), ([], ()), ([3], ()), (7, ()), (None, ())],
+)
+def test_the_languages_of_a_place_are_one_tag_or_some(written: Any, languages: Any) -> None:
+    assert Places(index(fence("a", languages=written))).facts("a").languages == languages
 
 
 def test_a_place_that_nobody_named_has_but_its_id() -> None:

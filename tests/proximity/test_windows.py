@@ -6,7 +6,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proximity.windows import Window, load_zone, local, next_time, parse_windows, within
+from proximity.windows import (
+    Window,
+    load_zone,
+    local,
+    local_text,
+    next_time,
+    parse_windows,
+    period_start,
+    within,
+)
 from tests.proximity.given import when, windows
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -235,3 +244,48 @@ def test_the_end_of_the_calendar_raises_nothing() -> None:
     for zone in ALL_ZONES:
         assert next_time(windows("00:00-24:00"), last, ZoneInfo(zone), inside=True) == last
         assert next_time((), last, ZoneInfo(zone), inside=True) is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "text"),
+    [
+        ("Asia/Tokyo", "2026-01-06 20:00:00", "tue 2026-01-06 20:00:00+0900"),
+        ("America/St_Johns", "2026-01-06 07:30:59.9", "tue 2026-01-06 07:30:59-0330"),
+        ("Pacific/Kiritimati", "2026-01-01 00:00:01", "thu 2026-01-01 00:00:01+1400"),
+        # Liberia's clocks were 44 minutes and 30 seconds behind Greenwich until 1972.
+        ("Africa/Monrovia", "1971-05-03 12:00:15", "mon 1971-05-03 12:00:15-004430"),
+    ],
+)
+def test_what_the_wall_shows_is_written_to_the_second(zone: str, at: str, text: str) -> None:
+    found = load_zone(zone)
+    assert found is not None
+    moment = when(at, zone)
+    assert local_text(moment, found) == text
+    shown = local(moment, found)
+    span = windows(f"{shown:%H:%M}-23:59")
+    assert within(span, moment, found)
+    start = when(f"{shown:%Y-%m-%d %H:%M}", zone)
+    assert within(span, start, found)
+    assert not within(span, start - 0.001, found)
+
+
+def test_how_far_ahead_is_looked() -> None:
+    zone = load_zone("Europe/Paris")
+    assert zone is not None
+    never = windows("02:10-02:20", days=["sun"])
+    at = when("2026-03-28 12:00")
+    # That Sunday skips it; the week after has it.
+    assert next_time(never, at, zone, inside=True) == when("2026-04-05 02:10")
+    assert next_time(never, at, zone, inside=True, before=when("2026-04-05 02:10")) is None
+    assert next_time(never, at, zone, inside=True, before=at) is None
+
+
+@pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
+def test_a_period_begins_once_and_lasts_until_the_next(period: str) -> None:
+    zone = load_zone("America/St_Johns")
+    assert zone is not None
+    at = when("2026-03-08 12:34:56", "America/St_Johns")
+    start = period_start(period, at, zone)
+    assert start <= at
+    assert period_start(period, start, zone) == start
+    assert period_start(period, start - 0.001, zone) < start

@@ -186,6 +186,47 @@ async def test_a_reply_that_never_ends_keeps_its_status(monkeypatch: pytest.Monk
         await egress.close()
 
 
+async def test_a_page_is_fetched_up_to_half_a_megabyte_and_no_redirect_followed() -> None:
+    async with receiver() as one, receiver() as two:
+        one.body = b"x" * (1024 * 1024)
+        egress = Egress(LOOPBACK)
+        page = await egress.fetch(one.url(path="/shop"))
+        assert (page.status, page.location, len(page.body)) == (200, None, 512 * 1024)
+        assert one.requests[0][0] == "/shop"
+        one.status, one.headers, one.body = 302, {"Location": two.url()}, b""
+        page = await egress.fetch(one.url())
+        assert (page.status, page.location) == (302, two.url())
+        await egress.close()
+        assert two.requests == []
+
+
+@pytest.mark.parametrize("url", HOSTILE[::5])
+async def test_a_page_is_fetched_from_nowhere_that_may_not_be_posted_to(
+    url: str, connections: list[Any]
+) -> None:
+    egress = Egress(resolver=Names(NAMES))
+    with pytest.raises(EgressRefused):
+        await egress.fetch(url)
+    await egress.close()
+    assert connections == []
+
+
+async def test_a_page_that_stalls_half_way_is_an_error() -> None:
+    async def stalled(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"<html>")
+        await asyncio.sleep(30)
+        return response
+
+    async with receiver() as one:
+        one.answer = stalled
+        egress = Egress(LOOPBACK, timeout_s=0.1)
+        with pytest.raises(EgressError, match="timeout"):
+            await egress.fetch(one.url())
+        await egress.close()
+
+
 async def test_no_answer_in_time_is_an_error_worth_another_try() -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(30)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import msgspec
 import pytest
 
@@ -79,22 +77,6 @@ async def test_a_bad_query_is_refused_with_the_reason(rig: Rig, query: str) -> N
 async def test_a_misspelt_filter_is_told_the_nearest(rig: Rig) -> None:
     answer = await rig.ask("GET", "/v1/decisions?subjct=a")
     assert "did you mean subject?" in answer.json["detail"]
-
-
-async def test_explain_over_http(rig: Rig) -> None:
-    answer = await rig.ask("GET", "/v1/explain?subject=nobody")
-    assert answer.json["visits"] == []
-    assert "Nothing happened" in answer.json["says"]
-    await fill(rig, transition(1, place="store-7"))
-    answer = await rig.ask("GET", "/v1/explain?subject=s&at=1970-01-01T00:20:00Z")
-    (visit,) = answer.json["visits"]
-    assert visit["unmet"] == {"coffee": "not decided yet, or not in force when it happened"}
-    assert (await rig.ask("GET", "/v1/explain")).status == 400
-    assert (await rig.ask("GET", "/v1/explain?subject=s&at=noon")).status == 400
-    assert (await rig.ask("GET", f"/v1/explain?subject=s&at={time.time()}")).status == 200
-    assert (
-        await rig.ask("GET", "/v1/explain?subject=s&at=2026-01-01T00:00:00+01:00")
-    ).status == 200
 
 
 def test_the_shapes_in_the_description_are_those_that_are_written() -> None:

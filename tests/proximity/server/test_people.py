@@ -94,7 +94,8 @@ async def test_who_agrees_to_nothing_any_more_is_forgotten(rig: Rig) -> None:
     await rig.ask("POST", "/v1/fixes", body=fix())
     await rig.until("/v1/transitions", 1)
     gone = await rig.ask("DELETE", "/v1/consents?person=ada&purpose=marketing")
-    assert (gone.status, rig.parts.ingest.engine.subjects) == (204, 1)  # one yes is left
+    assert gone.status in {200, 204}  # with what is being handed over at that moment, if any
+    assert rig.parts.ingest.engine.subjects == 1  # one yes is left
     assert (await rig.ask("DELETE", "/v1/consents?person=ada")).status == 204
     assert rig.parts.ingest.engine.subjects == 0
     _, left = await rig.until("/v1/transitions", 2)

@@ -13,7 +13,7 @@ down_revision = "0003"
 
 _ADDED = {
     "triggers": ("person", "moment"),
-    "sends": ("channel", "system"),
+    "sends": ("channel", "system", "moment"),
     "outbox": ("person",),
     "consents": ("precision", "method", "text"),
 }
@@ -39,6 +39,13 @@ def upgrade() -> None:
     )
     op.create_index("attributes_by_number", "attributes", ["name", "number"])
     op.create_index("attributes_by_text", "attributes", ["name", "text"])
+    _make_consents()
+    _make_behaviour()
+    _make_the_rest()
+
+
+def _make_consents() -> None:
+    """Make what proves what people said, and the keys."""
     op.create_table(
         "consent_texts",
         sa.Column("sha256", sa.Text(), nullable=False),
@@ -46,6 +53,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("locale", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("benefit", sa.Text(), nullable=True),
         sa.Column("recorded_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("sha256"),
     )
@@ -60,6 +68,7 @@ def upgrade() -> None:
         sa.Column("mac", sa.Text(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("recorded_at", sa.Double(), nullable=False),
+        sa.Column("erased", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_table(
@@ -84,6 +93,16 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("hash", "kind"),
     )
+    op.create_table(
+        "last_seen",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("day", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("person"),
+    )
+
+
+def _make_behaviour() -> None:
+    """Make what people did and where they were."""
     op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -126,6 +145,10 @@ def upgrade() -> None:
     )
     op.create_index("visits_by_person", "visits", ["person", "enter_at"])
     op.create_index("visits_by_place", "visits", ["place", "enter_at"])
+
+
+def _make_the_rest() -> None:
+    """Make stock, erasures and approvals."""
     op.create_table(
         "stocks",
         sa.Column("stock", sa.Text(), nullable=False),
@@ -145,7 +168,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
-        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=True),
+        sa.Column("pending", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -164,6 +188,14 @@ def upgrade() -> None:
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("what", "who"),
+    )
+    op.create_table(
+        "reports",
+        sa.Column("report", sa.Text(), nullable=False),
+        sa.Column("start", sa.Double(), nullable=False),
+        sa.Column("rows", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("report", "start"),
     )
 
 

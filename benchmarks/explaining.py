@@ -1,0 +1,151 @@
+"""How long does an explanation take among a million decisions, and a week decided again?"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import weeks
+from benchmarks.timing import Check, Found, Row, Scale
+from proximity.backtest import Backtest, backtest
+from proximity.explain import explain
+from proximity.model import Decision, format_time
+from proximity.readers import table
+from proximity.sentences import tell
+from proximity.server.settings import data_file
+from proximity.store import Store, ledger, schema
+from simulator.offers import Offers
+from simulator.replay import Replay
+
+PEOPLE = 10_000
+ASKED = 300
+# As many people as are also decided by the dispatcher itself, to compare.
+COMPARED = 150
+_AT_ONCE = 5000
+
+
+def explaining(scale: Scale) -> Found:
+    found = Found()
+    count = max(20, min(PEOPLE, scale.million // 100))
+    rules, index = weeks.campaigns(), weeks.shops()
+    with tempfile.TemporaryDirectory() as name, contextlib.closing(
+        Store.open(data_file(Path(name)))
+    ) as store:  # fmt: skip
+        people = weeks.fill(store, index, count)
+        decisions: list[Decision] = []
+        ends = weeks.MONDAY + 7 * weeks.DAY_S
+
+        def again(until: float, keep: Callable[[Decision], None] | None = None) -> Backtest:
+            return store.read(
+                lambda conn: backtest(
+                    conn, rules, weeks.MONDAY, until, people=people, places=weeks.places(index),
+                    each=keep,
+                )
+            )  # fmt: skip
+
+        spent: list[float] = []
+        while len(spent) < 3 and sum(spent) < scale.limit_s:
+            began = time.process_time()
+            result = again(ends)
+            spent.append(time.process_time() - began)
+        # Enough of them to make a million of: all of a week would fill the memory.
+        again(ends if count < 1000 else weeks.MONDAY + 14 * 3600.0, decisions.append)
+        met = sum(one.met for one in result.campaigns)
+        found.rows.append(
+            Row(
+                what=f"a week of {count:,} people decided again by `campaign backtest`",
+                against="", unit="s of one core", values=spent, aim=60.0, fewer=True,
+                note=f"{result.transitions:,} transitions, {met:,} decisions, "
+                f"{result.sent:,} offers to {result.people:,} people",
+            )
+        )  # fmt: skip
+        _fill_up(store, decisions, scale.million)
+        found.rows += _asked(store, count, rules, weeks.places(index))
+    found.checks.append(_compared(min(COMPARED, count)))
+    return found
+
+
+def _fill_up(store: Store, decisions: list[Decision], wanted: int) -> None:
+    """Append decisions of later weeks, the same people's, until there are as many as wanted."""
+    templates = [
+        (one, msgspec.structs.asdict(ledger.entry(msgspec.structs.replace(one, id="-id-"))))
+        for one in decisions
+        if one.until is None  # a deferral has the id of what comes after it
+    ]
+    rows: list[dict[str, object]] = []
+    for number in range(wanted):
+        week, which = divmod(number, len(templates))
+        one, row = templates[which]
+        own, at = f"{one.id}-{week}", one.at + (week + 1) * 7 * weeks.DAY_S
+        record = row["record"].replace("-id-", own, 1)
+        rows.append({**row, "id": own, "visit": f"{one.visit}-{week}", "at": at, "record": record})
+        if len(rows) == _AT_ONCE or number + 1 == wanted:
+            store.write(lambda conn, some=rows: conn.execute(schema.ledger.insert(), some)).result()
+            rows = []
+
+
+def _asked(store: Store, count: int, rules: object, places: object) -> list[Row]:
+    """Ask about many people, at any time and last, as each of the three readers does."""
+    chance = random.Random(3)
+    taken: dict[str, list[float]] = {"the last time": [], "any time": [], "a person": []}
+    for _ in range(min(ASKED, count)):
+        number = chance.randrange(count)
+        at = weeks.MONDAY + chance.random() * 300 * weeks.DAY_S
+        for what, asked in (
+            ("the last time", {"subject": f"phone-{number}"}),
+            ("any time", {"subject": f"phone-{number}", "at": at}),
+            ("a person", {"person": f"p{number}", "at": at}),
+        ):
+            began = time.perf_counter()
+            told = store.read(
+                lambda conn, asked=asked: explain(
+                    conn, campaigns=rules, facts=places.facts, **asked
+                )
+            )
+            table(told)
+            tell(told, ("fr",), "Europe/Paris")
+            taken[what].append((time.perf_counter() - began) * 1000.0)
+            assert told.visits or "at" in asked, (format_time(at), told)
+    total = store.read(lambda conn: conn.exec_driver_sql("select count(*) from ledger").scalar())
+    return [
+        Row(
+            what=f"an explanation of {what}, read, for three readers", against="", unit="ms",
+            values=sorted(values), aim=50.0, fewer=True,
+            note=f"{total:,} rows in the ledger, {len(values)} asked",
+        )
+        for what, values in taken.items()
+    ]  # fmt: skip
+
+
+def _compared(count: int) -> Check:
+    """Decide a week of some people by dispatcher and by backtest, and count what differs."""
+    rules, index = weeks.campaigns(), weeks.shops()
+    with contextlib.closing(Store.open(":memory:")) as store:
+        people = weeks.fill(store, index, count)
+        again: list[dict[str, object]] = []
+        store.read(
+            lambda conn: backtest(
+                conn, rules, weeks.MONDAY, weeks.MONDAY + 8 * weeks.DAY_S, people=people,
+                places=weeks.places(index), each=lambda one: again.append(one.to_record()),
+            )
+        )  # fmt: skip
+        lived: list[dict[str, object]] = []
+        offers = Offers(store, rules, people, weeks.places(index))
+        replay = Replay(
+            weeks.Engine(index),
+            lambda output, record: lived.append(record) if output == "decisions" else None,
+            offers=offers,
+            people=people,
+        )
+        replay.feed(weeks.walks(count))
+        replay.finish(lambda _last: weeks.MONDAY + 7 * weeks.DAY_S)
+        offers.close()
+    differ = sum(a != b for a, b in zip(again, lived, strict=False))
+    differ += abs(len(again) - len(lived))
+    return Check("backtest and dispatcher", len(lived), differ)

@@ -1,0 +1,147 @@
+"""The question: which events does this file hold: a log of JSON lines, or a table.
+
+A table (CSV) has a row an event: ``subject`` (or ``person``), ``at``, ``name``, ``id``, and a
+column for each property, its type behind a colon (``price:number``; without one it is text), so
+that a till's or a mail program's own export can be read. Pure: lines in, events and problems out.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from beacon_gateway.model import Sighting
+from proximity.model import Event, Fix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["LONGEST_LINE", "Line", "bounded", "read_events"]
+
+LONGEST_LINE = 64 * 1024
+_LONGEST_CELL = 64 * 1024
+_OWN = ("subject", "at", "name", "id")
+_records: msgspec.json.Decoder[Event | Fix | Sighting] = msgspec.json.Decoder(
+    Event | Fix | Sighting
+)
+
+
+def bounded(stream: BinaryIO) -> Iterator[bytes]:
+    """Give the lines of a file; of one that is too long no more than shows that it is."""
+    while line := stream.readline(LONGEST_LINE + 1):
+        yield line
+        while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            line = stream.readline(LONGEST_LINE + 1)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a file, from 1: an event, or what is wrong with it."""
+
+    number: int
+    event: Event | None = None
+    problem: str | None = None
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _number(text: str) -> float:
+    return msgspec.json.decode(text, type=float)
+
+
+def _flag(text: str) -> bool:
+    return msgspec.json.decode(text.lower(), type=bool)
+
+
+def _time(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+_READ: dict[str, Callable[[str], str | float | bool]] = {
+    "text": _text,
+    "number": _number,
+    "flag": _flag,
+}
+"""How a cell is read, by the type that its column names."""
+
+
+def read_events(lines: Iterable[bytes], *, name: str | None = None) -> Iterator[Line]:
+    """Read the events of a log or a table, by what its first line is; other records are no events.
+
+    ``name`` is that of events of a table without a column for it.
+    """
+    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    first = next(numbered, None)
+    if first is None:
+        return
+    if first[1].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        yield from _read_log(one for part in ((first,), numbered) for one in part)
+    else:
+        yield from _read_table(first[1], (line for _, line in numbered), name)
+
+
+def _read_log(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Line]:
+    for number, line in numbered:
+        if len(line) > LONGEST_LINE:
+            yield Line(number, problem=f"the line is longer than {LONGEST_LINE} bytes")
+            continue
+        try:
+            record = _records.decode(line.removeprefix(b"\xef\xbb\xbf"))
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            yield Line(number, problem=f"this is no record: {error}")
+            continue
+        if isinstance(record, Event):
+            yield Line(number, record)
+
+
+def _read_table(first: bytes, rest: Iterable[bytes], name: str | None) -> Iterator[Line]:
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        text = (line.decode("utf-8-sig", "replace") for part in ((first,), rest) for line in part)
+        rows = csv.reader(text, strict=True)
+        header = [column.strip() for column in next(rows)]
+        whose = "person" if "person" in header and "subject" not in header else "subject"
+        header = ["subject" if column == whose else column for column in header]
+        missing = [one for one in ("subject", "at", "name") if one not in header]
+        if name is not None and "name" in missing:
+            missing.remove("name")
+        if missing:
+            yield Line(1, problem=f"there is no column {' and none '.join(missing)}")
+            return
+        for cells in rows:
+            if any(cells):
+                yield _row(rows.line_num, header, cells, name)
+    except csv.Error as error:
+        yield Line(1, problem=f"this is neither JSON lines nor CSV ({error})")
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _row(number: int, header: list[str], cells: list[str], name: str | None) -> Line:
+    fields: dict[str, Any] = {"type": "event"} | ({} if name is None else {"name": name})
+    properties: dict[str, Any] = {}
+    if len(cells) > len(header):
+        return Line(number, problem=f"{len(cells)} cells, but {len(header)} columns")
+    for column, cell in zip(header, cells, strict=False):
+        if not cell:
+            continue
+        if column in _OWN:
+            fields[column] = _time(cell) if column == "at" else cell
+            continue
+        label, colon, kind = column.rpartition(":")
+        read = _READ.get(kind) if colon else None
+        try:
+            properties[label if read is not None else column] = (read or _text)(cell)
+        except (msgspec.DecodeError, ValueError):
+            return Line(number, problem=f"{column}: this is none")
+    fields["properties"] = properties
+    try:
+        return Line(number, msgspec.convert(fields, Event))
+    except (msgspec.ValidationError, ValueError) as error:
+        return Line(number, problem=str(error))

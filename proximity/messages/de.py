@@ -1,0 +1,112 @@
+"""German: what is said to a person about themselves."""
+
+SENTENCES = {
+    "day": "Der Tag, um den es geht: {day}; die Uhrzeiten gelten für {zone}.",
+    "was": "Sie waren von {start} bis {end} hier: {place}.",
+    "was.open": "Sie sind seit {start} hier: {place}.",
+    "passed": "Sie sind um {start} hier vorbeigekommen: {place}.",
+    "never_was": "Was wie ein Besuch aussah ({place}), war keiner.",
+    "sent": "Um {time} haben wir entschieden, Ihnen „{text}“ zu senden, weil {cause}.",
+    "sent.untold": "Um {time} haben wir entschieden, Ihnen das Angebot „{campaign}“ zu senden, "
+    "weil {cause}.",
+    "deferred": "Wir halten das Angebot „{campaign}“ bis {until} zurück.",
+    "not_sent": "Wir haben Ihnen das Angebot „{campaign}“ nicht gesendet.",
+    "agreed": "Sie hatten dem am {since} zugestimmt.",
+    "cause.enter": "Sie angekommen sind ({place})",
+    "cause.dwell": "Sie dort geblieben sind ({place})",
+    "cause.exit": "Sie weggegangen sind ({place})",
+    "cause.pass": "Sie vorbeigekommen sind ({place})",
+    "cause.event": "Sie kurz zuvor etwas getan hatten, das dazu passt",
+    "cause.manual": "es an alle gesendet wurde, die es betrifft",
+    "cause.other": "es für diesen Augenblick gedacht war",
+    "delivery.accepted": "Es wurde um {time} übergeben.",
+    "delivery.retry": "Es konnte noch nicht übergeben werden; wir versuchen es wieder.",
+    "delivery.failed": "Es konnte nicht übergeben werden.",
+    "delivery.dead_endpoint": "Es konnte nicht übergeben werden: Ihr Gerät nimmt keine "
+    "Nachrichten mehr an.",
+    "delivery.expired": "Es wurde nicht rechtzeitig übergeben und gilt nicht mehr.",
+    "delivery.suppressed": "Wir haben es zurückgezogen, bevor es übergeben wurde.",
+    "reason.stale": "Als darüber entschieden werden konnte, war der Augenblick dafür vorbei.",
+    "reason.inactive": "Dieses Angebot lief zu dieser Zeit nicht.",
+    "reason.place_closed": "Dort war zu dieser Zeit geschlossen.",
+    "reason.no_consent": "Sie hatten Nachrichten dieser Art auf diesem Weg nicht zugestimmt.",
+    "reason.no_location_consent": "Sie möchten nicht, dass Ihr Standort dafür genutzt wird.",
+    "reason.age": "Wir senden keine Angebote nach Standort an Personen, die das nötige Alter nicht "
+    "haben oder deren Alter wir nicht kennen.",
+    "reason.objection": "Sie haben uns gebeten, Ihnen nichts zu senden.",
+    "reason.preference": "Sie haben uns gesagt, dass Sie darüber, dort oder zu dieser Zeit keine "
+    "Nachrichten möchten.",
+    "reason.segment": "Es ist für eine Gruppe gedacht, zu der Sie nicht gehören.",
+    "reason.confidence": "Wir waren nicht sicher genug, dass Sie dort waren.",
+    "reason.context": "Es passte nicht zu dem, was Sie dort taten.",
+    "reason.affinity": "Sie wählen gewöhnlich anderes; es hätte Sie kaum interessiert.",
+    "reason.below_threshold": "Es war nicht wert, Sie dafür zu stören.",
+    "reason.ask": "Das haben wir Sie schon gefragt, oder es ist zu früh, danach zu fragen.",
+    "reason.outside_hours": "Dieses Angebot gilt nicht um diese Uhrzeit.",
+    "reason.offer_window": "Dieses Angebot gilt nicht zu dieser Tageszeit.",
+    "reason.capped": "Sie hatten schon so viele Nachrichten bekommen, wie wir in dieser Zeit "
+    "senden.",
+    "reason.cooldown": "Sie hatten dieses Angebot kurz zuvor bekommen.",
+    "reason.quiet_hours": "Es war eine Zeit, zu der Sie Ruhe haben möchten.",
+    "reason.no_content": "Wir hatten keinen Text dafür, den wir Ihnen hätten zeigen können.",
+    "reason.out_of_stock": "Es war nichts mehr davon da.",
+    "reason.outranked": "Ein anderes Angebot passte in diesem Augenblick besser zu Ihnen.",
+    "reason.fault": "Ein Fehler auf unserer Seite hat es verhindert.",
+    "reason.expired": "Es war zu spät dafür.",
+    "reason.attempts": "Wir haben es mehrmals versucht.",
+    "reason.other": "Es passte nicht.",
+    "reason.stale.detail": "Es war {age_s} zu alt; erlaubt sind höchstens {max_age_s}.",
+    "reason.place_closed.detail": "Dort war es {local}.",
+    "reason.outside_hours.detail": "Dort war es {local}.",
+    "reason.capped.detail": "Sie hatten {sent} bekommen; wir senden höchstens {count} innerhalb "
+    "von {window_s}.",
+    "reason.cooldown.detail": "Das war um {last}; wir warten mindestens {cooldown_s}.",
+    "reason.quiet_hours.detail": "Bei Ihnen war es {local}.",
+    "unmet.enter": "Das Angebot „{campaign}“ ist für alle, die dorthin kommen.",
+    "unmet.dwell": "Das Angebot „{campaign}“ ist für alle, die länger bleiben.",
+    "unmet.dwell_s": "Das Angebot „{campaign}“ ist für alle, die so lange bleiben: {dwell_s}.",
+    "unmet.exit": "Das Angebot „{campaign}“ ist für alle, die weggehen.",
+    "unmet.pass": "Das Angebot „{campaign}“ ist für alle, die vorbeikommen.",
+    "unmet.event": "Das Angebot „{campaign}“ wartet auf etwas, das Sie dort nicht getan haben.",
+    "unmet.manual": "Das Angebot „{campaign}“ wird von Hand gesendet, und wurde es nicht.",
+    "unmet.late": "Wir haben von Ihrem Besuch zu spät erfahren für das Angebot „{campaign}“.",
+    "unmet.waited": "Wir haben von Ihrem Besuch zu spät erfahren für das Angebot „{campaign}“.",
+    "unmet.undecided": "Über das Angebot „{campaign}“ ist noch nicht entschieden, oder es lief "
+    "damals nicht.",
+    "unwatched": "Dort gab es kein Angebot ({place}).",
+    "near.outside": "Um {time} waren Sie außerhalb ({place}), etwa {distance_m} vom Rand; Ihre "
+    "Position war auf etwa {accuracy_m} bekannt.",
+    "near.unsure": "Um {time} waren Sie vielleicht dort ({place}), aber Ihre Position war nur auf "
+    "etwa {accuracy_m} bekannt.",
+    "near.once": "Um {time} schienen Sie dort zu sein ({place}), aber die nächste Position hat es "
+    "nicht bestätigt.",
+    "near.outside.bare": "Um {time} waren Sie außerhalb ({place}), etwa {distance_m} vom Rand.",
+    "near.unsure.bare": "Um {time} waren Sie vielleicht dort ({place}), aber Ihre Position war "
+    "nicht gut genug bekannt.",
+    "near.jump": "Um {time} lag eine Position dort ({place}), aber so weit ab von Ihrem Weg, dass "
+    "sie nicht zählte.",
+    "near.level": "Um {time} waren Sie darüber oder darunter, nicht darin ({place}).",
+    "near.not_valid": "Um {time} waren Sie dort ({place}), aber damals galt dort nichts.",
+    "near.driving": "Um {time} sind Sie vorbeigefahren ({place}); gedacht ist es für Menschen zu "
+    "Fuß.",
+    "near.too_quiet": "Um {time} waren Sie nicht nah genug ({place}): das Signal war schwach.",
+    "near.too_few": "Um {time} wurden Sie dort zu kurz bemerkt ({place}).",
+    "near.elsewhere": "Um {time} waren Sie einem anderen Ort näher als diesem: {place}.",
+    "near.quarantined": "Um {time} kam von dort ein Signal, dem wir nicht trauen ({place}).",
+    "nothing": "Es ist nichts geschehen: uns ist kein Besuch bekannt.",
+    "nothing.place": "Es ist nichts geschehen: uns ist kein Besuch bekannt ({place}).",
+    "unconsented": "Sie hatten nicht zugestimmt, dass wir verarbeiten, wo Sie sind; nichts von "
+    "dem, was Ihr Gerät gesendet hat, wurde behalten.",
+    "unknown": "Wir wissen nichts von diesem Gerät: es hat uns nie etwas gesendet, das wir "
+    "behalten durften.",
+    "late": "Manches, was Ihr Gerät gesendet hat, kam zu spät, um zu zählen.",
+    "future": "Die Uhr Ihres Geräts geht vor; manches, was es gesendet hat, zählte nicht.",
+    "mock": "Ihr Gerät hat von seinen Positionen gesagt, sie seien erfunden; sie zählten nicht.",
+    "jumps": "Ihr Gerät hat Positionen gemeldet, zwischen denen niemand so schnell reist; sie "
+    "zählten nicht.",
+    "not_since": "Von Ihrem Gerät haben wir zuletzt um {newest_at} gehört.",
+    "not_kept": "Wir haben aus dieser Zeit nichts mehr von Ihrem Gerät, oder hatten nie etwas: "
+    "Positionen werden nur kurz behalten, und was zu spät kommt, zählt nicht.",
+    "far": "Ihr Gerät war keinem Ort nahe, den wir kennen.",
+    "rights": "Sie können Ihre Zustimmung jederzeit ändern oder zurücknehmen.",
+}

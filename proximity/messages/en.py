@@ -1,0 +1,112 @@
+"""English: what is said to a person about themselves."""
+
+SENTENCES = {
+    # -- what happened
+    "day": "This is about {day}; times are those of {zone}.",
+    "was": "You were at {place} from {start} to {end}.",
+    "was.open": "You have been at {place} since {start}.",
+    "passed": "You passed {place} at {start}.",
+    "never_was": "What looked like a visit to {place} turned out to be none.",
+    "sent": "At {time} we decided to send you “{text}”, because {cause}.",
+    "sent.untold": "At {time} we decided to send you the offer “{campaign}”, because {cause}.",
+    "deferred": "We are holding back the offer “{campaign}” until {until}.",
+    "not_sent": "We did not send you the offer “{campaign}”.",
+    "agreed": "You had agreed to this on {since}.",
+    "cause.enter": "you came to {place}",
+    "cause.dwell": "you stayed at {place}",
+    "cause.exit": "you left {place}",
+    "cause.pass": "you passed {place}",
+    "cause.event": "of something that you had just done",
+    "cause.manual": "it was sent to everybody whom it concerns",
+    "cause.other": "it was meant for that moment",
+    # -- what became of what was sent
+    "delivery.accepted": "It was handed over at {time}.",
+    "delivery.retry": "It could not be handed over yet; we try again.",
+    "delivery.failed": "It could not be handed over.",
+    "delivery.dead_endpoint": "It could not be handed over: your device no longer takes messages.",
+    "delivery.expired": "It was not handed over in time and is no longer valid.",
+    "delivery.suppressed": "We took it back before it was handed over.",
+    # -- why an offer was not sent
+    "reason.stale": "By the time it could be decided, the moment for it had passed.",
+    "reason.inactive": "This offer was not running at that time.",
+    "reason.place_closed": "The place was closed at that time.",
+    "reason.no_consent": "You had not agreed to get messages of this kind in this way.",
+    "reason.no_location_consent": "You do not want your location to be used for this.",
+    "reason.age": "We do not send offers by location to people below the age for it, nor where we "
+    "do not know the age.",
+    "reason.objection": "You asked us not to send you anything.",
+    "reason.preference": "You told us that you do not want messages about this, there or then.",
+    "reason.segment": "It is meant for a group of people that you are not in.",
+    "reason.confidence": "We were not sure enough that you were there.",
+    "reason.context": "It did not suit what you were doing there.",
+    "reason.affinity": "You usually choose something else, so it would hardly interest you.",
+    "reason.below_threshold": "It was not worth disturbing you for.",
+    "reason.ask": "We have asked you this already, or it is too early to ask.",
+    "reason.outside_hours": "This offer is not made at that hour.",
+    "reason.offer_window": "This offer is not made at that time of the day.",
+    "reason.capped": "You had already got as many messages as we send in that time.",
+    "reason.cooldown": "You had got this offer not long before.",
+    "reason.quiet_hours": "It was a time at which you want to be left in peace.",
+    "reason.no_content": "We had no text for it that we could have shown you.",
+    "reason.out_of_stock": "There was nothing left of it.",
+    "reason.outranked": "Another offer suited you better at that moment.",
+    "reason.fault": "A fault on our side prevented it.",
+    "reason.expired": "It was too late for it.",
+    "reason.attempts": "We tried several times.",
+    "reason.other": "It did not fit.",
+    # -- the same with its numbers, where they are known
+    "reason.stale.detail": "It was {age_s} late; at most {max_age_s} is allowed.",
+    "reason.place_closed.detail": "It was {local} there.",
+    "reason.outside_hours.detail": "It was {local} there.",
+    "reason.capped.detail": "You had got {sent}; we send at most {count} within {window_s}.",
+    "reason.cooldown.detail": "That was at {last}; we wait at least {cooldown_s}.",
+    "reason.quiet_hours.detail": "It was {local} where you were.",
+    # -- why an offer was no matter at all
+    "unmet.enter": "The offer “{campaign}” is for those who come there.",
+    "unmet.dwell": "The offer “{campaign}” is for those who stay longer.",
+    "unmet.dwell_s": "The offer “{campaign}” is for those who stay for {dwell_s}.",
+    "unmet.exit": "The offer “{campaign}” is for those who leave.",
+    "unmet.pass": "The offer “{campaign}” is for those who pass by.",
+    "unmet.event": "The offer “{campaign}” waits for something that you did not do there.",
+    "unmet.manual": "The offer “{campaign}” is sent by hand, and was not.",
+    "unmet.late": "We learnt of your visit too late for the offer “{campaign}”.",
+    "unmet.waited": "We learnt of your visit too late for the offer “{campaign}”.",
+    "unmet.undecided": "Nothing is decided yet about the offer “{campaign}”, or it was not "
+    "running then.",
+    "unwatched": "There was no offer for {place}.",
+    # -- how near it was
+    "near.outside": "At {time} you were outside {place}, about {distance_m} from its edge; your "
+    "position was known to about {accuracy_m}.",
+    "near.unsure": "At {time} you may have been at {place}, but your position was known to about "
+    "{accuracy_m} only.",
+    "near.once": "At {time} you seemed to be at {place}, but the next position did not confirm it.",
+    "near.outside.bare": "At {time} you were outside {place}, about {distance_m} from its edge.",
+    "near.unsure.bare": "At {time} you may have been at {place}, but your position was not known "
+    "well enough.",
+    "near.jump": "At {time} one position lay in {place}, but so far off your way that it did not "
+    "count.",
+    "near.level": "At {time} you were above or below {place}, not in it.",
+    "near.not_valid": "At {time} you were at {place}, but nothing was watched there then.",
+    "near.driving": "At {time} you drove past {place}; it is meant for people on foot.",
+    "near.too_quiet": "At {time} you were not close enough to {place}: its signal was weak.",
+    "near.too_few": "At {time} you were noticed at {place} too briefly to count.",
+    "near.elsewhere": "At {time} you were closer to another place than to {place}.",
+    "near.quarantined": "At {time} a signal came from {place} that we did not trust.",
+    # -- why nothing happened
+    "nothing": "Nothing happened: we do not know of any visit.",
+    "nothing.place": "Nothing happened: we do not know of any visit to {place}.",
+    "unconsented": "You had not agreed that we process where you are, so nothing that your device "
+    "sent was kept.",
+    "unknown": "We know nothing of this device: it never sent us anything that we could keep.",
+    "late": "Some of what your device sent came too late to count.",
+    "future": "Your device's clock runs ahead, so some of what it sent did not count.",
+    "mock": "Your device said of its positions that they were made up, so they did not count.",
+    "jumps": "Your device reported positions that nobody can have travelled between, so they did "
+    "not count.",
+    "not_since": "We last heard from your device at {newest_at}.",
+    "not_kept": "We no longer have, or never had, any record of your device from that time: "
+    "positions are kept for a short while only, and those that come too late do not count.",
+    "far": "Your device was not near any place that we know.",
+    # -- what one can do about it
+    "rights": "You can change what you agreed to, or withdraw it, at any time.",
+}

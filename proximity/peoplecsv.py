@@ -1,0 +1,182 @@
+"""The question: how do people stand in a table, as a CRM exports and imports them.
+
+One row a person. ``person``, ``timezone``; ``subjects`` and ``languages`` with ``;`` between;
+``consents``, ``preferences`` and ``endpoints`` as JSON; and a column for each attribute, its type
+behind a colon, so that what is read is what was written: ``tier:text``, ``age:number``,
+``member:flag``, ``likes:texts``, and ``:json`` for anything else. An empty cell says nothing. Pure.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from proximity.model import Person, ProximityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["parse_table", "write_table"]
+
+_OWN = ("person", "subjects", "timezone", "languages", "consents", "preferences", "endpoints")
+_LISTS = ("subjects", "languages")
+_RECORDS = ("consents", "preferences", "endpoints")
+_MOST_PROBLEMS = 100
+_MOST_COLUMNS = 1000
+_LONGEST_CELL = 128 * 1024
+
+
+def _flag(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("write true or false")
+    return text == "true"
+
+
+def _number(text: str) -> float | int:
+    return msgspec.json.decode(text, type=int | float)
+
+
+def _texts(text: str) -> list[str]:
+    if text.startswith("["):
+        return msgspec.json.decode(text, type=list[str])
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _text(text: str) -> str:
+    return text
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "text": _text,
+    "number": _number,
+    "flag": _flag,
+    "texts": _texts,
+    "json": msgspec.json.decode,
+}
+"""How a cell is read, by the type that its column names."""
+
+
+def parse_table(text: str, name: str) -> list[Person]:
+    """Read people from the text of a CSV file.
+
+    Raises ProximityError with every problem (the first hundred), by row; the header is row 1.
+    """
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        rows = csv.reader(io.StringIO(text), strict=True)
+        header = [column.strip() for column in next(rows, [])]
+        problems = _header_problems(header)
+        if problems:
+            raise ProximityError(*(f"{name}, row 1: {problem}" for problem in problems))
+        people: list[Person] = []
+        for cells in rows:
+            if not any(cells):
+                continue
+            try:
+                people.append(_person(header, cells))
+            except (ValueError, RecursionError) as error:
+                problems.append(f"{name}, row {rows.line_num}: {error}")
+                if len(problems) >= _MOST_PROBLEMS:
+                    break
+    except csv.Error as error:
+        raise ProximityError(f"{name}: this is no CSV ({error}): save it as such") from None
+    finally:
+        csv.field_size_limit(limit)
+    if problems:
+        raise ProximityError(*problems)
+    return people
+
+
+def _header_problems(header: list[str]) -> list[str]:
+    problems = []
+    if "person" not in header:
+        problems.append("there is no column person, which names each row's person")
+    if len(header) > _MOST_COLUMNS:
+        return [f"{len(header)} columns are too many, at most {_MOST_COLUMNS}"]
+    for column in header:
+        attribute, colon, kind = column.rpartition(":")
+        if header.count(column) > 1:
+            problems.append(f"column {column!r:.60} is there twice")
+        elif column not in _OWN and not (attribute and colon and kind in _READ):
+            problems.append(
+                f"column {column!r:.60} is none of {', '.join(_OWN)}, nor an attribute with its "
+                f"type, such as tier:text; types are {', '.join(_READ)}"
+            )
+    return list(dict.fromkeys(problems))
+
+
+def _person(header: list[str], cells: list[str]) -> Person:
+    """Read one row. Raises ValueError with what is wrong."""
+    if len(cells) > len(header):
+        raise ValueError(f"{len(cells)} cells are more than the {len(header)} of the header")
+    fields: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    for column, cell in zip(header, cells, strict=False):
+        if not cell:
+            continue
+        try:
+            if column in _LISTS:
+                fields[column] = _texts(cell)
+            elif column in _RECORDS:
+                fields[column] = msgspec.json.decode(cell)
+            elif column in _OWN:
+                fields[column] = cell
+            else:
+                attribute, _, kind = column.rpartition(":")
+                attributes[attribute] = _READ[kind](cell)
+        except ValueError as error:
+            raise ValueError(f"column {column}: {error}") from None
+    if attributes:
+        fields["attributes"] = attributes
+    return msgspec.convert(fields, Person)
+
+
+def write_table(people: Iterable[Mapping[str, Any]]) -> str:
+    """Write records of people (contract 3) as the text of a CSV file, which reads as the same."""
+    records = list(people)
+    columns = dict.fromkeys(
+        f"{name}:{_kind(value)}"
+        for record in records
+        for name, value in sorted(record.get("attributes", {}).items())
+    )
+    own = [name for name in _OWN if name == "person" or any(one.get(name) for one in records)]
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow([*own, *columns])
+    for record in records:
+        attributes = record.get("attributes", {})
+        row = [_own_cell(name, record.get(name)) for name in own]
+        for column in columns:
+            name, _, kind = column.rpartition(":")
+            value = attributes.get(name)
+            there = name in attributes and _kind(value) == kind
+            row.append(_cell(kind, value) if there else "")
+        table.writerow(row)
+    return out.getvalue()
+
+
+def _own_cell(name: str, value: Any) -> str:
+    if not value:
+        return ""
+    if name in _LISTS and not any(";" in one or one.startswith("[") for one in value):
+        return ";".join(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _cell(kind: str, value: Any) -> str:
+    return value if kind == "text" else msgspec.json.encode(value).decode()
+
+
+def _kind(value: Any) -> str:
+    """Name the type of an attribute's column; one that a plain cell cannot hold is ``json``."""
+    if isinstance(value, str):
+        return "text" if value and value == value.strip("\r\n") and "\r" not in value else "json"
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float):
+        return "number"
+    texts = isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+    return "texts" if texts else "json"

@@ -1,0 +1,81 @@
+"""How does an app tell what somebody answered to the question, and see whether to ask again?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from aiohttp import web
+
+from proximity.asked import Answered, Asking, answer, status
+from proximity.server.auth import Caller
+from proximity.server.people import KEEPERS, written
+from proximity.server.problems import answer as reply
+from proximity.server.reading import SMALL_LIMIT, id_param, parse_json, read_body
+from proximity.server.routes import Content, Route
+
+if TYPE_CHECKING:
+    from proximity.server.parts import Parts
+
+
+class AskingPage(msgspec.Struct, frozen=True):
+    """Every question that a person was asked, or that a campaign asks, by purpose."""
+
+    items: tuple[Asking, ...]
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Whether an answer was written: new, and of somebody of whom anything may be written."""
+
+    recorded: bool
+
+
+async def _status(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    person, now = PERSON.of(request), parts.clock()
+    found = await parts.store.aread(
+        lambda conn: status(
+            parts.people, conn, person,
+            now=now, places=parts.places.facts, campaigns=parts.campaigns().campaigns,
+        )
+    )  # fmt: skip
+    return reply(AskingPage(found))
+
+
+async def _answer(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    said = parse_json(await read_body(request, SMALL_LIMIT), Answered)
+    now = parts.clock()
+    kept: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
+    places = parts.places.facts
+    new = await written(
+        parts,
+        lambda conn: answer(parts.people, conn, said, now=now, places=places, consent=kept),
+    )
+    return reply(Noted(new), 201 if new else 200)
+
+
+PERSON = id_param("person", "who was asked", required=True)
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/optin",
+        endpoint=_status,
+        roles=KEEPERS,
+        summary="What a person answered when asked for consent, and when they may be asked again.",
+        params=(PERSON,),
+        answers={200: Content(meaning="By purpose.", schema=AskingPage)},
+    ),
+    Route(
+        method="POST",
+        path="/v1/optin",
+        endpoint=_answer,
+        roles=KEEPERS,
+        summary="Record that a person was asked, and their answer; a yes is a consent as well.",
+        body=Content(meaning="The answer.", schema=Answered),
+        answers={
+            200: Content(meaning="It was there already, or nothing of them is kept.", schema=Noted),
+            201: Content(meaning="It is recorded.", schema=Noted),
+            422: Content(meaning="`problems` says every reason. Nothing was changed."),
+        },
+    ),
+)

@@ -1,0 +1,89 @@
+"""What is common to the pages that people open by a signed link: no script, no login, no cache.
+
+The link's signature is the credential. A page names nobody and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from proximity import links
+from proximity.languages import match
+from proximity.server.problems import HEADERS, Problem
+from proximity.server.reading import Asked
+from proximity.store.keys import find_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proximity.server.parts import Parts
+
+T = TypeVar("T")
+
+MOST_LANGUAGES = 10  # of those that a browser asks for
+HTML = "text/html; charset=utf-8"
+STYLE = (
+    "body{font:1.125rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}"
+    "button{font:inherit;padding:.75rem 1.5rem;cursor:pointer}"
+    "label,fieldset{display:block;margin:1rem 0;border:0;padding:0}legend{font-weight:600}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+PAGE_HEADERS = {
+    **HEADERS,
+    "Content-Type": HTML,
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",  # the link is a credential
+    "X-Robots-Tag": "noindex",
+}
+
+
+async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, Any]:
+    """Read what the link in the path claims; ``does`` is what it must be good for.
+
+    Raises Problem 404 where it is none of ours, 410 where it is too old.
+    """
+    assert isinstance(request, Asked)
+    key = await parts.store.aread(lambda conn: find_key(conn, "links"))
+    try:
+        if key is None:
+            raise links.LinkError("this is no link of ours")
+        said = links.read(key, request.named, parts.clock())
+    except links.LinkExpired as error:
+        raise Problem(410, f"{error.problems[0]}.") from None
+    except links.LinkError as error:
+        raise Problem(404, f"{error.problems[0]}.") from None
+    if said.get("do") != does:
+        raise Problem(404, "This link is good for something else.")
+    return said
+
+
+def read_language(request: web.Request, words: Mapping[str, T]) -> tuple[str, T]:
+    """Choose one of a page's languages by what the browser asks for, best first; else the first."""
+    wanted: list[tuple[float, str]] = []
+    for part in request.headers.get("Accept-Language", "").split(",")[:MOST_LANGUAGES]:
+        tag, _, weight = part.strip().partition(";q=")
+        try:
+            wanted.append((-float(weight or 1.0), tag))
+        except ValueError:
+            continue
+    ordered = [tag for _, tag in sorted(wanted, key=lambda one: one[0]) if tag]
+    language = match(ordered, words) or next(iter(words))
+    return language, words[language]
+
+
+def page(language: str, title: str, body: str) -> web.Response:
+    """Answer with a page; ``body`` is HTML already, ``title`` is not."""
+    text = (
+        f'<!doctype html><html lang="{escape(language)}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
+    )
+    return web.Response(text=text, headers=PAGE_HEADERS)

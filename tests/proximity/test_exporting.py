@@ -1,0 +1,188 @@
+"""A person's export: whole, in three forms that read back the same, and refused where it is strange."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proximity.exportfile import is_export, read_export, write_export
+from proximity.exporting import Export, export_person, import_person
+from proximity.model import Consent, Fix, Person, ProximityError
+from proximity.objections import bury
+from proximity.people import People
+from proximity.store import Store, journal, ledger, schema
+
+NOW = 1_800_000_000.0
+
+
+def known_store() -> tuple[Store, People]:
+    store = Store.open(":memory:")
+    people = People(store, lambda: NOW)
+    ada = Person(
+        person="ada", subjects=("phone-1", "tag-1"), timezone="Europe/Paris", languages=("fr",),
+        consents=(Consent(purpose="marketing"), Consent(purpose="service", channel="email")),
+        attributes={"tier": "gold", "likes": ["tea", "=1+1"], "score": -1.5, "vip": True},
+    )  # fmt: skip
+
+    def write(conn: sa.Connection) -> None:
+        people.put(conn, ada)
+        people.put(conn, Person(person="bob", subjects=("phone-b",)))
+        for whose, subject in (("ada", "phone-1"), ("bob", "phone-b")):
+            entry = ledger.Entry(
+                kind="decision", id=f"d-{whose}", subject=subject, place="x", person=whose,
+                visit="v", campaign="c", at=NOW + 0.125,
+                record=json.dumps({"id": "d", "gates": [{"gate": "consent", "passed": True}]}),
+            )  # fmt: skip
+            ledger.append(conn, [entry])
+            row = {
+                "id": f"e-{whose}", "person": whose, "subject": subject, "name": "purchase",
+                "at": NOW, "place": None, "properties": '{"product":"tea","note":"\\"{x"}',
+            }  # fmt: skip
+            conn.execute(schema.events.insert(), row)
+        fix = Fix(subject="phone-1", at=NOW, lon=2.35, lat=48.85)
+        payload = journal.encode_records([fix, msgspec.structs.replace(fix, subject="phone-b")])
+        journal.append(
+            conn, journal.Row(position=1, kind="records", now=NOW, version="", payload=payload)
+        )
+        people.withdraw(conn, "ada", "service", at=NOW)
+
+    store.write(write).result()
+    return store, people
+
+
+def exported(store: Store, people: People, person: str = "ada") -> Export:
+    found = store.read(lambda c: export_person(c, people, person))
+    assert found is not None
+    return found
+
+
+def test_all_that_is_theirs_is_in_it_and_nothing_of_others() -> None:
+    store, people = known_store()
+    found = exported(store, people)
+    assert set(found.tables) == {"attributes", "consents", "events", "ledger", "people", "subjects"}
+    assert [row["subject"] for row in found.tables["subjects"]] == ["phone-1", "tag-1"]
+    assert len(found.tables["consents"]) == 3  # two yeses and a no
+    (decision,) = found.tables["ledger"]
+    assert decision["record"] == {"id": "d", "gates": [{"gate": "consent", "passed": True}]}
+    assert [one["type"] for one in found.records] == ["fix"]
+    text = msgspec.json.encode(found)
+    assert b"bob" not in text
+    assert b"phone-b" not in text
+    assert store.read(lambda c: export_person(c, people, "nobody")) is None
+
+
+@pytest.mark.parametrize("form", ["out.json", "out.zip", "folder"])
+def test_every_form_reads_back_and_goes_in_elsewhere(form: str, tmp_path: Path) -> None:
+    store, people = known_store()
+    found = exported(store, people)
+    write_export(found, tmp_path / form)
+    assert is_export(tmp_path / form)
+    again = read_export(tmp_path / form)
+    assert again == found
+    other = Store.open(":memory:")
+    theirs = People(other, lambda: NOW + 5)
+    counts = other.write(lambda c: import_person(c, theirs, again, now=NOW + 5)).result()
+    assert counts == {name: len(rows) for name, rows in found.tables.items()}
+    second = exported(other, theirs)
+    assert second == msgspec.structs.replace(found, records=[])
+    assert other.read(lambda c: theirs.read(c, "ada")) == store.read(
+        lambda c: people.read(c, "ada")
+    )
+
+
+def test_a_spreadsheet_finds_no_formula(tmp_path: Path) -> None:
+    store, people = known_store()
+    write_export(exported(store, people), tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        for name in archive.namelist():
+            for line in archive.read(name).decode().splitlines():
+                assert not any(cell.startswith(tuple("=+@")) for cell in line.split(","))
+
+
+@given(
+    st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.floats(-1e9, 1e9), max_size=5)
+)
+def test_whatever_stands_in_a_cell_comes_back(said: dict[str, Any]) -> None:
+    from proximity.exportfile import _from_sheets, _sheets
+
+    rows: list[dict[str, Any]] = [{"a": value, "b": None, "c": said} for value in said.values()]
+    export = Export(person="ada", tables={"events": rows} if rows else {})
+    assert _from_sheets(dict(_sheets(export)), "x") == export
+
+
+def test_a_list_of_people_is_no_export(tmp_path: Path) -> None:
+    (tmp_path / "people.jsonl").write_text('{"person":"ada"}\n')
+    assert not is_export(tmp_path / "people.jsonl")
+    assert not is_export(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda e: e["tables"].update(tokens=[{}]), "table 'tokens' is none of an export"),
+        (lambda e: e["tables"].update(meta=[{}]), "table 'meta' is none of an export"),
+        (lambda e: e["tables"]["events"][0].pop("at"), "the columns are not those"),
+        (lambda e: e["tables"]["events"][0].update(at="x"), "at must be a number"),
+        (lambda e: e["tables"]["events"][0].update(name=None), "name must be text"),
+        (
+            lambda e: e["tables"]["events"][0].update(person="bob", subject="phone-b"),
+            "it is not this person's",
+        ),
+        (lambda e: e.update(format="other/1"), "format 'other/1'"),
+        (lambda e: e.update(person=""), "1 to 128 characters"),
+    ],
+)
+def test_what_is_strange_is_refused_and_changes_nothing(spoil: Any, said: str) -> None:
+    store, people = known_store()
+    raw = msgspec.json.decode(msgspec.json.encode(exported(store, people)))
+    spoil(raw)
+    other = Store.open(":memory:")
+    theirs = People(other, lambda: NOW)
+    export = msgspec.convert(raw, Export)
+    with pytest.raises(ProximityError) as refused:
+        other.write(lambda c: import_person(c, theirs, export, now=NOW)).result()
+    assert said in "\n".join(refused.value.problems)
+    assert other.read(lambda c: export_person(c, theirs, "ada")) is None
+
+
+def test_who_is_known_buried_or_shares_a_subject_is_refused() -> None:
+    store, people = known_store()
+    found = exported(store, people)
+    with pytest.raises(ProximityError, match="known here already"):
+        store.write(lambda c: import_person(c, people, found, now=NOW)).result()
+    other = Store.open(":memory:")
+    theirs = People(other, lambda: NOW)
+    other.write(lambda c: theirs.put(c, Person(person="eve", subjects=("tag-1",)))).result()
+    with pytest.raises(ProximityError, match="somebody else's"):
+        other.write(lambda c: import_person(c, theirs, found, now=NOW)).result()
+    third = Store.open(":memory:")
+    third.write(lambda c: bury(c, ("ada",), at=NOW, source="test")).result()
+    with pytest.raises(ProximityError, match="was erased"):
+        third.write(lambda c: import_person(c, People(third), found, now=NOW)).result()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"format":"x"}'])
+def test_poison_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ProximityError, match="is no export"):
+        read_export(tmp_path / "x.json")
+    with pytest.raises(ProximityError, match="cannot be read"):
+        read_export(tmp_path / "nowhere.json")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from proximity import exportfile
+
+    monkeypatch.setattr(exportfile, "_MOST_BYTES", 100_000)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("export.csv", "a" * 10_000_000)
+    with pytest.raises(ProximityError, match="larger than"):
+        read_export(tmp_path / "x.zip")

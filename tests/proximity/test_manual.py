@@ -1,0 +1,128 @@
+"""Sent because somebody wants it: once each, through the same gates, and tried out before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from msgspec.structs import replace
+
+from proximity import manual
+from proximity.campaigns import Campaigns, Contest, Stock, TriggerRule
+from proximity.model import Consent, ProximityError, Transition
+from proximity.segments import parse
+from proximity.store import Store, schema
+from tests.proximity.given import ANNA, COFFEE, NOON, rules
+from tests.proximity.test_dispatch import Way
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEWS = replace(COFFEE, id="news", on="manual", places=frozenset({"cafe-1"}))
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store.open(":memory:")
+    yield opened
+    opened.close()
+
+
+def gold() -> Any:
+    rule, problems = parse({"attribute": "tier", "is": "gold"}, "gold")
+    assert problems == []
+    return rule
+
+
+def club(store: Store, campaigns: Campaigns, count: int = 12) -> Way:
+    """Every third member is gold; every fourth has agreed to nothing."""
+    way = Way(store, campaigns)
+    for n in range(count):
+        way.put(
+            replace(
+                ANNA, person=f"p{n:02}", subjects=(f"phone-{n}",),
+                attributes={"tier": "gold" if n % 3 == 0 else "blue"},
+                consents=() if n % 4 == 0 else (Consent(purpose="marketing"),),
+            )
+        )  # fmt: skip
+    return way
+
+
+def test_an_audience_is_sent_it_once_by_hand(store: Store) -> None:
+    """Row 50, manual: a batch."""
+    campaigns = rules(NEWS, segments={"gold": gold()})
+    way = club(store, campaigns)
+    wish = manual.wish_for(campaigns, "news", audience="gold")
+    assert manual.queue_all(store, wish, NOON) == manual.Queued(people=4, new=4)
+    assert {d.person: d.reason for d in way.decide()} == {
+        "p00": "no_consent", "p03": None, "p06": None, "p09": None,
+    }  # fmt: skip
+    assert [d.outcome for d in way.send()] == ["accepted"] * 3
+    assert manual.queue_all(store, wish, NOON + 9) == manual.Queued(people=4, new=0)
+    anew = manual.wish_for(campaigns, "news", audience="gold", occasion="spring")
+    assert manual.queue_all(store, anew, NOON + 9).new == 4
+
+
+def test_a_campaign_may_be_sent_by_itself_and_by_hand(store: Store) -> None:
+    """Row 50, automatic: the same campaign waits for an arrival as well."""
+    both = replace(COFFEE, triggers=(TriggerRule(on="manual"),))
+    campaigns = rules(both)
+    way = Way(store, campaigns).put()
+    facts = way.dispatcher.world.places.facts("cafe-1")
+    came = Transition(
+        kind="enter", subject="phone-a", place="cafe-1", visit="v", at=NOON, decided_at=NOON
+    )
+    way.queue(*campaigns.triggers(came, "anna", facts))
+    wish = manual.wish_for(campaigns, "coffee", person="anna")
+    assert manual.queue_all(store, wish, NOON).new == 1
+    found = way.decide()
+    assert [d.reason for d in found] == [None, None]
+    assert [(d.place, d.visit) for d in found] == [("cafe-1", "v"), ("cafe-1", "")]
+
+
+def test_more_people_than_a_slice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manual, "AT_ONCE", 3)
+    campaigns = rules(replace(NEWS, audience=gold()))
+    way = club(store, campaigns, 30)
+    wish = manual.wish_for(campaigns, "news")
+    assert manual.queue_all(store, wish, NOON) == manual.Queued(people=10, new=10)
+    assert len(way.rows(schema.triggers)) == 10
+
+
+def test_a_rehearsal_tells_what_would_be_and_writes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manual, "AT_ONCE", 3)
+    scarce = replace(NEWS, audience=gold(), stock=("cups",))
+    campaigns = rules(scarce, stocks={"cups": Stock(id="cups", count=5)}, contest=Contest())
+    way = club(store, campaigns, 30)
+    wish = manual.wish_for(campaigns, "news")
+    before = {table: way.rows(table) for table in schema.metadata.tables.values()}
+    found = manual.rehearse(store, way.dispatcher.world, wish, NOON)
+    assert {table: way.rows(table) for table in schema.metadata.tables.values()} == before
+    assert (found.people, found.results) == (
+        10, {"no_consent": 3, "out_of_stock": 2, "send": 5},
+    )  # fmt: skip
+    assert len(found.decisions) == 10
+    assert set(found.texts.values()) == {"Un café au cafe-1"}
+    # And what would be is what is.
+    manual.queue_all(store, wish, NOON)
+    reasons = [d.reason for d in way.decide()]
+    assert [reasons.count(None), reasons.count("out_of_stock")] == [5, 2]
+    assert manual.rehearse(store, way.dispatcher.world, wish, NOON).results == {"sent before": 10}
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"campaign": "tea"}, "no campaign 'tea'"),
+        ({"campaign": "coffee", "person": "anna"}, "by itself alone"),
+        ({"campaign": "news"}, "nowhere whom it is for"),
+        ({"campaign": "news", "audience": "silver"}, "no segment 'silver'"),
+        ({"campaign": "news", "audience": "gold", "person": "anna"}, "either a person or"),
+    ],
+)
+def test_what_cannot_be_wished_for_says_why(asked: dict[str, Any], problem: str) -> None:
+    campaigns = rules(COFFEE, NEWS, segments={"gold": gold()})
+    with pytest.raises(ProximityError, match=problem):
+        manual.wish_for(campaigns, **asked)
