@@ -38,6 +38,9 @@ MOST_ROWS = 500
 MOST_SAID = 3
 # Subjects of one person that are looked at: phones and tags of a household, and to spare.
 MOST_SUBJECTS = 50
+# A visit is read from so long before the story on, and what became of it for as long after: longer
+# visits are told from there, and what was put off for longer is found when that time is asked for.
+AROUND_S = 86400.0
 # Rows are appended in the order of their time, but for what is decided while others are written.
 OUT_OF_ORDER_S = 60.0
 # Heard of so shortly before the asked time is heard of then: phones in pockets report so often.
@@ -203,7 +206,7 @@ class _Part(NamedTuple):
     place: str
     visit: str
     first: int
-    last: int | None
+    last: int
 
 
 def _subjects(connection: Connection, subject: str | None, person: str | None) -> Sequence[str]:
@@ -226,7 +229,9 @@ def _story(
     found.sort(key=lambda row: row.seq, reverse=True)
     if not found:
         return []
-    newest, first = found[0].at, found[-1].seq
+    newest = found[0].at
+    first = rows.last_before(connection, found[-1].at - AROUND_S)
+    end = rows.last_before(connection, newest + AROUND_S)
     parts: dict[tuple[str, str, str], _Part] = {}
     for row in found:
         if row.at < newest - STORY_S or len(parts) == (1 if place is not None else MOST_VISITS):
@@ -234,7 +239,7 @@ def _story(
         where, visit = row.place or "", row.visit or ""
         # What is in no visit has no name to be found by: only what is here belongs together.
         since = first if visit else row.seq
-        until = None if visit else found[0].seq
+        until = end if visit else found[0].seq
         parts[row.subject, where, visit] = _Part(row.subject, where, visit, since, until)
     return list(reversed(parts.values()))
 
@@ -249,14 +254,17 @@ def _rows(
     columns = sa.select(
         ledger.c.seq, ledger.c.subject, ledger.c.place, ledger.c.visit, ledger.c.at
     ).where(*mine)
-    before = columns.order_by(ledger.c.seq.desc()).limit(MOST_ROWS)
+    before = columns.order_by(ledger.c.seq.desc())
     if at is not None:
         before = before.where(ledger.c.at <= at)
     if last is not None:
         before = before.where(ledger.c.seq <= last)
-    found = connection.execute(before).all()
-    if found or at is None:
-        return found
+    newest = connection.execute(before.limit(1)).first()
+    if newest is not None:
+        since = rows.last_before(connection, newest.at - STORY_S - OUT_OF_ORDER_S)
+        return connection.execute(before.where(ledger.c.seq > since).limit(MOST_ROWS)).all()
+    if at is None:
+        return []
     # Asked a little too early: what came next is what was meant.
     return connection.execute(columns.order_by(ledger.c.seq).limit(1)).all()
 
@@ -268,15 +276,16 @@ def _explain_visit(
     facts: Callable[[str], PlaceFacts] | None,
 ) -> VisitExplanation:
     own = sa.select(ledger.c.seq, ledger.c.kind, ledger.c.record).where(
-        ledger.c.subject == part.subject, ledger.c.seq >= part.first, ledger.c.kind != "delivery"
+        ledger.c.subject == part.subject,
+        ledger.c.seq >= part.first,
+        ledger.c.seq <= part.last,
+        ledger.c.kind != "delivery",
     )
     if part.visit:
         own = own.where(ledger.c.visit == part.visit)
     else:
         empty = sa.func.coalesce(ledger.c.visit, "") == ""
-        own = own.where(
-            empty, sa.func.coalesce(ledger.c.place, "") == part.place, ledger.c.seq <= part.last
-        )
+        own = own.where(empty, sa.func.coalesce(ledger.c.place, "") == part.place)
     records: dict[str, list[dict[str, Any]]] = {"transition": [], "decision": [], "delivery": []}
     first = None
     for seq, kind, record in connection.execute(own.order_by(ledger.c.seq).limit(MOST_ROWS)):

@@ -395,8 +395,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     ``key`` is the same for every attempt and channel of one decision: receivers collapse on it.
     ``version`` is the campaign's when it was decided, None where that is not known; ``source`` what
-    told of the trigger. ``links`` are the ways to the same thing (``deeplinks.KINDS``), ``withdraw``
-    the link by which the person is not told such things again. ``expires_at`` is Unix seconds.
+    told of the trigger. ``links`` are the ways to the same thing (``deeplinks.KINDS``),
+    ``withdraw`` the link by which the person is not told such things again. ``expires_at`` is Unix
+    seconds.
     """
 
     key: str

@@ -15,7 +15,6 @@ import click
 import msgspec
 
 from proximity.commands.backtesting import backtest_command
-from proximity.commands.ground import Ground
 from proximity.commands.sending import send_command
 from proximity.inputs import called
 from proximity.model import ProximityError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from proximity.campaigns import Campaign, Campaigns, PlaceFacts
+    from proximity.commands.ground import Ground
     from proximity.content import Content
     from proximity.lint import Finding
     from proximity.model import Person
@@ -84,6 +84,8 @@ def lint(
     if campaigns is not None:
         found += judge(campaigns)
     if campaigns is not None and site is not None:
+        from proximity.commands.ground import Ground
+
         ground = Ground.of(site)
         found += _unknown_places(campaigns, ground)
         found += _sensitive_places(campaigns, ground, privacy, data)
@@ -123,6 +125,8 @@ def preview(
     reader = None
     if person is not None:
         reader = _person(person, people, data, server, token)
+    from proximity.commands.ground import Ground
+
     places = Ground.of(site).places
     chosen = list(campaigns.campaigns.values())
     if only is not None:
@@ -170,6 +174,8 @@ def preflight(
     from proximity.preflight import preflight as look
 
     campaigns = load_campaigns(file)
+    from proximity.commands.ground import Ground
+
     ground = Ground.of(site)
     now = moment(at)
     now = time.time() if now is None else now
