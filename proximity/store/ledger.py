@@ -153,20 +153,28 @@ def page(
     return rows, rows[-1].seq if rows else after
 
 
+# Asked one by one: for both at once SQLite would read the whole table.
+_FIRST = sa.select(sa.func.min(ledger.c.seq))
+_LAST = sa.select(sa.func.max(ledger.c.seq))
+_FROM = (
+    sa.select(ledger.c.seq, ledger.c.at)
+    .where(ledger.c.seq >= sa.bindparam("middle"))
+    .order_by(ledger.c.seq)
+    .limit(1)
+)
+
+
 def last_before(connection: Connection, at: float) -> int:
     """Find the last row of before Unix second ``at``, by halves; 0 where there is none.
 
     Rows stand in the order of their time, but for some seconds: whoever must miss none asks for a
     minute more. So nobody reads everything to find what was long ago.
     """
-    first, last = connection.execute(
-        sa.select(sa.func.min(ledger.c.seq), sa.func.max(ledger.c.seq))
-    ).one()
-    low, high = (first or 1) - 1, last or 0
+    low = (connection.scalar(_FIRST) or 1) - 1
+    high = connection.scalar(_LAST) or 0
     while low < high:
         middle = (low + high + 1) // 2
-        row = sa.select(ledger.c.seq, ledger.c.at).where(ledger.c.seq >= middle)
-        found = connection.execute(row.order_by(ledger.c.seq).limit(1)).one()
+        found = connection.execute(_FROM, {"middle": middle}).one()
         if found.at < at:
             low = found.seq
         else:
