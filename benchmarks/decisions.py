@@ -14,12 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.timing import Check, Found, Row, Scale, rates, ratios
-from proximity import gates
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaign, Campaigns, PlaceFacts
-from proximity.candidates import Candidate, Send
-from proximity.facts import Happened, Profile, Stay
+from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
+from proximity.campaigns.form import parse_campaigns
+from proximity.gates import gates
+from proximity.gates.candidates import Candidate, Send
 from proximity.model import Consent, Hours, Person, Preference, Trigger, digest
+from proximity.people.facts import Happened, Profile, Stay
 from proximity.server.pauses import kept_short
 from proximity.windows import parse_windows
 

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from benchmarks.timing import Found, Row, Scale
-from proximity import retention
-from proximity.leaving import erase_alone
 from proximity.model import Consent, Person
-from proximity.people import People
-from proximity.privacyreport import search
-from proximity.retention import DAY_S, keep_days
+from proximity.people.people import People
+from proximity.privacy import retention
+from proximity.privacy.leaving import erase_alone
+from proximity.privacy.report import search
+from proximity.privacy.retention import DAY_S, keep_days
 from proximity.server.settings import data_file
 from proximity.store import Store, ledger
 

@@ -13,11 +13,11 @@ import msgspec
 
 from benchmarks import weeks
 from benchmarks.timing import Check, Found, Row, Scale
-from proximity.backtest import Backtest, backtest
-from proximity.explain import explain
+from proximity.backtest.backtest import Backtest, backtest
+from proximity.explain.explain import explain
+from proximity.explain.readers import table
+from proximity.explain.sentences import tell
 from proximity.model import Decision, format_time
-from proximity.readers import table
-from proximity.sentences import tell
 from proximity.server.settings import data_file
 from proximity.store import Store, ledger, schema
 from simulator.offers import Offers

@@ -7,12 +7,12 @@ import random
 from collections.abc import Iterator, Sequence
 
 import geofences
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaigns
-from proximity.engine import Engine
+from proximity.campaigns.campaigns import Campaigns
+from proximity.campaigns.form import parse_campaigns
+from proximity.engine.engine import Engine
 from proximity.model import Consent, Fix, Person, Transition
-from proximity.people import People
-from proximity.places import Places
+from proximity.people.people import People
+from proximity.site.places import Places
 from proximity.store import Store, ledger
 
 MONDAY = 1_777_852_800.0  # 2026-05-04T00:00:00Z

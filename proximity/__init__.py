@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beacon_gateway.model import Beacon, Sighting
-    from proximity.engine import Engine
+    from proximity.engine.engine import Engine
     from proximity.model import Event, Fix, ProximityError, Transition
-    from proximity.registry import Site
-    from proximity.sitefile import load_site, parse_site
+    from proximity.site.registry import Site
+    from proximity.site.sitefile import load_site, parse_site
 
 __all__ = [
     "Beacon",
@@ -29,10 +29,10 @@ __all__ = [
 
 _HOMES = {
     "beacon_gateway.model": ("Beacon", "Sighting"),
-    "proximity.engine": ("Engine",),
+    "proximity.engine.engine": ("Engine",),
     "proximity.model": ("Event", "Fix", "ProximityError", "Transition"),
-    "proximity.registry": ("Site",),
-    "proximity.sitefile": ("load_site", "parse_site"),
+    "proximity.site.registry": ("Site",),
+    "proximity.site.sitefile": ("load_site", "parse_site"),
 }
 
 if not TYPE_CHECKING:

@@ -22,13 +22,13 @@ from proximity.commands.explaining import COMMANDS as EXPLAINING
 from proximity.commands.persons import COMMANDS as PERSONS
 from proximity.commands.privacy import COMMANDS as PRIVACY
 from proximity.commands.privacy import OF_A_PERSON
+from proximity.commands.questions import Finite, echo_json
 from proximity.commands.reporting import COMMANDS as REPORTING
 from proximity.commands.segmenting import COMMANDS as SEGMENTING
 from proximity.inputs import STANDARD
 from proximity.installation import refuse_collision, refuse_missing
-from proximity.installing import COMMANDS as INSTALLING
 from proximity.model import ProximityError
-from proximity.questions import Finite, echo_json
+from proximity.site.installing import COMMANDS as INSTALLING
 
 if TYPE_CHECKING:
     from contextlib import closing

@@ -20,8 +20,8 @@ from typing import Any
 import aiohttp
 import click
 
+from proximity.commands.story import Screen, Story
 from proximity.model import ProximityError
-from proximity.story import Screen, Story
 
 SPEED = 10
 """How much faster than life: a minute and a half on the street is nine seconds at the screen."""

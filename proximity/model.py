@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from beacon_gateway.model import Beacon, Sighting, check_id, normalise_times, parse_time
-from proximity.facts import Happened
+from proximity.people.facts import Happened
 from proximity.person import (
     MOST_CONSENTS,
     MOST_PREFERENCES,

@@ -19,7 +19,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proximity.calendars import Calendar
+    from proximity.campaigns.calendars import Calendar
 
 __all__ = [
     "DAYS", "Wall", "Window", "load_zone", "local", "local_text", "next_time", "parse_windows",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD
 from proximity.installation import missing_extra, refuse_collision
 from proximity.model import ProximityError, parse_time
-from proximity.questions import Finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable

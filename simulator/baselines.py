@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from geofences import FenceIndex
-    from proximity.registry import Site
+    from proximity.site.registry import Site
 
 __all__ = [
     "BEACON_RULES", "FIX_RULES", "BeaconRule", "FixRule", "Near", "near", "of_fixes",

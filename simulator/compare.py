@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from proximity.questions import Finite
+from proximity.commands.questions import Finite
 from simulator.differences import compare_runs
 from simulator.outcome import read_run
 

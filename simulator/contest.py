@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proximity.engine import Engine
+from proximity.engine.engine import Engine
 from proximity.model import Sighting
 from simulator.baselines import BEACON_RULES, FIX_RULES, near, of_fixes, of_sightings
 from simulator.judge import WITHIN_S, fold, judge

@@ -19,7 +19,7 @@ from simulator.sources import read_small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proximity.registry import Site
+    from proximity.site.registry import Site
     from simulator.expect import Expectations
 
 __all__ = ["Written", "what_is_where"]
@@ -84,7 +84,7 @@ def what_is_where(
         raise ProximityError("say what is where: --site FILE, --fences FILE, or both")
     site = None
     if site_path is not None:
-        from proximity.sitefile import fences_beside, load_site
+        from proximity.site.sitefile import fences_beside, load_site
 
         site = load_site(site_path)
         fences_path = fences_path or fences_beside(site_path, site)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from beacon_gateway.model import Beacon, Sighting
+from proximity.engine.trail import order
 from proximity.model import ProximityError
-from proximity.registry import Enrolled, Gateway, Site
-from proximity.trail import order
+from proximity.site.registry import Enrolled, Gateway, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

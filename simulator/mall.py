@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.registry import Enrolled, Place, Site, spell
+from proximity.site.registry import Enrolled, Place, Site, spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from proximity.model import Transition
-    from proximity.registry import Key
+    from proximity.site.registry import Key
 
 __all__ = ["MALL", "NEAR_DBM", "Fixed", "Walk", "compact", "entered", "site_of", "walks"]
 

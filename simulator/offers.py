@@ -10,21 +10,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proximity.channels import Reply
-from proximity.dispatch import Dispatcher
-from proximity.outputs import Outputs
-from proximity.people import People, read_people
-from proximity.tagging import NO_PLAN
+from proximity.dispatch.dispatch import Dispatcher
+from proximity.ingest.outputs import Outputs
+from proximity.people.people import People, read_people
+from proximity.people.tagging import NO_PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from proximity.campaigns import Campaigns
+    from proximity.campaigns.campaigns import Campaigns
+    from proximity.ingest.told import Did
     from proximity.model import Decision, Delivery, Offer, Transition
-    from proximity.places import Places
+    from proximity.people.tagging import Plan
+    from proximity.site.places import Places
     from proximity.store import Store
-    from proximity.tagging import Plan
-    from proximity.told import Did
 
 __all__ = ["Offers", "people_of"]
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from geofences import FenceIndex
-from proximity.engine import Engine
+from proximity.engine.engine import Engine
 from simulator.expect import Expectations, read_expectations, to_junit
 from simulator.files import Written, what_is_where
 from simulator.progress import Progress
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proximity.campaigns import Campaigns
-    from proximity.people import People
-    from proximity.registry import Site
-    from proximity.tagging import Plan
+    from proximity.campaigns.campaigns import Campaigns
+    from proximity.people.people import People
+    from proximity.people.tagging import Plan
+    from proximity.site.registry import Site
     from simulator.offers import Offers
 
 __all__ = ["Options", "run"]
@@ -81,12 +81,12 @@ def _run(options: Options) -> int:
         expected = read_expectations(read_small(options.expect), str(options.expect))
     campaigns = None
     if options.campaigns is not None:
-        from proximity.campaignfile import load_campaigns
+        from proximity.campaigns.file import load_campaigns
 
         campaigns = load_campaigns(options.campaigns)
     plan = None
     if options.events is not None:
-        from proximity.planfile import load_plan
+        from proximity.people.planfile import load_plan
 
         plan = load_plan(options.events)
     engine = Engine(index, site, options.decide, options.late_s)
@@ -142,9 +142,9 @@ def _decisions(
     """
     if options.people is None and campaigns is None:
         return None, None
-    from proximity.places import Places
+    from proximity.people.tagging import NO_PLAN
+    from proximity.site.places import Places
     from proximity.store import Store
-    from proximity.tagging import NO_PLAN
     from simulator.offers import Offers, people_of
 
     store = Store.open(":memory:")

@@ -18,8 +18,8 @@ import click
 import msgspec
 
 from geofences import FenceIndex
-from proximity import tracking
-from proximity.engine import Engine
+from proximity.engine import tracking
+from proximity.engine.engine import Engine
 from proximity.model import Fix, ProximityError, Sighting, format_time
 from simulator.drawing import Mark, Panel, Picture, draw
 from simulator.files import what_is_where
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from geofences import Fence
+    from proximity.engine.tracking import Where
     from proximity.model import Record
-    from proximity.registry import Site
-    from proximity.tracking import Where
+    from proximity.site.registry import Site
 
 __all__ = ["picture_of", "plot"]
 

@@ -16,9 +16,9 @@ import aiohttp
 import click
 import msgspec
 
+from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD
 from proximity.model import ProximityError
-from proximity.questions import Finite
 from simulator.sources import read_small
 
 if TYPE_CHECKING:

@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from proximity.consent.precision import EVERYTHING, allowed, as_agreed, may_keep, said_of_location
+from proximity.ingest.told import Did, take
 from proximity.model import Event, Sighting, Verdict
-from proximity.precision import EVERYTHING, allowed, as_agreed, may_keep, said_of_location
-from proximity.told import Did, take
 from simulator.sources import arrival
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proximity.engine import Engine
+    from proximity.consent.precision import Allowed
+    from proximity.engine.engine import Engine
     from proximity.model import Consent, Decision, Record, Transition
-    from proximity.people import People
-    from proximity.precision import Allowed
-    from proximity.registry import Site
+    from proximity.people.people import People
+    from proximity.site.registry import Site
     from simulator.offers import Offers
 
 __all__ = ["BATCH", "Counts", "Replay"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from proximity.campaignform import parse_campaigns
+from proximity.campaigns.form import parse_campaigns
 from proximity.channels import CHANNELS
 from proximity.inputs import STANDARD, called
 from proximity.model import Person, ProximityError

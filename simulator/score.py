@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
+from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD, open_input
 from proximity.model import ProximityError, Sighting, Time, Transition, parse_time
-from proximity.questions import Finite
 from simulator.judge import KINDS, TOLERANCE_S, WITHIN_S, Coverage, Tally, fold, judge
 from simulator.sources import arrival, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proximity.registry import Site
+    from proximity.site.registry import Site
     from simulator.judge import Verdict
 
 __all__ = ["as_record", "coverage_of", "read_transitions", "score"]
@@ -110,7 +110,7 @@ def score(
     announced, true = read_transitions(transitions), read_transitions(truth)
     coverage = None
     if traces:
-        from proximity.sitefile import load_site
+        from proximity.site.sitefile import load_site
 
         with ExitStack() as stack:
             records = records_of(traces, stack, lambda _: None, Counter(), skip_bad=False)

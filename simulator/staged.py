@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geofences import FenceIndex
 from proximity.model import Sighting
-from proximity.sitefile import load_site
+from proximity.site.sitefile import load_site
 from simulator.files import load_fences
 from simulator.judge import fold
 from simulator.make import write

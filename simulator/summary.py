@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proximity.messages.operators import REASONS
+from proximity.explain.messages.operators import REASONS
 from proximity.model import format_time
 
 if TYPE_CHECKING:

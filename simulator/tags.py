@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from beacon_gateway.model import Sighting
-from proximity.registry import Enrolled, Gateway, Place, Site
-from proximity.trail import order
+from proximity.engine.trail import order
+from proximity.site.registry import Enrolled, Gateway, Place, Site
 from simulator.gps import drift
 from simulator.heard import CLEAR_M, TICK_S, UUID, Crossing, Track, nearest, site_of, tag
 from simulator.radio import Air, Carried, Fixed, advertised, hear

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from geofences import FenceIndex
-    from proximity.registry import Site
+    from proximity.site.registry import Site
     from simulator.walk import Track
 
 __all__ = ["Spell", "Truth", "between", "common", "joined", "without"]

@@ -19,8 +19,8 @@ import geofences
 from geofences import FenceIndex
 from geofences.properties import PROPERTIES
 from proximity.model import Beacon, ProximityError
-from proximity.registry import ID_FIELDS, Site
-from proximity.sitefile import parse_site
+from proximity.site.registry import ID_FIELDS, Site
+from proximity.site.sitefile import parse_site
 from proximity.tomltable import TomlTable
 from simulator.gps import Sky
 from simulator.radio import Air, Wall

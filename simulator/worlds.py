@@ -27,7 +27,7 @@ from simulator.walk import Track
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proximity.registry import Site
+    from proximity.site.registry import Site
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

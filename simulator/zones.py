@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geofences import FenceIndex
-from proximity.engine import Engine
+from proximity.engine.engine import Engine
 from simulator.baselines import BEACON_RULES, of_sightings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from beacon_gateway.model import Sighting
     from proximity.model import Transition
-    from proximity.registry import Site
+    from proximity.site.registry import Site
     from simulator.heard import Track
     from simulator.tags import Still, WalkBy
 

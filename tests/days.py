@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from geofences import FenceIndex
-from proximity.campaigns import Campaigns
-from proximity.engine import Engine
+from proximity.campaigns.campaigns import Campaigns
+from proximity.engine.engine import Engine
 from proximity.model import Consent, Event, Fix, Person, digest, parse_time
-from proximity.people import People
-from proximity.places import Places
+from proximity.people.people import People
+from proximity.site.places import Places
 from proximity.store import Store, ledger
 from simulator.offers import Offers
 from simulator.replay import Replay

@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from proximity import profiles
-from proximity.conditions import OPERATORS
-from proximity.facts import Happened, Profile, Stay
 from proximity.model import Person
+from proximity.people import profiles
+from proximity.people.facts import Happened, Profile, Stay
+from proximity.segments.conditions import OPERATORS
 from proximity.store import schema
 
 NOW = 1_700_000_000.0

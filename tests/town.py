@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from proximity import consents
+from proximity.consent import consents
 from proximity.model import Consent, Decision, Delivery, Verdict
-from proximity.reports import DAY_S, WEEK_S
+from proximity.reports.reports import DAY_S, WEEK_S
 from proximity.store import Store, ledger, schema
 
 MONDAY = 1_699_833_600.0  # 2023-11-13 00:00 UTC

@@ -16,7 +16,7 @@ from proximity.model import ProximityError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proximity.campaigns import Campaigns
+    from proximity.campaigns.campaigns import Campaigns
     from proximity.model import Offer
 
 __all__ = ["CHANNELS", "Channel", "Outcome", "Reply", "open_channels"]

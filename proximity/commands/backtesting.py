@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from proximity.commands.questions import FILE, FOLDER, Finite, echo_json
 from proximity.model import ProximityError, parse_time
-from proximity.questions import FILE, FOLDER, Finite, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sqlalchemy import Connection
 
-    from proximity.backtest import Backtest, Outcome
-    from proximity.places import Places
+    from proximity.backtest.backtest import Backtest, Outcome
+    from proximity.site.places import Places
     from proximity.store import Store
 
 DAY_S = 86400.0
@@ -50,9 +50,9 @@ def backtest_command(
     decided anew as the server would have decided it. Nothing is written. Exit 1 where nothing
     happened in that time.
     """
-    from proximity.backtest import backtest
-    from proximity.campaignfile import load_campaigns
-    from proximity.people import People
+    from proximity.backtest.backtest import backtest
+    from proximity.campaigns.file import load_campaigns
+    from proximity.people.people import People
 
     if (data is None) == (run is None):
         raise click.UsageError("Give either --data DIR or --run DIR.")
@@ -129,7 +129,7 @@ def _opened(
     data: Path | None, run: Path | None, site: Path | None, people: Path | None
 ) -> Iterator[tuple[Store, Places | None]]:
     """Open the store to read from, and its places where they are not in it."""
-    from proximity.asking import open_either
+    from proximity.commands.asking import open_either
     from proximity.store import Store
 
     if data is not None:
@@ -143,7 +143,7 @@ def _opened(
 
 
 def _places(connection: Connection) -> Places:
-    from proximity.inforce import InForce
+    from proximity.commands.inforce import InForce
 
     return InForce(connection).places
 
@@ -161,9 +161,9 @@ def _last(connection: Connection) -> float:
 def _fill(store: Store, run: Path, site: Path | None, people: Path | None) -> Places:
     """Put a replay's transitions, and people, into an empty store; give what is where."""
     from geofences import FenceIndex, load
-    from proximity.people import People, read_people
-    from proximity.places import Places
-    from proximity.sitefile import fences_beside, load_site
+    from proximity.people.people import People, read_people
+    from proximity.site.places import Places
+    from proximity.site.sitefile import fences_beside, load_site
     from proximity.store import ledger
 
     what = None if site is None else load_site(site)

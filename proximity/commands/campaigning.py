@@ -15,18 +15,18 @@ import click
 import msgspec
 
 from proximity.commands.backtesting import backtest_command
+from proximity.commands.questions import FILE, FOLDER, echo_json, moment, where
 from proximity.commands.sending import send_command
 from proximity.inputs import called
 from proximity.model import ProximityError
-from proximity.questions import FILE, FOLDER, echo_json, moment, where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from proximity.campaigns import Campaign, Campaigns, PlaceFacts
+    from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
+    from proximity.campaigns.lint import Finding
     from proximity.commands.ground import Ground
-    from proximity.content import Content
-    from proximity.lint import Finding
+    from proximity.content.content import Content
     from proximity.model import Person
 
 
@@ -55,7 +55,7 @@ def check(file: Path) -> int:
 @campaign.command("schema")
 def schema() -> None:
     """Print the JSON Schema of a campaigns file, for editors and programs."""
-    from proximity.campaignschema import schema as whole
+    from proximity.campaigns.schema import schema as whole
 
     click.echo(msgspec.json.format(msgspec.json.encode(whole()), indent=2).decode())
 
@@ -74,8 +74,8 @@ def lint(
     Everything that `check` finds is one; advice does not change the status. With --site, places
     that the site does not have are faults, and sensitive ones that nobody vouched for.
     """
-    from proximity.lint import Finding
-    from proximity.lint import lint as judge
+    from proximity.campaigns.lint import Finding
+    from proximity.campaigns.lint import lint as judge
 
     if site is None and (privacy is not None or data is not None):
         raise click.UsageError("--privacy and --data go with --site: places are judged there.")
@@ -119,7 +119,7 @@ def preview(
 
     Exit 1 where one cannot be shown. Nothing is sent and nothing is recorded.
     """
-    from proximity.campaignfile import load_campaigns
+    from proximity.campaigns.file import load_campaigns
 
     campaigns = load_campaigns(file)
     reader = None
@@ -168,10 +168,10 @@ def preflight(
     """
     import asyncio
 
-    from proximity.campaignfile import load_campaigns
+    from proximity.campaigns.file import load_campaigns
+    from proximity.campaigns.preflight import Problem
+    from proximity.campaigns.preflight import preflight as look
     from proximity.channels.egress import Egress
-    from proximity.preflight import Problem
-    from proximity.preflight import preflight as look
 
     campaigns = load_campaigns(file)
     from proximity.commands.ground import Ground
@@ -200,8 +200,8 @@ def preflight(
 
 def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
     """Read a campaigns file; give it, or every problem that keeps it from being run."""
-    from proximity.campaignfile import read_campaigns
-    from proximity.campaignform import parse_campaigns
+    from proximity.campaigns.file import read_campaigns
+    from proximity.campaigns.form import parse_campaigns
     from proximity.channels import CHANNELS, open_channels
 
     name, text = called(file), read_campaigns(file)
@@ -219,7 +219,7 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
 
 
 def _unknown_places(campaigns: Campaigns, ground: Ground) -> Iterator[Finding]:
-    from proximity.lint import Finding
+    from proximity.campaigns.lint import Finding
     from proximity.tomltable import nearest
 
     known = ground.ids
@@ -238,11 +238,11 @@ def _unknown_places(campaigns: Campaigns, ground: Ground) -> Iterator[Finding]:
 def _sensitive_places(
     campaigns: Campaigns, ground: Ground, privacy: Path | None, data: Path | None
 ) -> Iterator[Finding]:
-    from proximity import approvals
-    from proximity.asking import open_either
-    from proximity.lint import Finding
-    from proximity.policy import Policy, load_policy
-    from proximity.publishing import refused
+    from proximity.campaigns.lint import Finding
+    from proximity.commands.asking import open_either
+    from proximity.privacy import approvals
+    from proximity.privacy.policy import Policy, load_policy
+    from proximity.privacy.publishing import refused
     from proximity.store import Store
 
     policy = Policy() if privacy is None else load_policy(privacy)
@@ -260,9 +260,9 @@ def _sensitive_places(
 def _person(
     person: str, people: Path | None, data: Path | None, server: str | None, token: str | None
 ) -> Person:
-    from proximity.asking import open_source
+    from proximity.commands.asking import open_source
     from proximity.model import Person
-    from proximity.people import read_people
+    from proximity.people.people import read_people
 
     if people is not None:
         found = next((one for one in read_people(people) if one.person == person), None)
@@ -283,7 +283,7 @@ def _contents(
     campaigns: Campaigns, one: Campaign, place: PlaceFacts, person: Person | None,
     language: str | None,
 ) -> Iterable[Content]:  # fmt: skip
-    from proximity.content import Reader, compose
+    from proximity.content.content import Reader, compose
 
     left = {name: campaigns.stocks[name].count for name in one.stock if name in campaigns.stocks}
     reader = Reader(stock_left=left)
@@ -311,8 +311,8 @@ def _shown(content: Content, *, chosen: bool) -> str:
 
 
 def _stock_left(campaigns: Campaigns, data: Path, now: float) -> dict[str, int]:
-    from proximity.asking import open_either
-    from proximity.stock import left
+    from proximity.commands.asking import open_either
+    from proximity.dispatch.stock import left
     from proximity.store import Store
 
     with open_either(data, None, None) as store:

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from proximity.commands.questions import FILE, FOLDER, echo_json, moment, where
 from proximity.model import ProximityError, format_time
-from proximity.questions import FILE, FOLDER, echo_json, moment, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proximity.chain import Verified
-    from proximity.objections import Kind
-    from proximity.outbox import InFlight
-    from proximity.proofs import Proof
-    from proximity.texts import Text
+    from proximity.consent.chain import Verified
+    from proximity.consent.objections import Kind
+    from proximity.consent.proofs import Proof
+    from proximity.consent.texts import Text
+    from proximity.dispatch.outbox import InFlight
 
 _PERSON = click.option("--person", required=True, help="Whose.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
@@ -60,8 +60,8 @@ def consent_grant(
     precision: str | None, method: str | None, text: str | None, told_by: str,
 ) -> None:  # fmt: skip
     """Record that a person agreed: a row for each purpose, all of them or none."""
-    from proximity.asking import open_source
-    from proximity.consents import check_purpose
+    from proximity.commands.asking import open_source
+    from proximity.consent.consents import check_purpose
 
     for purpose in purposes or ("",):
         check_purpose(purpose)
@@ -93,7 +93,7 @@ def consent_withdraw(
     channel: str | None,
 ) -> None:  # fmt: skip
     """Record that a person withdrew, from now on; print what is in flight, a line each."""
-    from proximity.asking import open_source
+    from proximity.commands.asking import open_source
 
     with open_source(data, server, token) as source:
         _echo_flights(source.withdraw(person, purpose, channel))
@@ -107,7 +107,7 @@ def consent_list(
     data: Path | None, server: str | None, token: str | None, person: str | None, *, as_json: bool
 ) -> None:
     """List what was agreed to and withdrawn, oldest first."""
-    from proximity.asking import open_source
+    from proximity.commands.asking import open_source
 
     with open_source(data, server, token) as source:
         for row in source.consents(person):
@@ -141,8 +141,8 @@ def consent_prove(
     channel: str | None, at: str | None, *, as_json: bool,
 ) -> int:  # fmt: skip
     """Show the row, the text and the seal of a consent in force; exit 1 where none was."""
-    from proximity.asking import Http, open_either
-    from proximity.proofs import Proof, prove
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.proofs import Proof, prove
 
     when = moment(at)
     with open_either(data, server, token) as there:
@@ -174,8 +174,8 @@ def consent_verify(
 
     Note the head somewhere else: it alone can show that the whole ledger was made anew.
     """
-    from proximity.asking import Http, open_either
-    from proximity.chain import Head, Verified, verify
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.chain import Head, Verified, verify
 
     expected = None if head is None else Head.parse(head)
     with open_either(data, server, token) as there:
@@ -198,8 +198,8 @@ def consent_texts(
     purpose: str | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """List the texts that people are shown; `texts add` registers one."""
-    from proximity.asking import Http, open_either
-    from proximity.texts import Text, every_text
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.texts import Text, every_text
 
     if context.invoked_subcommand is not None:
         return
@@ -228,9 +228,9 @@ def texts_add(
     version: str, locale: str, benefit: str | None,
 ) -> None:  # fmt: skip
     """Register the text of FILE ("-" is standard input), to the letter; print its SHA-256."""
-    from proximity.asking import Http, open_either
-    from proximity.consents import check_purpose
-    from proximity.texts import Wording, register
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.consents import check_purpose
+    from proximity.consent.texts import Wording, register
 
     check_purpose(purpose)
     fields = {"version": version, "locale": locale, "text": _text_of(file), "benefit": benefit}
@@ -252,8 +252,8 @@ def texts_add(
 @_PERSON
 def consent_object(data: Path | None, server: str | None, token: str | None, person: str) -> None:
     """Record that a person objects: no marketing any more; print what is in flight, a line each."""
-    from proximity.asking import Http, open_either
-    from proximity.grants import record_objection
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.grants import record_objection
     from proximity.server.consents import Withdrawn
 
     flying: Iterable[InFlight]
@@ -277,9 +277,9 @@ def consent_lift(
     data: Path | None, server: str | None, token: str | None, person: str, *, erased: bool
 ) -> int:
     """Lift a person's objection; exit 1 where there is none."""
-    from proximity.asking import Http, open_either
-    from proximity.grants import lift_mark
-    from proximity.people import People
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.grants import lift_mark
+    from proximity.people.people import People
 
     kind: Kind = "erased" if erased else "objected"
     with open_either(data, server, token) as there:
@@ -304,8 +304,8 @@ def consent_link(
     data: Path, person: str, url: str, purpose: str | None, channel: str | None
 ) -> None:
     """Print a link by which a person withdraws with one click, good for 90 days."""
-    from proximity.asking import Http, open_either
-    from proximity.links import withdraw_url
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.links import withdraw_url
     from proximity.store.keys import store_key
 
     with open_either(data, None, None) as there:
@@ -330,11 +330,11 @@ def optin_status(
     campaigns: Path | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Say what a person answered, and when they may be asked again."""
-    from proximity.asked import Asking, status
-    from proximity.asking import Http, open_either
-    from proximity.campaignfile import load_campaigns
-    from proximity.people import People
-    from proximity.places import Places
+    from proximity.campaigns.file import load_campaigns
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.asked import Asking, status
+    from proximity.people.people import People
+    from proximity.site.places import Places
 
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
@@ -383,10 +383,10 @@ def optin_answer(
 
     Of somebody who agreed to nothing at all only a yes is written; the same answer counts once.
     """
-    from proximity.asked import Answered, answer
-    from proximity.asking import Http, open_either
-    from proximity.people import People
-    from proximity.places import Places
+    from proximity.commands.asking import Http, open_either
+    from proximity.consent.asked import Answered, answer
+    from proximity.people.people import People
+    from proximity.site.places import Places
 
     fields = {
         "person": person, "purpose": purpose, "answer": said, "channel": channel, "text": text,

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from proximity.commands.questions import FILE, echo_json, where
 from proximity.model import ProximityError, parse_time
-from proximity.questions import FILE, echo_json, where
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from proximity.asking import Http
-    from proximity.campaigns import Campaigns
-    from proximity.explain import Explanation
+    from proximity.campaigns.campaigns import Campaigns
+    from proximity.commands.asking import Http
+    from proximity.engine.nearmiss import Recent
+    from proximity.explain.explain import Explanation
+    from proximity.explain.readers import Table
+    from proximity.explain.sentences import Told
     from proximity.model import Person
-    from proximity.nearmiss import Recent
-    from proximity.places import Places
-    from proximity.readers import Table
-    from proximity.sentences import Told
+    from proximity.site.places import Places
     from proximity.store import Store
 
 AUDIENCES = ("engineer", "marketer", "person")
@@ -47,7 +47,7 @@ def explain_command(
     audience: str, *, as_json: bool, **asked: str | None,
 ) -> None:  # fmt: skip
     """Say why a person did or did not get an offer."""
-    from proximity.asking import Http, open_either
+    from proximity.commands.asking import Http, open_either
 
     if asked["subject"] is None and asked["person"] is None:
         raise click.UsageError("Give --subject or --person: whom it is about.")
@@ -58,7 +58,7 @@ def explain_command(
                 raise ProximityError("--campaigns goes with --data: the server knows its campaigns")
             found = _from_server(there, audience, at, asked)
         else:
-            from proximity.campaignfile import load_campaigns
+            from proximity.campaigns.file import load_campaigns
 
             rules = None if campaigns is None else load_campaigns(campaigns)
             found = _from_store(there, audience, at, rules, asked)
@@ -73,9 +73,9 @@ def _from_server(
 ) -> Explanation | Table | Told:
     import msgspec
 
-    from proximity.explain import Explanation
-    from proximity.readers import Table
-    from proximity.sentences import Told
+    from proximity.explain.explain import Explanation
+    from proximity.explain.readers import Table
+    from proximity.explain.sentences import Told
 
     kinds: dict[str, Any] = {"engineer": Explanation, "marketer": Table, "person": Told}
     query = {**asked, "at": None if at is None else repr(at), "for": audience}
@@ -91,11 +91,11 @@ def _from_store(
     rules: Campaigns | None,
     asked: dict[str, str | None],
 ) -> Explanation | Table | Told:
-    from proximity.explain import explain, with_recent
-    from proximity.inforce import InForce
-    from proximity.people import People
-    from proximity.readers import table
-    from proximity.sentences import tell
+    from proximity.commands.inforce import InForce
+    from proximity.explain.explain import explain, with_recent
+    from proximity.explain.readers import table
+    from proximity.explain.sentences import tell
+    from proximity.people.people import People
 
     people = People(store)
     subject, language = asked["subject"], asked["language"]
@@ -127,8 +127,8 @@ def _from_store(
 
 
 def _text(found: Explanation | Table | Told) -> str:
-    from proximity.readers import Table, render, table_text
-    from proximity.sentences import Told
+    from proximity.explain.readers import Table, render, table_text
+    from proximity.explain.sentences import Told
 
     if isinstance(found, Told):
         return "\n".join(found.sentences)

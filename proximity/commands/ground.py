@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import geofences
-from proximity.places import Places
-from proximity.registry import Site
-from proximity.sitefile import fences_beside, load_site
+from proximity.site.places import Places
+from proximity.site.registry import Site
+from proximity.site.sitefile import fences_beside, load_site
 
 if TYPE_CHECKING:
     from pathlib import Path

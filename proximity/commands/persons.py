@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from proximity.commands.questions import FILE, Finite, echo_json, where
 from proximity.inputs import called, open_input
 from proximity.model import ProximityError
-from proximity.questions import FILE, Finite, echo_json, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from proximity.asking import Source
-    from proximity.behaviour import Written
-    from proximity.eventfile import Line
+    from proximity.commands.asking import Source
     from proximity.model import Event, Preference
+    from proximity.people.behaviour import Written
+    from proximity.people.eventfile import Line
+    from proximity.people.tagging import Plan
     from proximity.server.events import EventPage, ProfileRecord
-    from proximity.tagging import Plan
 
 MOST_PROBLEMS = 100
 """Problems that are shown; a log with more has one cause, which the first show."""
@@ -38,7 +38,7 @@ MOST_TOGETHER = 500
 def _open(
     data: Path | None, server: str | None, token: str | None
 ) -> AbstractContextManager[Source]:
-    from proximity.asking import open_source
+    from proximity.commands.asking import open_source
 
     return open_source(data, server, token)
 
@@ -62,16 +62,16 @@ def person_import(
     does no harm. FILE may also be what `person export` wrote elsewhere, JSON, a ZIP or a folder.
     """
     from proximity.commands.privacy import put_export
-    from proximity.exportfile import is_export
+    from proximity.privacy.exportfile import is_export
 
     if is_export(file):
         put_export(data, server, token, file)
         return
-    from proximity.peoplefile import people_problems, read_people
+    from proximity.people.file import people_problems, read_people
 
     people = read_people(file)
     if events is not None:
-        from proximity.planfile import load_plan
+        from proximity.people.planfile import load_plan
 
         problems = people_problems(people, load_plan(events))
         if problems:
@@ -89,7 +89,7 @@ def person_list(data: Path | None, server: str | None, token: str | None, *, as_
     """List everyone who is known, a JSON object a line."""
     with _open(data, server, token) as source:
         if as_csv:
-            from proximity.peoplecsv import write_table
+            from proximity.people.table import write_table
 
             click.echo(write_table(source.people()), nl=False)
             return
@@ -148,7 +148,7 @@ def person_preferences(
 @click.argument("person")
 def person_link(server: str, token: str | None, person: str) -> int:
     """Print the link to a person's own page of preferences; whoever has it may answer for them."""
-    from proximity.asking import Http, open_either
+    from proximity.commands.asking import Http, open_either
 
     with open_either(None, server, token) as there:
         assert isinstance(there, Http)
@@ -225,7 +225,7 @@ def events() -> None:
 @click.option("--name", help="Name of the events of a table that has no column for it.")
 def events_check(plan: Path, log: Path, name: str | None) -> int:
     """Name every event of LOG (a trace or a CSV) that PLAN speaks against; exit 1 if any."""
-    from proximity.planfile import load_plan
+    from proximity.people.planfile import load_plan
 
     rules = load_plan(plan)
     counted, faults = 0, 0
@@ -258,8 +258,8 @@ def events_import(
     What another system sent (`--name message-sent`, columns subject or person, at, id, system,
     channel, purpose) counts against the caps from then on. Sending the file again does no harm.
     """
-    from proximity.planfile import load_plan
-    from proximity.tagging import NO_PLAN
+    from proximity.people.planfile import load_plan
+    from proximity.people.tagging import NO_PLAN
 
     rules = NO_PLAN if plan is None else load_plan(plan)
     found: list[Event] = []
@@ -282,10 +282,10 @@ def _import(
     data: Path | None, server: str | None, token: str | None, found: Sequence[Event], plan: Plan
 ) -> dict[str, int]:
     """Write events of long ago in slices; say what became of them."""
-    from proximity.asking import Http, open_either
-    from proximity.behaviour import Written, write_history
-    from proximity.inforce import InForce
-    from proximity.people import People
+    from proximity.commands.asking import Http, open_either
+    from proximity.commands.inforce import InForce
+    from proximity.people.behaviour import Written, write_history
+    from proximity.people.people import People
 
     counts = dict.fromkeys(Written.__struct_fields__, 0)
     remaining = iter(found)
@@ -311,7 +311,7 @@ def _import(
 
 def _lines(file: Path, name: str | None) -> Iterator[Line]:
     """Read a file's events line by line. Raises ProximityError where it cannot be read."""
-    from proximity.eventfile import bounded, read_events
+    from proximity.people.eventfile import bounded, read_events
 
     try:
         with open_input(file) as stream:
@@ -324,7 +324,7 @@ def _events(
     data: Path | None, server: str | None, token: str | None, person: str | None,
     name: str | None, *, quarantined: bool,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    from proximity.asking import PAGE, Http, open_either
+    from proximity.commands.asking import PAGE, Http, open_either
     from proximity.server.events import event_page
 
     with open_either(data, server, token) as there:
@@ -352,8 +352,8 @@ def _events(
 def _profile(
     data: Path | None, server: str | None, token: str | None, person: str, within_s: float | None
 ) -> ProfileRecord | None:
-    from proximity.asking import Http, open_either
-    from proximity.inforce import InForce
+    from proximity.commands.asking import Http, open_either
+    from proximity.commands.inforce import InForce
     from proximity.server.events import BACK_S, ProfileRecord, read_profile
 
     with open_either(data, server, token) as there:

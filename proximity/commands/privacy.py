@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from proximity.commands.questions import FILE, FOLDER, echo_json, where
 from proximity.model import ProximityError
-from proximity.questions import FILE, FOLDER, echo_json, where
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from typing_extensions import TypeIs
 
-    from proximity.asking import Http
-    from proximity.policy import Policy
+    from proximity.commands.asking import Http
+    from proximity.privacy.policy import Policy
     from proximity.store import Store
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
@@ -43,7 +43,7 @@ def privacy() -> None:
 @_POLICY
 def privacy_map(policy_file: Path | None) -> None:
     """Print the data map: every table and column, its class, purpose and how long it stays."""
-    from proximity.datamap import render
+    from proximity.privacy.datamap import render
 
     click.echo(render(_policy(policy_file).days if policy_file else None), nl=False)
 
@@ -57,7 +57,7 @@ def privacy_report(
     *, as_json: bool,
 ) -> None:  # fmt: skip
     """Count what is kept, what is past its time, and erasures."""
-    from proximity.privacyreport import PrivacyReport, render, report
+    from proximity.privacy.report import PrivacyReport, render, report
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -87,7 +87,7 @@ def privacy_scan(
     With --id every file of the folder is searched for these ids, byte by byte. Exit 1 where
     something was found.
     """
-    from proximity.privacyreport import report, search
+    from proximity.privacy.report import report, search
     from proximity.server.settings import Settings, places_problems, read_files
 
     policy = _policy(policy_file)
@@ -109,7 +109,7 @@ def privacy_sweep(data: Path, policy_file: Path | None) -> None:
     """Delete now what is past its time; a running server does so by itself every hour."""
     from collections import Counter
 
-    from proximity.retention import sweep
+    from proximity.privacy.retention import sweep
 
     policy = _policy(policy_file)
     with _either(data, None, None) as store:
@@ -132,7 +132,7 @@ def privacy_approve(
     reason: str,
 ) -> None:  # fmt: skip
     """Vouch for WHAT a refusal named; it takes two different people, and is kept."""
-    from proximity.approvals import ENOUGH, approve
+    from proximity.privacy.approvals import ENOUGH, approve
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -155,7 +155,7 @@ def privacy_approve(
 @where
 def privacy_approvals(data: Path | None, server: str | None, token: str | None) -> None:
     """List who vouched for what, when and why, a JSON object a line."""
-    from proximity.approvals import approvals
+    from proximity.privacy.approvals import approvals
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -191,7 +191,7 @@ def privacy_acknowledge(
     data: Path | None, server: str | None, token: str | None, erasure: str, processor: str
 ) -> int:
     """Record that a processor has erased for ERASURE."""
-    from proximity.notices import acknowledge
+    from proximity.privacy.notices import acknowledge
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -216,7 +216,7 @@ def privacy_verify_receipt(
 ) -> int:
     """Tell whether the receipt in FILE is genuine and untouched; exit 1 where it is not."""
     from proximity.inputs import called, open_input
-    from proximity.receipts import Receipt, genuine
+    from proximity.privacy.receipts import Receipt, genuine
 
     try:
         with open_input(file) as stream:
@@ -244,9 +244,9 @@ def person_export(
     data: Path | None, server: str | None, token: str | None, person: str, out: Path | None
 ) -> int:
     """Write all that is known of PERSON: JSON to standard output, or to --out, also as CSV."""
-    from proximity.exportfile import write_export
-    from proximity.exporting import Export, export_person
-    from proximity.people import People
+    from proximity.people.people import People
+    from proximity.privacy.exportfile import write_export
+    from proximity.privacy.exporting import Export, export_person
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -267,9 +267,9 @@ def person_export(
 
 def put_export(data: Path | None, server: str | None, token: str | None, file: Path) -> None:
     """Write what ``person export`` wrote elsewhere: ``person import`` comes here with it."""
-    from proximity.exportfile import read_export
-    from proximity.exporting import import_person
-    from proximity.people import People
+    from proximity.people.people import People
+    from proximity.privacy.exportfile import read_export
+    from proximity.privacy.exporting import import_person
 
     export = read_export(file)
     with _either(data, server, token) as there:
@@ -296,8 +296,8 @@ def person_erase(
     With --data no server may run on the folder; --privacy names who else has to erase, which a
     server knows by itself. Exit 1 where nothing is known of them.
     """
-    from proximity.asking import alone
-    from proximity.leaving import erase_alone
+    from proximity.commands.asking import alone
+    from proximity.privacy.leaving import erase_alone
 
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -345,7 +345,7 @@ def _erase_over(http: Http, person: str) -> dict[str, Any] | None:
 
 
 def _policy(file: Path | None) -> Policy:
-    from proximity.policy import Policy, load_policy
+    from proximity.privacy.policy import Policy, load_policy
 
     return Policy() if file is None else load_policy(file)
 
@@ -353,13 +353,13 @@ def _policy(file: Path | None) -> Policy:
 def _either(
     data: Path | None, server: str | None, token: str | None
 ) -> AbstractContextManager[Store | Http]:
-    from proximity.asking import open_either
+    from proximity.commands.asking import open_either
 
     return open_either(data, server, token)
 
 
 def _is_http(there: Store | Http) -> TypeIs[Http]:
-    from proximity.asking import Http
+    from proximity.commands.asking import Http
 
     return isinstance(there, Http)
 

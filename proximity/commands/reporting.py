@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from proximity.questions import echo_json, where
+from proximity.commands.questions import echo_json, where
 
 if TYPE_CHECKING:
-    from proximity.reports import Reported
+    from proximity.reports.reports import Reported
 
 NAMES = ("visits", "funnel", "fatigue", "consents")
 """As ``reports.REPORTS`` has them: read here, the store would have to be loaded for ``--help``."""
@@ -34,8 +34,8 @@ def report(
 
     Numbers are told without their last digit: 20 is 20 to 29, and fewer than ten are left out.
     """
-    from proximity.asking import Http, open_either
-    from proximity.reports import Reported, read_report
+    from proximity.commands.asking import Http, open_either
+    from proximity.reports.reports import Reported, read_report
 
     with open_either(data, server, token) as there:
         if isinstance(there, Http):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from proximity.commands.questions import FILE, echo_json, moment, where
 from proximity.inputs import called
 from proximity.model import ProximityError
-from proximity.questions import FILE, echo_json, moment, where
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from proximity.segmentrules import Rule
-    from proximity.segmentsize import Size
+    from proximity.segments.rules import Rule
+    from proximity.segments.size import Size
     from proximity.server.segments import Membership, SegmentRecord
 
 _FILE = click.option("--campaigns", type=FILE, help="Campaigns file that names them (--data).")
@@ -110,7 +110,7 @@ def _shown(value: Any) -> str:
 
 
 def _rules(campaigns: Path | None) -> dict[str, Rule]:
-    from proximity.campaignfile import load_campaigns
+    from proximity.campaigns.file import load_campaigns
 
     if campaigns is None:
         raise ProximityError("--campaigns FILE is missing: it says what the segments are")
@@ -139,7 +139,7 @@ def _refuse(campaigns: Path | None, at: str | None = None) -> None:
 def _listed(
     data: Path | None, server: str | None, token: str | None, campaigns: Path | None
 ) -> list[SegmentRecord]:
-    from proximity.asking import Http, open_either
+    from proximity.commands.asking import Http, open_either
     from proximity.server.segments import SegmentRecord, segment_record
 
     if server is None:
@@ -155,9 +155,9 @@ def _size(
     data: Path | None, server: str | None, token: str | None, name: str, campaigns: Path | None,
     at: str | None,
 ) -> Size:  # fmt: skip
-    from proximity.asking import Http, open_either
-    from proximity.inforce import InForce
-    from proximity.segmentsize import Size, measure
+    from proximity.commands.asking import Http, open_either
+    from proximity.commands.inforce import InForce
+    from proximity.segments.size import Size, measure
 
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
@@ -172,11 +172,11 @@ def _membership(
     data: Path | None, server: str | None, token: str | None, name: str, person: str,
     campaigns: Path | None, at: str | None,
 ) -> Membership:  # fmt: skip
-    from proximity.asking import Http, open_either
-    from proximity.behaviour import read_profiles
-    from proximity.facts import NOTHING
-    from proximity.inforce import InForce
-    from proximity.people import People
+    from proximity.commands.asking import Http, open_either
+    from proximity.commands.inforce import InForce
+    from proximity.people.behaviour import read_profiles
+    from proximity.people.facts import NOTHING
+    from proximity.people.people import People
     from proximity.server.segments import Membership, membership
 
     with open_either(data, server, token) as there:

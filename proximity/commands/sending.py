@@ -10,11 +10,11 @@ from urllib.parse import quote
 import click
 import msgspec
 
+from proximity.commands.questions import FILE, echo_json, where
 from proximity.model import ProximityError
-from proximity.questions import FILE, echo_json, where
 
 if TYPE_CHECKING:
-    from proximity.manual import Queued, Rehearsal
+    from proximity.dispatch.manual import Queued, Rehearsal
     from proximity.store import Store
 
 
@@ -41,7 +41,7 @@ def send_command(
     With --data it is queued in the folder and goes out while a server runs on it. Exit 1 where
     nobody is meant, or, with --dry-run, nobody would get it.
     """
-    from proximity.asking import Http, open_either
+    from proximity.commands.asking import Http, open_either
 
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
@@ -68,11 +68,11 @@ def _in_folder(
     store: Store, file: Path, campaign: str, whom: dict[str, str | None], *, dry_run: bool,
     assumed: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    from proximity import manual
-    from proximity.campaignfile import load_campaigns
-    from proximity.inforce import InForce
-    from proximity.people import People
-    from proximity.weighing import World
+    from proximity.campaigns.file import load_campaigns
+    from proximity.commands.inforce import InForce
+    from proximity.dispatch import manual
+    from proximity.dispatch.weighing import World
+    from proximity.people.people import People
 
     rules = load_campaigns(file)
     wish = manual.wish_for(rules, campaign, **whom)

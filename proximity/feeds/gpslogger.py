@@ -21,7 +21,7 @@ from proximity.model import Fix
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 #: What templates call each thing, in order of preference: first what the app's own ``%ALL``
 #: writes, then what its documentation and those of common receivers suggest.

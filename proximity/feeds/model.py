@@ -18,7 +18,7 @@ from proximity.feeds.units import moment
 from proximity.model import Record
 
 if TYPE_CHECKING:
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 #: Reasons may quote what was sent; this much of it is enough to find the fault, and keeps one
 #: long string from filling the reply and the log.

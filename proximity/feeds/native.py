@@ -17,7 +17,7 @@ from proximity.model import Event, Fix, Record, Sighting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 #: A usual fix is 130 to 170 bytes, so this many fill the 16 MiB that a body may have: only a batch
 #: of junk meets this limit first. It bounds the reply's ``rejected`` and the time of one batch.

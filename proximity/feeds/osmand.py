@@ -30,7 +30,7 @@ from proximity.feeds.units import (
 from proximity.model import Fix
 
 if TYPE_CHECKING:
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 #: Fields of one query or form; the fullest known template has some 40.
 MOST_FIELDS = 1000

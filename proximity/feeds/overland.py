@@ -9,7 +9,7 @@ from proximity.feeds.units import fields_of, known, moment, motion, number, posi
 from proximity.model import Fix
 
 if TYPE_CHECKING:
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 
 def decode(message: Incoming) -> Decoded:

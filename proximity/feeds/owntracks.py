@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.arming import Client
 from proximity.feeds.model import Answer, Decoded, Format, Incoming, gather, poison, read_json
 from proximity.feeds.units import KMH_MPS, fields_of, known, motion, number, position, text
 from proximity.model import Fix, Record
+from proximity.phones.arming import Client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proximity.admission import Receipt
-    from proximity.arming import Order, Region
+    from proximity.ingest.admission import Receipt
+    from proximity.phones.arming import Order, Region
 
 APPLE_EPOCH = 978307200.0
 """2001-01-01 in Unix seconds, from which Overland counts in its OwnTracks mode."""

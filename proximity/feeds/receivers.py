@@ -19,7 +19,7 @@ from proximity.feeds.units import moment, number, text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
 
 #: The longest advert that Bluetooth knows (extended and chained), in bytes. Legacy ones have 31.
 LONGEST_ADVERT = 1650

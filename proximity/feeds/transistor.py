@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proximity.arming import Client
 from proximity.feeds.model import Answer, Decoded, Format, Incoming, gather, poison, read_json
 from proximity.feeds.units import fields_of, flag, known, motion, number, position, text
 from proximity.model import Fix
+from proximity.phones.arming import Client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proximity.admission import Receipt
-    from proximity.arming import Order
+    from proximity.ingest.admission import Receipt
+    from proximity.phones.arming import Order
 
 
 def decode(message: Incoming) -> Decoded:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from proximity.ingest.redating import BELIEVED_S
 from proximity.model import format_time
-from proximity.redating import BELIEVED_S
 from proximity.server.auth import Caller, Role
 from proximity.server.gateways import SILENT_S, heard_at, silent
 from proximity.server.problems import answer

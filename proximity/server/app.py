@@ -18,9 +18,9 @@ from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_protocol import RequestHandler
 
 from beacon_gateway.signing import SIGNATURE_HEADER
-from proximity.clock import ClockSetBack
 from proximity.faults import log_fault
-from proximity.ingest import Overloaded
+from proximity.ingest.clock import ClockSetBack
+from proximity.ingest.ingest import Overloaded
 from proximity.server.auth import NOBODY, Role
 from proximity.server.problems import Problem
 from proximity.server.reading import ENCODED, Asked, known_query

@@ -1,8 +1,8 @@
 """Which phones are told which regions, in the reply to what they report?
 
 Remembers, for a while and in memory alone, what each phone was last told; a phone that is forgotten
-is told everything anew. Which regions, ``proximity.arming`` says; how, the feeds; whether a person
-may be processed, whoever opens this.
+is told everything anew. Which regions, ``phones.arming`` says; how, the feeds; whether a person may
+be processed, whoever opens this.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proximity.arming import Phone, Surroundings
 from proximity.feeds import owntracks, transistor
 from proximity.model import Fix
+from proximity.phones.arming import Phone, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from geofences import FenceIndex
-    from proximity.admission import Receipt
-    from proximity.arming import Client, Order
     from proximity.feeds import Answer, Decoded, Incoming
+    from proximity.ingest.admission import Receipt
+    from proximity.phones.arming import Client, Order
 
 CLIENTS: dict[str, Callable[[Incoming], Client]] = {
     "owntracks": owntracks.client,

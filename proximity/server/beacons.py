@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proximity.entries import record_of
-from proximity.registry import Enrolled
 from proximity.server.entries import Resource, Source, find, routes
 from proximity.server.people import KEEPERS
+from proximity.site.entries import record_of
+from proximity.site.registry import Enrolled
 
 if TYPE_CHECKING:
-    from proximity.entries import Value
     from proximity.server.parts import Parts
+    from proximity.site.entries import Value
 
 
 class BeaconRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from proximity.server.reading import AFTER_ID, LIMIT, read_id
 from proximity.server.routes import READERS, Content, Route
 
 if TYPE_CHECKING:
-    from proximity.campaigns import Campaign
+    from proximity.campaigns.campaigns import Campaign
     from proximity.server.parts import Parts
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proximity import erasing, retention
 from proximity.faults import log_fault
-from proximity.notices import tell
-from proximity.reports import make_due
+from proximity.privacy import erasing, retention
+from proximity.privacy.notices import tell
+from proximity.reports.reports import make_due
 from proximity.server import erasures
 from proximity.store import StoreFailed
 

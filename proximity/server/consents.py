@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from proximity import chain
-from proximity.grants import Grant, left_without, record_grant
+from proximity.consent import chain
+from proximity.consent.grants import Grant, left_without, record_grant
+from proximity.consent.proofs import Proof, Said, prove, said_page
+from proximity.consent.texts import Text, Wording, every_text, register
+from proximity.dispatch.outbox import InFlight
 from proximity.model import ProximityError
-from proximity.outbox import InFlight
-from proximity.proofs import Proof, Said, prove, said_page
 from proximity.server.auth import Caller
 from proximity.server.people import KEEPERS, Recorded, erased, written
 from proximity.server.problems import HEADERS, answer
@@ -26,7 +27,6 @@ from proximity.server.reading import (
     read_body,
 )
 from proximity.server.routes import JSON, NDJSON, Content, Param, Route
-from proximity.texts import Text, Wording, every_text, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,16 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from aiohttp import web
 
-from proximity.enrolment import (
-    Asked,
-    EntryFixed,
-    Name,
-    carried,
-    faults,
-    name_of,
-    read_asked,
-    read_list,
-)
 from proximity.model import ProximityError
 from proximity.server.etags import NAMES, check_write, etag_of, tagged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
@@ -37,14 +27,24 @@ from proximity.server.reading import (
     read_id,
 )
 from proximity.server.routes import JSON, NDJSON, Content, Endpoint, Route
+from proximity.site.enrolment import (
+    Asked,
+    EntryFixed,
+    Name,
+    carried,
+    faults,
+    name_of,
+    read_asked,
+    read_list,
+)
 from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from proximity.entries import Kind, Value
     from proximity.server.auth import Caller, Role
     from proximity.server.parts import Parts
+    from proximity.site.entries import Kind, Value
 
 Source = Literal["file", "http"]
 CSV = "text/csv"

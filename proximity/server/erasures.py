@@ -1,7 +1,7 @@
 """How is somebody erased over HTTP, and what shows that it was done? Requests, receipts, notices.
 
 A request is answered once the person is nobody any more; the rest goes on beside everything else
-until the receipt stands. What an erasure is, is ``proximity.erasing``'s.
+until the receipt stands. What an erasure is, is ``proximity.privacy.erasing``'s.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import msgspec
 import sqlalchemy as sa
 from aiohttp import web
 
-from proximity import erasing
 from proximity.model import Person, format_time
-from proximity.notices import acknowledge, notices
-from proximity.receipts import Receipt, genuine, receipt_of
+from proximity.privacy import erasing
+from proximity.privacy.notices import acknowledge, notices
+from proximity.privacy.receipts import Receipt, genuine, receipt_of
 from proximity.server.auth import Caller, Role
 from proximity.server.people import KEEPERS, erased
 from proximity.server.problems import HEADERS, Problem, answer

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from aiohttp import web
 
-from proximity import affinity, behaviour
-from proximity.affinity import Affinity, Metrics
-from proximity.behaviour import Written
-from proximity.facts import NOTHING
 from proximity.model import Event, format_time
+from proximity.people import affinity, behaviour
+from proximity.people.affinity import Affinity, Metrics
+from proximity.people.behaviour import Written
+from proximity.people.facts import NOTHING
 from proximity.server.auth import Caller
 from proximity.server.people import KEEPERS, known_ids, written
 from proximity.server.problems import Problem, answer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from proximity.campaigns import PlaceFacts
+    from proximity.campaigns.campaigns import PlaceFacts
     from proximity.server.parts import Parts
 
 MOST_VISITS = 100

@@ -10,10 +10,10 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from proximity.explain import Explanation, explain, with_recent
+from proximity.explain.explain import Explanation, explain, with_recent
+from proximity.explain.readers import AUDIENCES, Table, table
+from proximity.explain.sentences import Told, tell
 from proximity.model import Person
-from proximity.readers import AUDIENCES, Table, table
-from proximity.sentences import Told, tell
 from proximity.server.auth import Caller, Role
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import AT, id_param

@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import web
 
 from geofences import Fence, GeofenceError, loads
-from proximity import approvals
-from proximity.publishing import refused_fences
+from proximity.privacy import approvals
+from proximity.privacy.publishing import refused_fences
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import NAMES, check_write, etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from proximity.entries import record_of
 from proximity.model import format_time
-from proximity.registry import Enrolled, Gateway
 from proximity.server import signing
 from proximity.server.auth import Caller, Role
 from proximity.server.entries import Resource, Source, delete_one, find, read_page, routes
@@ -25,14 +23,16 @@ from proximity.server.etags import etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
 from proximity.server.reading import SMALL_LIMIT, Asked, off_loop, parse_json, read_body, read_id
 from proximity.server.routes import READERS, Content, Route
+from proximity.site.entries import record_of
+from proximity.site.registry import Enrolled, Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection
 
-    from proximity.registry import Site
     from proximity.server.parts import Parts
+    from proximity.site.registry import Site
 
 # Who sees to it that they run; and a gateway itself.
 OPERATORS = frozenset({Role.ADMIN})

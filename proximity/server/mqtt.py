@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import structlog
 
-from proximity.clock import ClockSetBack
 from proximity.faults import log_fault
 from proximity.feeds import FORMATS, Decoded, Incoming
-from proximity.ingest import Overloaded
+from proximity.ingest.clock import ClockSetBack
+from proximity.ingest.ingest import Overloaded
 from proximity.model import ProximityError
 from proximity.server.broker import TOPICS, Broker, Topic
 from proximity.server.gateways import HEALTH_LIMIT, Told, configuration_of
@@ -40,8 +40,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 if TYPE_CHECKING:
-    from proximity.registry import Site
     from proximity.server.parts import Parts
+    from proximity.site.registry import Site
 
 log = structlog.get_logger("proximity.server")
 

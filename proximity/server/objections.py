@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from proximity.grants import lift_mark, record_objection
+from proximity.consent.grants import lift_mark, record_objection
+from proximity.consent.objections import marked
 from proximity.model import format_time
-from proximity.objections import marked
 from proximity.server.auth import Caller
 from proximity.server.consents import Withdrawn
 from proximity.server.people import KEEPERS, written

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from proximity.content import links_of
-from proximity.deeplinks import fill_links, target
+from proximity.content.content import links_of
+from proximity.content.deeplinks import fill_links, target
+from proximity.content.stamps import OPEN
 from proximity.server.auth import Caller
 from proximity.server.pages import PAGE_HEADERS, page, read_language, read_link
 from proximity.server.problems import Problem
 from proximity.server.routes import Content, Route
-from proximity.stamps import OPEN
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts

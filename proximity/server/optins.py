@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from aiohttp import web
 
-from proximity.asked import Answered, Asking, answer, status
+from proximity.consent.asked import Answered, Asking, answer, status
 from proximity.server.auth import Caller
 from proximity.server.people import KEEPERS, written
 from proximity.server.problems import answer as reply

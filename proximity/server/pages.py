@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from proximity import links
-from proximity.languages import match
+from proximity.consent import links
+from proximity.content.languages import match
 from proximity.server.problems import HEADERS, Problem
 from proximity.server.reading import Asked
 from proximity.store.keys import find_key

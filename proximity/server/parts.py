@@ -10,25 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proximity.policy import Policy
-from proximity.tagging import NO_PLAN
+from proximity.people.tagging import NO_PLAN
+from proximity.privacy.policy import Policy
 
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
-    from proximity.campaigns import Campaigns
-    from proximity.ingest import Ingest
-    from proximity.people import People
-    from proximity.places import Places
-    from proximity.registry import Site
+    from proximity.campaigns.campaigns import Campaigns
+    from proximity.ingest.ingest import Ingest
+    from proximity.people.people import People
+    from proximity.people.tagging import Plan
     from proximity.server.arming import Arming
     from proximity.server.auth import Tokens
     from proximity.server.gateways import Told
     from proximity.server.metrics import Metrics
     from proximity.server.signing import Signatures
     from proximity.server.tail import Tail
+    from proximity.site.places import Places
+    from proximity.site.registry import Site
     from proximity.store import Store
-    from proximity.tagging import Plan
 
 
 @dataclass(kw_only=True)

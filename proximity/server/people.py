@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from proximity.model import Endpoint, Hours, Person, ProximityError, format_time
-from proximity.peoplefile import people_problems
+from proximity.people.file import people_problems
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import NAMES, check_write, etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from proximity.people.tagging import Plan
     from proximity.server.parts import Parts
-    from proximity.tagging import Plan
 
 T = TypeVar("T")
 

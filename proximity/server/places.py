@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from proximity.registry import Place
 from proximity.server.entries import Resource, Source, find, routes
 from proximity.server.fences import EDITORS
 from proximity.server.routes import READERS
+from proximity.site.registry import Place
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from proximity import links
-from proximity.behaviour import PREFERENCE_SET
-from proximity.languages import match
+from proximity.consent import links
+from proximity.content.languages import match
 from proximity.model import Event, Person, Preference, ProximityError, format_time
-from proximity.preferences import MOST_PREFERENCES
+from proximity.people.behaviour import PREFERENCE_SET
+from proximity.people.preferences import MOST_PREFERENCES
 from proximity.server.auth import Caller
 from proximity.server.pages import page, read_language, read_link
 from proximity.server.people import KEEPERS, PreferenceRecord, preference_records, written
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from sqlalchemy import Connection
 
+    from proximity.people.tagging import AttributeRule
     from proximity.server.parts import Parts
-    from proximity.tagging import AttributeRule
 
 DOES = "preferences"
 """What the claim ``do`` of a link to one's preferences says, so that no other passes for one."""

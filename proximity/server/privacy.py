@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from proximity import approvals
-from proximity.approvals import Approval
-from proximity.exporting import Export, export_person, import_person
-from proximity.privacyreport import PrivacyReport, report
+from proximity.privacy import approvals
+from proximity.privacy.approvals import Approval
+from proximity.privacy.exporting import Export, export_person, import_person
+from proximity.privacy.report import PrivacyReport, report
 from proximity.server.auth import Caller, Role
 from proximity.server.people import KEEPERS, written
 from proximity.server.problems import Problem, answer

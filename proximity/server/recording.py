@@ -27,7 +27,7 @@ from proximity.server.routes import NDJSON, Content, Param, Route
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proximity.people import People
+    from proximity.people.people import People
     from proximity.server.auth import Caller
     from proximity.server.parts import Parts
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proximity.feeds import FORMATS, Decoded, Format, Incoming, Rejected
-from proximity.ingest import Overloaded
+from proximity.ingest.ingest import Overloaded
 from proximity.server.auth import Caller, Role
 from proximity.server.reading import INLINE_LIMIT, RECORDS_LIMIT, read_body
 from proximity.server.replies import Reply
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from proximity.admission import Receipt
+    from proximity.ingest.admission import Receipt
     from proximity.server.metrics import Metrics
     from proximity.server.parts import Parts
 

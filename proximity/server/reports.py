@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proximity.reports import MOST_PERIODS, REPORTS, Reported, read_report
+from proximity.reports.reports import MOST_PERIODS, REPORTS, Reported, read_report
 from proximity.server.auth import Caller
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import read_id

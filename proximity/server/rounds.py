@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proximity import outbox, queue
+from proximity.dispatch import outbox, queue
 from proximity.faults import log_fault
 from proximity.server import pauses
 from proximity.store import StoreFailed
@@ -19,7 +19,7 @@ from proximity.store import StoreFailed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from proximity.dispatch import Dispatcher
+    from proximity.dispatch.dispatch import Dispatcher
     from proximity.server.parts import Parts
 
 log = structlog.get_logger("proximity.server")

@@ -1,7 +1,7 @@
 """Which segments are there, how many people are in each, and is this person? Over HTTP.
 
 The campaigns file names them; nobody makes one here, so that no question can be shaped around a
-person. What a segment means is ``proximity.segmentrules``'.
+person. What a segment means is ``proximity.segments.rules``'.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proximity.behaviour import read_profiles
-from proximity.facts import NOTHING, Profile
 from proximity.model import Person
-from proximity.segmentsize import Size, measure
+from proximity.people.behaviour import read_profiles
+from proximity.people.facts import NOTHING, Profile
+from proximity.segments.size import Size, measure
 from proximity.server.auth import Caller
 from proximity.server.people import KEEPERS
 from proximity.server.problems import Problem, answer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from sqlalchemy import Connection
 
-    from proximity.segmentrules import Rule
+    from proximity.segments.rules import Rule
     from proximity.server.parts import Parts
 
 

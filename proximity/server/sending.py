@@ -9,13 +9,13 @@ import msgspec
 from aiohttp import web
 
 from beacon_gateway.model import check_id
-from proximity import manual
+from proximity.dispatch import manual
+from proximity.dispatch.weighing import World
 from proximity.model import ProximityError
 from proximity.server.auth import Caller, Role
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import SMALL_LIMIT, parse_json, read_body, read_id
 from proximity.server.routes import Content, Route
-from proximity.weighing import World
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts

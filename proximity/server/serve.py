@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from proximity import chain
-from proximity.dispatch import Dispatcher
-from proximity.ingest import Ingest
+from proximity.consent import chain
+from proximity.dispatch.dispatch import Dispatcher
+from proximity.ingest.ingest import Ingest
 from proximity.model import ProximityError
-from proximity.people import People
-from proximity.places import Places
+from proximity.people.people import People
 from proximity.server import pauses
 from proximity.server.app import create_app
 from proximity.server.arming import Arming
@@ -39,6 +38,7 @@ from proximity.server.rounds import collect_always, decide_always, send_always, 
 from proximity.server.settings import check_host, check_places, data_file, open_tls, read_files
 from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
+from proximity.site.places import Places
 from proximity.store import Store
 
 if TYPE_CHECKING:

@@ -13,29 +13,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from geofences import Fence, GeofenceError, load
-from proximity import approvals
-from proximity.campaignfile import load_campaigns
-from proximity.campaigns import Campaigns
+from proximity.campaigns.campaigns import Campaigns
+from proximity.campaigns.file import load_campaigns
 from proximity.channels import open_channels
-from proximity.edits import read_features
-from proximity.enrolment import Enrolments
+from proximity.ingest.edits import read_features
 from proximity.model import ProximityError
-from proximity.planfile import load_plan
-from proximity.policy import Policy, load_policy
-from proximity.publishing import refused
-from proximity.registry import Site
+from proximity.people.planfile import load_plan
+from proximity.people.tagging import NO_PLAN
+from proximity.privacy import approvals
+from proximity.privacy.policy import Policy, load_policy
+from proximity.privacy.publishing import refused
 from proximity.server.auth import admin_exists
-from proximity.sitefile import fences_beside, load_site
+from proximity.site.enrolment import Enrolments
+from proximity.site.registry import Site
+from proximity.site.sitefile import fences_beside, load_site
 from proximity.store import journal
-from proximity.tagging import NO_PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from proximity.channels import Channel
+    from proximity.people.tagging import Plan
     from proximity.store import Store
-    from proximity.tagging import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

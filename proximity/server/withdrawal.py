@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from proximity.grants import record_objection
-from proximity.links import WITHDRAW
-from proximity.objections import erased
-from proximity.purposes import PURPOSES
+from proximity.campaigns.purposes import PURPOSES
+from proximity.consent.grants import record_objection
+from proximity.consent.links import WITHDRAW
+from proximity.consent.objections import erased
 from proximity.server.auth import Caller
 from proximity.server.consents import Withdrawn, withdraw
 from proximity.server.pages import page, read_language, read_link
@@ -27,7 +27,7 @@ from proximity.server.routes import Content, Route
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from proximity.outbox import InFlight
+    from proximity.dispatch.outbox import InFlight
     from proximity.server.parts import Parts
 
 SOURCE = "link"

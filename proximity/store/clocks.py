@@ -1,6 +1,6 @@
 """What is kept of gateways' clocks: one row for each run of each machine.
 
-Knows rows; what they are for is ``proximity.redating``'s. Every function works on the connection
+Knows rows; what they are for is ``ingest.redating``'s. Every function works on the connection
 of the caller's transaction.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from proximity.redating import MOST_BOOTS, Run
+from proximity.ingest.redating import MOST_BOOTS, Run
 from proximity.store import schema
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The journal on disk: rows in order, snapshots that cover them, and the fences and site in force.
 
 The journal is the only input of the engine, so what is kept here is enough to rebuild its state.
-Knows how rows are written and read; what a row does to the engine is ``proximity.fold``'s to know.
+Knows how rows are written and read; what a row does to the engine is ``ingest.fold``'s to know.
 Every function works on the connection of the caller's transaction.
 """
 

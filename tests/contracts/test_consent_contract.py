@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from proximity import chain
-from proximity.consents import erase, grant, import_said, load_consents, withdraw
+from proximity.consent import chain
+from proximity.consent.consents import erase, grant, import_said, load_consents, withdraw
+from proximity.consent.objections import bury, erased, lift, marked, object_to, objected
+from proximity.consent.proofs import prove
+from proximity.consent.texts import Wording, every_text, register
 from proximity.model import Consent, ProximityError
-from proximity.objections import bury, erased, lift, marked, object_to, objected
-from proximity.proofs import prove
 from proximity.store import Store
 from proximity.store.keys import store_key
-from proximity.texts import Wording, every_text, register
 from tests.contracts.conftest import TARGETS
 
 NOW = 1_700_000_000.0

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity import outbox, queue
-from proximity.campaigns import Campaign, Campaigns, Cap, Contest, Stock
+from proximity.campaigns.campaigns import Campaign, Campaigns, Cap, Contest, Stock
 from proximity.channels import Reply
+from proximity.dispatch import outbox, queue
 from proximity.model import Offer, Trigger
 from proximity.store import Store, ledger, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules, trigger

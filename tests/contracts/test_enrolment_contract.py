@@ -8,11 +8,11 @@ from typing import cast
 import msgspec
 import pytest
 
-from proximity.enrolment import EntryFixed
+from proximity.ingest.redating import Run
 from proximity.model import Consent, ProximityError
-from proximity.redating import Run
-from proximity.registry import Enrolled, Gateway, Place
 from proximity.server import signing
+from proximity.site.enrolment import EntryFixed
+from proximity.site.registry import Enrolled, Gateway, Place
 from proximity.store import Store, clocks, journal
 from tests.proximity.test_ingest import START, Rig
 from tests.street import UUID, heard

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from proximity import queue
-from proximity.ingest import Receipt
+from proximity.dispatch import queue
+from proximity.ingest.ingest import Receipt
 from proximity.store import journal
 from tests.proximity.test_ingest import INSIDE, OUTSIDE, START, Rig
 from tests.street import STREET, feature, fences, fix

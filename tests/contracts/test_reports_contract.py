@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from proximity.cells import told
 from proximity.model import parse_time
-from proximity.reports import REPORTS, make_due, read_report
+from proximity.reports.cells import told
+from proximity.reports.reports import REPORTS, make_due, read_report
 from proximity.store import Store
 from tests.town import END, Town, cells
 

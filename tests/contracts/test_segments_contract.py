@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from proximity.behaviour import read_profiles
-from proximity.campaigns import PlaceFacts
-from proximity.conditions import NUL, OPERATORS
-from proximity.facts import Happened, Profile
+from proximity.campaigns.campaigns import PlaceFacts
 from proximity.model import Person
-from proximity.segments import parse
-from proximity.segmentsql import count_people, page_people
+from proximity.people.behaviour import read_profiles
+from proximity.people.facts import Happened, Profile
+from proximity.segments.conditions import NUL, OPERATORS
+from proximity.segments.segments import parse
+from proximity.segments.sql import count_people, page_people
 from proximity.store import Store
 from tests.segment_given import EVIL, NOW, NUMBERS, TAGS, TEXTS, people, rules, tagged, write
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from proximity import queue
+from proximity.dispatch import queue
 from proximity.model import Decision, Delivery, Fix, Transition, Trigger, Verdict
 from proximity.store import Store, StoreFailed, journal, ledger, schema
 

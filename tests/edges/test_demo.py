@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 import proximity.demo
+from proximity.commands.story import EXPECTED, Screen, Story
 from proximity.model import ProximityError
-from proximity.story import EXPECTED, Screen, Story
 
 COMMAND = [sys.executable, "-m", "proximity", "demo"]
 # Generous: it bounds a hang, it measures nothing.

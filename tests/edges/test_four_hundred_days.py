@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 import sqlalchemy as sa
 
-from proximity import datamap
-from proximity.retention import DAY_S, SCHEDULE
+from proximity.privacy import datamap
+from proximity.privacy.retention import DAY_S, SCHEDULE
 from proximity.server import clearing
 from proximity.server.serve import bound, opened, working
 from proximity.server.settings import Settings, read_files

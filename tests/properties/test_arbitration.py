@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.arbitration import Ranging, Window, loudest
+from proximity.engine.arbitration import Ranging, Window, loudest
 from proximity.model import Observation
-from proximity.registry import Enrolled, Gateway, Place, Site
+from proximity.site.registry import Enrolled, Gateway, Place, Site
 
 NOW = 1767225600.0
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

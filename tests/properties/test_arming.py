@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.arming import Client, Phone, Region
 from proximity.feeds import Incoming, owntracks, transistor
+from proximity.phones.arming import Client, Phone, Region
 
 OWN = {"_type": "waypoint", "rid": "a1b2c3", "tst": 1_700_000_000, "desc": "home", "lon": 1.0, "lat": 1.0, "rad": 80}  # fmt: skip
 CIRCLES = st.sampled_from([(2.35, 48.85, 100), (2.36, 48.85, 250), (-179.99, -10.0, 101)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proximity.backtest import backtest
-from proximity.campaignform import parse_campaigns
+from proximity.backtest.backtest import backtest
+from proximity.campaigns.form import parse_campaigns
 from tests import days
 
 # What stands at the head of the file: each draws on something else that is kept in memory.

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import Engine, history, nowhere, quiet, rounds
-from proximity import engine as engines
+from proximity import Engine
+from proximity.engine import engine as engines
+from proximity.engine import history, nowhere, quiet, rounds
+from proximity.engine.robust import ROBUST
 from proximity.model import Fix
-from proximity.robust import ROBUST
 from tests.street import fix, index, site
 
 INDEX, SITE = index(), site()

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofences import FenceIndex
-from proximity.campaigns import Campaigns
-from proximity.engine import Engine
+from proximity.campaigns.campaigns import Campaigns
+from proximity.engine.engine import Engine
+from proximity.ingest.outputs import Outputs
+from proximity.ingest.told import take
 from proximity.model import Event, Record
-from proximity.outputs import Outputs
-from proximity.people import People
-from proximity.places import Places
+from proximity.people.people import People
+from proximity.people.tagging import parse_plan
+from proximity.site.places import Places
 from proximity.store import Store, schema
-from proximity.tagging import parse_plan
-from proximity.told import take
 from tests.street import STREET, fences, fix
 
 START = 1_767_225_600.0

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import gates
+from proximity.gates import gates
 from proximity.model import Reason, Verdict
-from proximity.people import People
+from proximity.people.people import People
 from proximity.store import Store
 from tests.proximity.given import ANNA, COFFEE, NOON, candidate
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofences import FenceIndex, loads
-from proximity.covering import covering_circle
+from proximity.phones.covering import covering_circle
 
 OFFSETS = st.floats(-0.4, 0.4)
 LINES = st.tuples(

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import Engine, Transition, history
-from proximity.history import order
+from proximity import Engine, Transition
+from proximity.engine import history
+from proximity.engine.history import order
 from proximity.model import Event, Fix, Record, Sighting
 from tests.street import fix, fold, heard, index, site
 

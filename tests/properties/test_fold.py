@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity.fold import Fold, before
+from proximity.ingest.fold import Fold, before
 from proximity.model import Record, Transition
 from proximity.store import journal
 from proximity.store.journal import (

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proximity.calendars import Calendar
-from proximity.campaigns import (
+from proximity.campaigns.calendars import Calendar
+from proximity.campaigns.campaigns import (
     Age,
     Campaign,
     Campaigns,
@@ -20,10 +20,10 @@ from proximity.campaigns import (
     Daypart,
     PlaceFacts,
 )
-from proximity.facts import Happened, Profile, Stay
-from proximity.gates import GATES, Candidate, Rival, Send, ask, decide, make_offer
+from proximity.campaigns.purposes import PURPOSES, presses
+from proximity.gates.gates import GATES, Candidate, Rival, Send, ask, decide, make_offer
 from proximity.model import Consent, Hours, Person, Preference, Verdict
-from proximity.purposes import PURPOSES, presses
+from proximity.people.facts import Happened, Profile, Stay
 from proximity.windows import Window, within
 from tests.proximity.given import CAFE, COFFEE, trigger, when
 

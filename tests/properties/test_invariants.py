@@ -25,14 +25,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from proximity import erasing, objections, outbox, queue
-from proximity.campaignform import parse_campaigns
+from proximity.campaigns.form import parse_campaigns
 from proximity.channels import Reply
-from proximity.dispatch import Dispatcher
+from proximity.consent import objections
+from proximity.dispatch import outbox, queue
+from proximity.dispatch.dispatch import Dispatcher
 from proximity.model import Consent, Offer, Person, Transition
-from proximity.people import People
-from proximity.places import Places
-from proximity.registry import Site
+from proximity.people.people import People
+from proximity.privacy import erasing
+from proximity.site.places import Places
+from proximity.site.registry import Site
 from proximity.store import Store, ledger, schema
 from proximity.windows import local
 from tests.proximity.given import PARIS, when
@@ -439,7 +441,8 @@ class Offers(RuleBasedStateMachine):
 Offers.TestCase.settings = settings(
     max_examples=120,
     stateful_step_count=40,
-    deadline=None, phases=[__import__("hypothesis").Phase.generate],
+    deadline=None,
+    phases=[__import__("hypothesis").Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestOffers = Offers.TestCase

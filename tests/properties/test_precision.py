@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from geofences.geodesy import metres_between
-from proximity.model import Beacon, Consent, Event, Fix, Sighting
-from proximity.precision import (
+from proximity.consent.precision import (
     EVERYTHING,
     LOCATION,
     NOTHING,
@@ -21,6 +20,7 @@ from proximity.precision import (
     blur,
     may_keep,
 )
+from proximity.model import Beacon, Consent, Event, Fix, Sighting
 
 LETTERS = "0123456789bcdefghjkmnpqrstuvwxyz"
 PLACES = {  # to the centimetre: a hair's breadth from an edge either cell is right

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proximity import Engine
-from proximity.presence import TABLE, Action, Presence, Rules, Signal, State, ring, step, timer
+from proximity.engine.presence import (
+    TABLE,
+    Action,
+    Presence,
+    Rules,
+    Signal,
+    State,
+    ring,
+    step,
+    timer,
+)
 from tests.street import fix, fold, index, site
 
 signals = st.lists(st.tuples(st.sampled_from(Signal), st.floats(0.0, 500.0)), max_size=60)

@@ -6,10 +6,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
-from proximity.facts import Profile
 from proximity.model import Person
-from proximity.segments import parse
-from proximity.segmentsql import page_people
+from proximity.people.facts import Profile
+from proximity.segments.segments import parse
+from proximity.segments.sql import page_people
 from proximity.store import Store
 from tests.segment_given import NOW, people, rules, tagged, write
 

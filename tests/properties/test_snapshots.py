@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity.fold import Fold
+from proximity.ingest.fold import Fold
 from proximity.model import Fix, Record
 from tests.properties.test_fold import FEATURES, SITES, Decide, inputs, records, rows_of, run
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaign, Campaigns, PlaceFacts
-from proximity.gates import Candidate
+from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
+from proximity.campaigns.form import parse_campaigns
+from proximity.gates.gates import Candidate
 from proximity.model import Consent, Offer, Person, Trigger
 from proximity.windows import Window, parse_windows
 

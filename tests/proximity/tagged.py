@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.arbitration import Ranging
+from proximity.engine.arbitration import Ranging
 from proximity.model import Observation
-from proximity.registry import Enrolled, Gateway, Key, Place, Site
+from proximity.site.registry import Enrolled, Gateway, Key, Place, Site
 
 NOW = 1767225600.0
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

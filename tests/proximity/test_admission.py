@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity.admission import Admission
-from proximity.intake import Intake
+from proximity.consent.objections import bury
+from proximity.consent.precision import blur
+from proximity.engine.intake import Intake
+from proximity.ingest.admission import Admission
 from proximity.model import Beacon, Consent, Event, Fix, Person, Sighting
-from proximity.objections import bury
-from proximity.people import People
-from proximity.precision import blur
-from proximity.registry import Site
+from proximity.people.people import People
+from proximity.site.registry import Site
 from proximity.store import Store
 
 if TYPE_CHECKING:

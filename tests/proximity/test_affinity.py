@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proximity.affinity import affinities, by_category, by_venue, leaning
-from proximity.facts import NOTHING, Happened, Profile, Stay
+from proximity.people.affinity import affinities, by_category, by_venue, leaning
+from proximity.people.facts import NOTHING, Happened, Profile, Stay
 
 DAY = 86400.0
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from beacon_gateway.model import Sighting
-from proximity.arbitration import FORGET_AFTER_S, MAX_LINKS, Ranging, Window, loudest
-from proximity.registry import (
+from proximity.engine.arbitration import FORGET_AFTER_S, MAX_LINKS, Ranging, Window, loudest
+from proximity.site.registry import (
     Enrolled,
     Gateway,
     Place,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from geofences import Fence, FenceIndex, loads
-from proximity.arming import (
+from proximity.phones.arming import (
     LEAST_RADIUS_M,
     REACH_M,
     Order,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from proximity.backlog import MOST_TOGETHER, Backlog, Pending
+from proximity.ingest.backlog import MOST_TOGETHER, Backlog, Pending
 from proximity.model import Fix, Record
 from proximity.store import Store, journal
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from proximity.backtest import Backtest, backtest
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaigns
+from proximity.backtest.backtest import Backtest, backtest
+from proximity.campaigns.campaigns import Campaigns
+from proximity.campaigns.form import parse_campaigns
 from tests import days
 
 PLAIN = """

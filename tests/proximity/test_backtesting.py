@@ -93,7 +93,7 @@ def test_bad_usage_is_one_line(files: Path, tmp_path: Path, words: list[str]) ->
 
 
 def test_what_waits_and_what_failed_is_written(files: Path) -> None:
-    from proximity.backtest import Backtest, Outcome
+    from proximity.backtest.backtest import Backtest, Outcome
 
     one = Outcome(
         campaign="c", version=2, met=3, people_met=1, sent=0, people=0, waiting=1,

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from proximity import behaviour
-from proximity.campaigns import PlaceFacts
-from proximity.facts import NOTHING, Happened, Stay
+from proximity.campaigns.campaigns import PlaceFacts
+from proximity.consent.objections import bury
 from proximity.model import Consent, Event, Person, Record, Transition
-from proximity.objections import bury
-from proximity.people import People
+from proximity.people import behaviour
+from proximity.people.facts import NOTHING, Happened, Stay
+from proximity.people.people import People
+from proximity.people.tagging import NO_PLAN, parse_plan
 from proximity.store import Store, schema
-from proximity.tagging import NO_PLAN, parse_plan
 from tests.proximity.test_ingest import INSIDE, OUTSIDE, START, Rig
 from tests.street import fix
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from geofences import FenceIndex
-from proximity import Engine, engine, rounds
+from proximity import Engine
+from proximity.engine import engine, rounds
 from tests.street import box, feature, fences, fix
 
 START = 1_767_225_600.0

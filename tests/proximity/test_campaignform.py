@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import calendars, campaignkeys, campaignschema
-from proximity.calendars import Calendar, check_country
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import (
+from proximity.campaigns import calendars
+from proximity.campaigns import keys as campaignkeys
+from proximity.campaigns import schema as campaignschema
+from proximity.campaigns.calendars import Calendar, check_country
+from proximity.campaigns.campaigns import (
     After,
     Age,
     Campaign,
@@ -29,11 +30,12 @@ from proximity.campaigns import (
     Stock,
     TriggerRule,
 )
-from proximity.content import TEXT_PLACEHOLDERS
-from proximity.gates import GATES
+from proximity.campaigns.form import parse_campaigns
+from proximity.campaigns.purposes import PURPOSES
+from proximity.content.content import TEXT_PLACEHOLDERS
+from proximity.content.prices import Price
+from proximity.gates.gates import GATES
 from proximity.model import ProximityError, Reason
-from proximity.prices import Price
-from proximity.purposes import PURPOSES
 from tests.conftest import ROOT
 from tests.proximity.given import FULL, LEAST, windows
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
-from proximity.people import People
+from proximity.people.people import People
 from proximity.server.auth import Role
 from proximity.server.settings import data_file
 from proximity.store import Store

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from proximity.campaignfile import load_campaigns
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import (
+from proximity.campaigns.campaigns import (
     CHANNEL_NAMES,
     Campaigns,
     Cap,
     PlaceFacts,
     waited,
 )
+from proximity.campaigns.file import load_campaigns
+from proximity.campaigns.form import parse_campaigns
 from proximity.channels import CHANNELS
 from proximity.model import ProximityError, Transition, digest, parse_time
 from tests.proximity.given import CAFE, COFFEE, FULL, LEAST, NOON, rules, windows

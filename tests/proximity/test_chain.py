@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from proximity import chain
-from proximity.consents import erase, grant, import_said, load_consents, withdraw
+from proximity.consent import chain
+from proximity.consent.consents import erase, grant, import_said, load_consents, withdraw
 from proximity.model import Consent, ProximityError
 from proximity.store import Store, migrations, schema
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proximity.clock import MOST_BACK_S, ClockSetBack, Present
+from proximity.ingest.clock import MOST_BACK_S, ClockSetBack, Present
 
 
 def test_time_stands_while_the_clock_is_behind() -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
-from proximity.asking import _slices
+from proximity.commands.asking import _slices
 from proximity.model import Consent, Person
 from proximity.server.auth import Role
 from proximity.server.reading import SMALL_LIMIT

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from proximity.__main__ import main
-from proximity.links import read
+from proximity.consent.links import read
 from proximity.store import Store
 from proximity.store.keys import find_key
 from tests.proximity.server.rig import running

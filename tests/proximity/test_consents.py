@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity.consents import (
+from proximity.campaigns.purposes import LOCATION_PURPOSES
+from proximity.campaigns.purposes import PURPOSES as MESSAGES
+from proximity.consent.consents import (
     EVERYTHING,
     PURPOSES,
     erase,
@@ -19,11 +21,9 @@ from proximity.consents import (
     standing,
     withdraw,
 )
+from proximity.consent.objections import Erased, bury
+from proximity.consent.precision import LOCATION
 from proximity.model import MOST_CONSENTS, Consent, Offer, ProximityError
-from proximity.objections import Erased, bury
-from proximity.precision import LOCATION
-from proximity.purposes import LOCATION_PURPOSES
-from proximity.purposes import PURPOSES as MESSAGES
 from proximity.store import Store
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def offer(key: str, **fields: Any) -> Offer:
 
 
 def test_what_waits_is_taken_out_with_the_no(store: Store) -> None:
-    from proximity import outbox
+    from proximity.dispatch import outbox
 
     say(store, purpose="marketing")
     write(store, lambda c: outbox.append(c, [offer("k1"), offer("k2", purpose="service")]))

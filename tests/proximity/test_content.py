@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proximity import content
-from proximity.campaigns import Links
-from proximity.content import (
+from proximity.campaigns.campaigns import Links
+from proximity.content import content
+from proximity.content.content import (
     MAX_TEXT,
     VARIABLES,
     Reader,
@@ -23,11 +23,11 @@ from proximity.content import (
     link_host,
     links_of,
 )
-from proximity.facts import Happened
-from proximity.holes import fill
+from proximity.content.holes import fill
+from proximity.content.prices import Price
+from proximity.gates.wording import make_offer
 from proximity.model import Endpoint
-from proximity.prices import Price
-from proximity.wording import make_offer
+from proximity.people.facts import Happened
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, trigger
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from geofences import Fence, FenceIndex, load, loads
-from proximity.covering import covering_circle
+from proximity.phones.covering import covering_circle
 
 MOST_M = 100_000.0
 

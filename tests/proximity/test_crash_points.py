@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity import outbox, queue
-from proximity.campaigns import Cap, Stock
+from proximity.campaigns.campaigns import Cap, Stock
+from proximity.dispatch import outbox, queue
 from proximity.store import Store, StoreFailed, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules, trigger
 from tests.proximity.test_dispatch import Way

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, Table, Text
 
-from proximity import datamap
+from proximity.privacy import datamap
 from proximity.store import schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-map.md"

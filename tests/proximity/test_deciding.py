@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from proximity import behaviour, queue, sends
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaign, Cap, Circumstance, Contest, Stock
-from proximity.deciding import MOST_CLAIMS
+from proximity.campaigns.campaigns import Campaign, Cap, Circumstance, Contest, Stock
+from proximity.campaigns.form import parse_campaigns
+from proximity.dispatch import queue, sends
+from proximity.dispatch.deciding import MOST_CLAIMS
 from proximity.model import Event, Transition
+from proximity.people import behaviour
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules, trigger, when, windows
 from tests.proximity.test_dispatch import Way

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.deeplinks import MAX_LINK, check_link, check_links, fill_links, link_host, target
+from proximity.content.deeplinks import (
+    MAX_LINK,
+    check_link,
+    check_links,
+    fill_links,
+    link_host,
+    target,
+)
 
 HOSTS = frozenset({"example.test", "go.example.test", "cafe-app://"})
 WAYS = {

@@ -14,17 +14,19 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity import erasing, objections, outbox, queue
-from proximity.campaigns import Campaigns, Cap
+from proximity.campaigns.campaigns import Campaigns, Cap
 from proximity.channels import Reply
-from proximity.deciding import MOST_CLAIMS
-from proximity.dispatch import AT_ONCE, LATEST_S, Dispatcher
-from proximity.gates import GATES
-from proximity.handing import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
+from proximity.consent import objections
+from proximity.dispatch import outbox, queue
+from proximity.dispatch.deciding import MOST_CLAIMS
+from proximity.dispatch.dispatch import AT_ONCE, LATEST_S, Dispatcher
+from proximity.dispatch.handing import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
+from proximity.gates.gates import GATES
 from proximity.model import Consent, Decision, Delivery, Offer, Person, Trigger
-from proximity.people import People
-from proximity.places import Places
-from proximity.registry import Site
+from proximity.people.people import People
+from proximity.privacy import erasing
+from proximity.site.places import Places
+from proximity.site.registry import Site
 from proximity.store import Store, ledger, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, PARIS, offer, rules, trigger, when, windows
 
@@ -627,7 +629,7 @@ import sys
 from tests.proximity.test_dispatch import Way, crowd
 from tests.proximity.given import NOON
 from proximity.store import Store
-from proximity import queue
+from proximity.dispatch import queue
 campaigns, _ = crowd(200)
 store = Store.open(sys.argv[1])
 way = Way(store, campaigns, consent="assumed")

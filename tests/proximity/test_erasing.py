@@ -7,15 +7,15 @@ import pytest
 import sqlalchemy as sa
 
 from beacon_gateway.model import Beacon
-from proximity import erasing
-from proximity.erasing import begin, finish, pending, personal_tables
-from proximity.leaving import erase_alone
 from proximity.model import Consent, Event, Fix, Person, Record, Sighting
-from proximity.people import People
-from proximity.receipts import Receipt, genuine, receipt_of
+from proximity.people.people import People
+from proximity.privacy import erasing
+from proximity.privacy.erasing import begin, finish, pending, personal_tables
+from proximity.privacy.leaving import erase_alone
+from proximity.privacy.receipts import Receipt, genuine, receipt_of
+from proximity.privacy.striking import strike
 from proximity.store import Store, journal, schema
 from proximity.store.journal import EntryChange, Forgetting, SiteText
-from proximity.striking import strike
 
 NOW = 1_800_000_000.0
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

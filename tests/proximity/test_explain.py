@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from proximity.campaignform import parse_campaigns
-from proximity.campaigns import Campaigns, PlaceFacts
-from proximity.explain import NOTHING, Explanation, explain, with_recent
+from proximity.campaigns.campaigns import Campaigns, PlaceFacts
+from proximity.campaigns.form import parse_campaigns
+from proximity.engine.nearmiss import NearMiss, Recent
+from proximity.explain.explain import NOTHING, Explanation, explain, with_recent
+from proximity.explain.readers import REASONS, render, table, table_text
 from proximity.model import Decision, Delivery, GateResult, Reason, Transition, Verdict
-from proximity.nearmiss import NearMiss, Recent
-from proximity.readers import REASONS, render, table, table_text
 from proximity.store import Store, ledger, schema
 
 CAMPAIGNS = parse_campaigns(

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.exportfile import is_export, read_export, write_export
-from proximity.exporting import Export, export_person, import_person
+from proximity.consent.objections import bury
 from proximity.model import Consent, Fix, Person, ProximityError
-from proximity.objections import bury
-from proximity.people import People
+from proximity.people.people import People
+from proximity.privacy.exportfile import is_export, read_export, write_export
+from proximity.privacy.exporting import Export, export_person, import_person
 from proximity.store import Store, journal, ledger, schema
 
 NOW = 1_800_000_000.0
@@ -111,7 +111,7 @@ def test_a_spreadsheet_finds_no_formula(tmp_path: Path) -> None:
     st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.floats(-1e9, 1e9), max_size=5)
 )
 def test_whatever_stands_in_a_cell_comes_back(said: dict[str, Any]) -> None:
-    from proximity.exportfile import _from_sheets, _sheets
+    from proximity.privacy.exportfile import _from_sheets, _sheets
 
     rows: list[dict[str, Any]] = [{"a": value, "b": None, "c": said} for value in said.values()]
     export = Export(person="ada", tables={"events": rows} if rows else {})
@@ -179,7 +179,7 @@ def test_poison_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proximity import exportfile
+    from proximity.privacy import exportfile
 
     monkeypatch.setattr(exportfile, "_MOST_BYTES", 100_000)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:

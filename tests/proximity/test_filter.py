@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity import filter as kalman
-from proximity.filter import State
+from proximity.engine import filter as kalman
+from proximity.engine.filter import State
 
 Fixes = list[tuple[float, float, float, float]]
 """Seconds since the last fix, metres east and north, square metres of its error."""

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Campaign, Cap
-from proximity.facts import Happened
-from proximity.gates import GATES, Candidate, Send, consented_channel, decide, make_offer
+from proximity.campaigns.campaigns import Campaign, Cap
+from proximity.gates.gates import GATES, Candidate, Send, consented_channel, decide, make_offer
 from proximity.model import Consent, GateResult, Verdict
+from proximity.people.facts import Happened
 from tests.proximity.given import (
     ANNA,
     CAFE,

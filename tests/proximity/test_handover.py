@@ -10,9 +10,9 @@ import pytest
 from beacon_gateway.model import Beacon, Sighting
 from geofences import FenceIndex
 from geofences.geojson import loads
-from proximity.engine import Engine
+from proximity.engine.engine import Engine
 from proximity.model import Fix, Transition
-from proximity.registry import Enrolled, Gateway, Place, Site
+from proximity.site.registry import Enrolled, Gateway, Place, Site
 
 NOW = 1767225600.0
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

@@ -16,15 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from geofences import Fence
-from proximity import ingest as module
-from proximity import keeping, queue
-from proximity.campaigns import Campaign, Campaigns
-from proximity.clock import ClockSetBack
-from proximity.edits import FenceFixed
-from proximity.ingest import Ingest, Overloaded, Receipt
+from proximity.campaigns.campaigns import Campaign, Campaigns
+from proximity.dispatch import queue
+from proximity.ingest import ingest as module
+from proximity.ingest import keeping
+from proximity.ingest.clock import ClockSetBack
+from proximity.ingest.edits import FenceFixed
+from proximity.ingest.ingest import Ingest, Overloaded, Receipt
 from proximity.model import Consent, Event, Person, Record
-from proximity.people import People
-from proximity.places import Places
+from proximity.people.people import People
+from proximity.site.places import Places
 from proximity.store import (
     LedgerRow,
     Store,

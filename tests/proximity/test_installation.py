@@ -100,7 +100,7 @@ def test_a_missing_extra_is_one_sentence_with_the_pip_line(
 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_installation() -> None:
-    fault = ModuleNotFoundError("No module", name="proximity.nowhere")
+    fault = ModuleNotFoundError("No module", name="proximity.engine.nowhere")
     assert missing_extra(fault) is None
     with pytest.raises(ModuleNotFoundError):
         refuse_missing(fault)

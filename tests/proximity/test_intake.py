@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity import intake as module
-from proximity.intake import Intake, fingerprint, sender
+from proximity.engine import intake as module
+from proximity.engine.intake import Intake, fingerprint, sender
+from proximity.engine.trail import ROW_BYTES
 from proximity.model import Event, Fix, Record
-from proximity.trail import ROW_BYTES
 
 
 def fix(at: float, subject: str = "s", **more: Any) -> Fix:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from proximity.landing import Landing, read_landing
-from proximity.prices import Price, read_price
+from proximity.content.landing import Landing, read_landing
+from proximity.content.prices import Price, read_price
 from tests.proximity.given import when
 
 OFFER = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proximity.languages import (
+from proximity.content.languages import (
     PLURALS,
     Wishes,
     choose_language,

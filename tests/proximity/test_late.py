@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from proximity import Engine, history, parse_site
-from proximity.edited import KEPT_EDITS
-from proximity.history import KEEP_EVERY, MAX_HISTORY, THIN_EVERY
-from proximity.trail import order
+from proximity import Engine, parse_site
+from proximity.engine import history
+from proximity.engine.edited import KEPT_EDITS
+from proximity.engine.history import KEEP_EVERY, MAX_HISTORY, THIN_EVERY
+from proximity.engine.trail import order
 from tests.street import box, feature, fences, fix, fold, heard, index, ride, site, walk
 
 INDEX, SITE = index(), site()

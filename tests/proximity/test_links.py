@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.links import (
+from proximity.consent.links import (
     MOST_LINK,
     WITHDRAW,
     WITHDRAW_S,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Age, Cap, Contest, TriggerRule
-from proximity.lint import PLATFORMS, RULES, Finding, count_emoji, lint, sample_text
-from proximity.prices import Price
+from proximity.campaigns.campaigns import Age, Cap, Contest, TriggerRule
+from proximity.campaigns.lint import PLATFORMS, RULES, Finding, count_emoji, lint, sample_text
+from proximity.content.prices import Price
 from tests.proximity.given import COFFEE, rules, windows
 
 GOOD = replace(COFFEE, benefit="half price", text={"en": "Coffee at half price until eleven."})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from proximity import manual
-from proximity.campaigns import Campaigns, Contest, Stock, TriggerRule
+from proximity.campaigns.campaigns import Campaigns, Contest, Stock, TriggerRule
+from proximity.dispatch import manual
 from proximity.model import Consent, ProximityError, Transition
-from proximity.segments import parse
+from proximity.segments.segments import parse
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules
 from tests.proximity.test_dispatch import Way

@@ -9,7 +9,7 @@ import pytest
 from beacon_gateway.model import Beacon, Sighting
 from geofences import FenceIndex
 from proximity import Engine, Fix, parse_site
-from proximity.nearmiss import MISSES, MOST_RECORDS, NearMiss, Recent
+from proximity.engine.nearmiss import MISSES, MOST_RECORDS, NearMiss, Recent
 from tests import street
 
 T = 1_000_000.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proximity import Engine, nowhere
-from proximity.history import KEEP_EVERY, Subject
-from proximity.nowhere import cut, doze, lengthened, standing_of, wake
-from proximity.trail import ROW_BYTES, newest_of
+from proximity import Engine
+from proximity.engine import nowhere
+from proximity.engine.history import KEEP_EVERY, Subject
+from proximity.engine.nowhere import cut, doze, lengthened, standing_of, wake
+from proximity.engine.trail import ROW_BYTES, newest_of
 from tests.street import fix, index, site, walk
 
 FAR = (9000.0, 9000.0)

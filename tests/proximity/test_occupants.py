@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from proximity.engine.occupants import Occupants
 from proximity.model import Transition
-from proximity.occupants import Occupants
 
 
 def told(kind: str, subject: str, place: str) -> Transition:

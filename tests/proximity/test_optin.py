@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proximity.facts import NOTHING, Happened, Profile
-from proximity.optin import ANSWERS, MOST_DOUBLINGS, Asked, asked, free_at
+from proximity.consent.optin import ANSWERS, MOST_DOUBLINGS, Asked, asked, free_at
+from proximity.people.facts import NOTHING, Happened, Profile
 
 DAY = 86400.0
 

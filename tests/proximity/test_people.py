@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from proximity.consent.objections import Erased, bury
 from proximity.model import Consent, Person, ProximityError
-from proximity.objections import Erased, bury
-from proximity.people import People, load_consents, read_people
+from proximity.people.people import People, load_consents, read_people
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, NOON
 
@@ -207,7 +207,7 @@ def test_whoever_is_removed_is_unknown(store: Store, people: People) -> None:
 
 
 def test_what_is_remembered_is_bounded(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proximity.people._MOST_KNOWN", 10)
+    monkeypatch.setattr("proximity.people.people._MOST_KNOWN", 10)
     for number in range(100):
         people.may_process(f"phone-{number}", NOON)
         people.get(f"phone-{number}")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Age, Campaign
-from proximity.gates import Candidate, allows, consented_channel, decide, make_offer
+from proximity.campaigns.campaigns import Age, Campaign
+from proximity.campaigns.purposes import PURPOSES, presses
+from proximity.gates.gates import Candidate, allows, consented_channel, decide, make_offer
+from proximity.gates.permission import AGES, quiet_windows
 from proximity.model import Consent, GateResult, Hours, Preference
-from proximity.permission import AGES, quiet_windows
-from proximity.purposes import PURPOSES, presses
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, rules, trigger, when, windows
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from proximity.__main__ import main
 from proximity.model import Person, ProximityError
-from proximity.peoplecsv import parse_table, write_table
-from proximity.peoplefile import read_people
+from proximity.people.file import read_people
+from proximity.people.table import parse_table, write_table
 from proximity.store import Store
 
 NOON = 1_777_629_600.0

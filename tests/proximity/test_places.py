@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import geofences
-from proximity.layout import Layout
-from proximity.places import PlaceFacts, Places
-from proximity.registry import Gateway, Place, Site
+from proximity.engine.layout import Layout
+from proximity.site.places import PlaceFacts, Places
+from proximity.site.registry import Gateway, Place, Site
 from tests.proximity.given import windows
 
 PARIS, LISBON = (2.35, 48.85), (-9.14, 38.72)

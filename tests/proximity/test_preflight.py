@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Links, PlaceFacts, Stock, TriggerRule
+from proximity.campaigns.campaigns import Links, PlaceFacts, Stock, TriggerRule
+from proximity.campaigns.preflight import Problem, preflight
 from proximity.channels.egress import Egress
-from proximity.preflight import Problem, preflight
-from proximity.prices import Price
+from proximity.content.prices import Price
 from tests.proximity.given import CAFE, COFFEE, NOON, rules, when
 from tests.proximity.pages import Site, serving
 

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from proximity.model import Observation
-from proximity.presence import (
+from proximity.engine.presence import (
     SECOND_WITHIN_S,
     TABLE,
     Action,
@@ -22,6 +21,7 @@ from proximity.presence import (
     timer,
     weigh,
 )
+from proximity.model import Observation
 
 
 def seen(

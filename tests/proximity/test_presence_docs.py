@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proximity.presence import TABLE, Action, State
+from proximity.engine.presence import TABLE, Action, State
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "presence.md"
-BEGIN = (
-    "<!-- generated from proximity/presence.py: python -m tests.proximity.test_presence_docs -->\n"
-)
+BEGIN = "<!-- generated from proximity/engine/presence.py: python -m tests.proximity.test_presence_docs -->\n"
 END = "<!-- end -->\n"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Campaigns, Cap, Contest
-from proximity.gates import Candidate, Rival, Send, decide, rival
+from proximity.campaigns.campaigns import Campaigns, Cap, Contest
+from proximity.gates.gates import Candidate, Rival, Send, decide, rival
 from proximity.model import GateResult
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, rules, trigger, when
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
 from proximity.model import Consent, Person
-from proximity.people import People
+from proximity.people.people import People
 from proximity.server.auth import Role
 from proximity.store import Store, schema
 from tests.proximity.server.rig import fix, running, write_files

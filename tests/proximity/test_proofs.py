@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity import chain
-from proximity.consents import erase, grant, load_consents, withdraw
+from proximity.consent import chain
+from proximity.consent.consents import erase, grant, load_consents, withdraw
+from proximity.consent.proofs import Proof, prove, said_page
+from proximity.consent.texts import MOST_TEXT, Wording, every_text, find_text, register, sha256_of
 from proximity.model import Consent, ProximityError
-from proximity.proofs import Proof, prove, said_page
 from proximity.store import Store
-from proximity.texts import MOST_TEXT, Wording, every_text, find_text, register, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

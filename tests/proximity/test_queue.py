@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from proximity import queue
+from proximity.dispatch import queue
 from proximity.store import Store, schema
 from tests.contracts.test_store_contract import trigger
 

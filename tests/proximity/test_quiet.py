@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from geofences import FenceIndex
-from proximity import Engine, Site, engine, parse_site, quiet, rounds
-from proximity.history import Subject
-from proximity.layout import Layout
+from proximity import Engine, Site, parse_site
+from proximity.engine import engine, quiet, rounds
+from proximity.engine.history import Subject
+from proximity.engine.layout import Layout
+from proximity.engine.standing import Asked
 from proximity.model import Fix, Sighting, Transition
-from proximity.standing import Asked
 from tests.street import STREET, UUID, box, feature, fix, heard, index, site
 
 START = 1_767_225_600.0

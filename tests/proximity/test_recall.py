@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity import gates, recall, timing, wording
-from proximity.gates import ask, decide
+from proximity.campaigns import recall
+from proximity.gates import gates, timing, wording
+from proximity.gates.gates import ask, decide
 from proximity.model import Hours, Preference
 from tests.proximity.given import ANNA, COFFEE, NOON, candidate, rules, trigger, windows
 
@@ -96,7 +97,7 @@ def test_decisions_are_the_same_however_little_is_kept(monkeypatch: pytest.Monke
 
 
 def test_service_takes_the_first_channel_whatever_the_person_wants() -> None:
-    from proximity.gates import consented_channel
+    from proximity.gates.gates import consented_channel
     from proximity.model import Consent
 
     person = replace(

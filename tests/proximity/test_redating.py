@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.redating import BELIEVED_S, DRIFT, LONGEST_BOOT, MOST_BOOTS, Redating
+from proximity.ingest.redating import BELIEVED_S, DRIFT, LONGEST_BOOT, MOST_BOOTS, Redating
 from tests.street import UUID, fix
 
 NOW = 1_767_225_600.0

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proximity import refusals
-from proximity.refusals import Refusals
+from proximity.ingest import refusals
+from proximity.ingest.refusals import Refusals
 
 
 def test_refusals_are_counted_by_reason_and_forgotten_when_asked() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from beacon_gateway.eid import EidKey, identity_at, name
 from beacon_gateway.model import Beacon, Sighting
-from proximity.registry import Enrolled, Gateway, Key, Place, Site, spell
+from proximity.site.registry import Enrolled, Gateway, Key, Place, Site, spell
 from tests.proximity.tagged import NOW, SHELF, TAG, UUID, make_site
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity import segments
-from proximity.campaigns import After, Campaign, Circumstance, Contest
-from proximity.facts import Happened, Profile, Stay
-from proximity.gates import Candidate, decide, rival
+from proximity.campaigns.campaigns import After, Campaign, Circumstance, Contest
+from proximity.gates.gates import Candidate, decide, rival
+from proximity.gates.relevance import worth
 from proximity.model import Consent, GateResult
-from proximity.relevance import worth
+from proximity.people.facts import Happened, Profile, Stay
+from proximity.segments import segments
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, rules, trigger
 
 
@@ -227,7 +227,7 @@ def said(answer: str, age_s: float, purpose: str = "push-marketing") -> Happened
 
 
 def sent(*ages_s: float) -> Any:
-    from proximity.gates import Send
+    from proximity.gates.gates import Send
 
     return tuple(Send(f"d{age}", "ask", "opt-in", NOON - age) for age in ages_s)
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from proximity import reports
-from proximity.cells import LEAST, told
 from proximity.commands.reporting import NAMES
 from proximity.model import ProximityError, parse_time
-from proximity.reports import DAY_S, REPORTS, WEEK_S, Reported, make_due, read_report
+from proximity.reports import reports
+from proximity.reports.cells import LEAST, told
+from proximity.reports.reports import DAY_S, REPORTS, WEEK_S, Reported, make_due, read_report
 from proximity.store import Store, schema
 from tests.town import END, MONDAY, Cell, Town, cells, possible
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from proximity import retention
 from proximity.model import ProximityError
-from proximity.policy import parse_policy
-from proximity.retention import AGED, DAY_S, SCHEDULE, keep_days
+from proximity.privacy import retention
+from proximity.privacy.policy import parse_policy
+from proximity.privacy.retention import AGED, DAY_S, SCHEDULE, keep_days
 from proximity.store import Store, schema
 
 NOW = 1_800_000_000.0

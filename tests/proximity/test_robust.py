@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from proximity import Engine, layout, parse_site
-from proximity.layout import NEAR_M, Layout
+from proximity import Engine, parse_site
+from proximity.engine import layout
+from proximity.engine.layout import NEAR_M, Layout
+from proximity.engine.nowhere import standing_of
+from proximity.engine.presence import Presence, State
+from proximity.engine.robust import _see
+from proximity.engine.standing import Moment, Standing
 from proximity.model import Observation
-from proximity.nowhere import standing_of
-from proximity.presence import Presence, State
-from proximity.robust import _see
-from proximity.standing import Moment, Standing
 from tests.street import SITE, at, box, feature, fix, heard, index, ride, site, told, walk
 
 INSIDE = (20.0, 25.0)

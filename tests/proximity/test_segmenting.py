@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
 from proximity.model import Consent, Person
-from proximity.people import People
-from proximity.reports import DAY_S
+from proximity.people.people import People
+from proximity.reports.reports import DAY_S
 from proximity.server.settings import data_file
 from proximity.store import Store, schema
 

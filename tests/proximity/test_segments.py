@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from proximity import sensitive
-from proximity.campaignform import parse_campaigns
-from proximity.conditions import OPERATORS
-from proximity.facts import NOTHING, Happened, Profile, Stay
+from proximity.campaigns.form import parse_campaigns
 from proximity.model import Person
-from proximity.segmentrules import Rule, bucket_hash
-from proximity.segments import FORMS, parse, read_audience, read_segments
+from proximity.people.facts import NOTHING, Happened, Profile, Stay
+from proximity.privacy import sensitive
+from proximity.segments.conditions import OPERATORS
+from proximity.segments.rules import Rule, bucket_hash
+from proximity.segments.segments import FORMS, parse, read_audience, read_segments
 from proximity.tomltable import TomlTable
 
 NOW = 1_700_000_000.0

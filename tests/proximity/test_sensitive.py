@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import geofences
 from geofences import Fence
-from proximity import approvals, sensitive
-from proximity.campaignform import parse_campaigns
+from proximity.campaigns.form import parse_campaigns
 from proximity.model import ProximityError
-from proximity.policy import Policy
-from proximity.publishing import refused, refused_fences
-from proximity.registry import Gateway, Place, Site
-from proximity.sensitive import CATEGORIES, Finding
+from proximity.privacy import approvals, sensitive
+from proximity.privacy.policy import Policy
+from proximity.privacy.publishing import refused, refused_fences
+from proximity.privacy.sensitive import CATEGORIES, Finding
+from proximity.site.registry import Gateway, Place, Site
 from proximity.store import Store
 
 LON, LAT = 2.35, 48.85

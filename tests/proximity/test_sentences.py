@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from proximity.explain import Explanation, Near, Seen, VisitExplanation
-from proximity.messages import LANGUAGES
+from proximity.engine.nearmiss import MISSES
+from proximity.explain.explain import Explanation, Near, Seen, VisitExplanation
+from proximity.explain.messages import LANGUAGES
+from proximity.explain.sentences import tell
+from proximity.explain.unmet import WORDS, Unmet
 from proximity.model import Reason
-from proximity.nearmiss import MISSES
-from proximity.sentences import tell
-from proximity.unmet import WORDS, Unmet
 
 HOLE = re.compile(r"\{(\w+)\}")
 EN = LANGUAGES["en"]

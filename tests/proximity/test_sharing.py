@@ -3,7 +3,7 @@
 import pytest
 
 from beacon_gateway.model import Beacon, Sighting
-from proximity.sharing import MOST_IDENTITIES, MOST_SPOTS, Sharing
+from proximity.engine.sharing import MOST_IDENTITIES, MOST_SPOTS, Sharing
 from tests.proximity.test_suspects import UUID, WHO, T, by_phone, heard
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from beacon_gateway.eid import EidKey
 from beacon_gateway.eid import name as first_identity
-from proximity import sitefile
 from proximity.model import ProximityError
-from proximity.registry import Enrolled, Gateway, Place
-from proximity.sitefile import fences_beside, load_site, parse_site, read_site
+from proximity.site import sitefile
+from proximity.site.registry import Enrolled, Gateway, Place
+from proximity.site.sitefile import fences_beside, load_site, parse_site, read_site
 from proximity.tomltable import TomlTable
 
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

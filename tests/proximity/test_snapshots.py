@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proximity.snapshots import _length
+from proximity.engine.snapshots import _length
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 255, 65_535, 65_536, 70_000])

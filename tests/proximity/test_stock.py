@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proximity import stock
-from proximity.campaigns import Stock
+from proximity.campaigns.campaigns import Stock
+from proximity.dispatch import stock
 from proximity.store import Store
 from tests.proximity.given import NOON, when
 

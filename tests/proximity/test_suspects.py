@@ -7,10 +7,8 @@ from beacon_gateway.eid import EidKey, identity_at
 from beacon_gateway.model import Beacon, Sighting
 from geofences import FenceIndex
 from proximity import Engine, Fix
-from proximity.covering import Circle
-from proximity.layout import Layout
-from proximity.registry import Enrolled, Gateway, Place, Site
-from proximity.suspects import (
+from proximity.engine.layout import Layout
+from proximity.engine.suspects import (
     CLEAR_AFTER_S,
     MOST_RECEIVERS,
     MOST_WATCHED,
@@ -23,6 +21,8 @@ from proximity.suspects import (
     judge,
     suspect,
 )
+from proximity.phones.covering import Circle
+from proximity.site.registry import Enrolled, Gateway, Place, Site
 from tests.street import at, box, feature, fences
 
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proximity.model import Event, ProximityError
-from proximity.tagging import NO_PLAN, RESERVED, Plan, parse_plan
+from proximity.people.tagging import NO_PLAN, RESERVED, Plan, parse_plan
 
 PLAN = """
 [[event]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.templates import FILTERS, MAX_TEMPLATE, Template, TemplateError, is_template
+from proximity.content.templates import FILTERS, MAX_TEMPLATE, Template, TemplateError, is_template
 
 VALUES: dict[str, Any] = {
     "place": "Café Nord", "campaign": "coffee", "price": 1.9, "currency": "EUR", "stock": 3,
@@ -218,5 +218,5 @@ def test_any_filter_takes_any_value_or_says_no(name: str, value: Any, argument: 
 def test_liquid_is_imported_where_a_template_is_read_and_nowhere_else() -> None:
     import subprocess
 
-    code = "import sys, proximity.gates, proximity.content; sys.exit('liquid' in sys.modules)"
+    code = "import sys, proximity.gates.gates, proximity.content.content; sys.exit('liquid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

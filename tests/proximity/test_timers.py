@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proximity.timers import Timers
+from proximity.engine.timers import Timers
 
 
 def test_the_earliest_is_first_and_equal_ones_go_by_subject() -> None:

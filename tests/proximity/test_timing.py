@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.calendars import Calendar
-from proximity.campaigns import NOWHERE, Daypart
-from proximity.gates import Candidate, decide, make_offer
+from proximity.campaigns.calendars import Calendar
+from proximity.campaigns.campaigns import NOWHERE, Daypart
+from proximity.gates.gates import Candidate, decide, make_offer
 from proximity.model import Consent, GateResult, Hours, Preference, Verdict
 from proximity.windows import Window
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, rules, trigger, when, windows

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.model import Fix
-from proximity.tracking import (
+from proximity.engine.tracking import (
     FAR_M,
     LEAST_ACCURACY_M,
     MIN_CONFIDENCE,
@@ -29,6 +28,7 @@ from proximity.tracking import (
     phi,
     point,
 )
+from proximity.model import Fix
 from tests.street import at, box, feature, fences, fix
 
 SHOP = fences(feature("shop", box(0, 0, 30, 30)))[0]

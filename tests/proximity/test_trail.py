@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from proximity.model import Fix
-from proximity.trail import (
+from proximity.engine.trail import (
     ROW_BYTES,
     Columns,
     History,
@@ -19,6 +18,7 @@ from proximity.trail import (
     sign_of,
     spot_of,
 )
+from proximity.model import Fix
 from tests.street import fix, heard
 
 

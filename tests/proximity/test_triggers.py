@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns import Campaign, Circumstance, PlaceFacts, TriggerRule
-from proximity.facts import Happened
+from proximity.campaigns.campaigns import Campaign, Circumstance, PlaceFacts, TriggerRule
+from proximity.campaigns.sureness import sureness, told_by
 from proximity.model import Event, Transition, digest, format_time
-from proximity.segmentrules import Visits
-from proximity.sureness import sureness, told_by
+from proximity.people.facts import Happened
+from proximity.segments.rules import Visits
 from tests.proximity.given import CAFE, COFFEE, NOON, rules
 
 

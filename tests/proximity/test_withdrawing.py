@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from proximity import outbox, queue
 from proximity.channels import Reply
-from proximity.dispatch import Dispatcher
-from proximity.people import People
-from proximity.places import Places
+from proximity.dispatch import outbox, queue
+from proximity.dispatch.dispatch import Dispatcher
+from proximity.people.people import People
+from proximity.site.places import Places
 from proximity.store import Store
 from tests.proximity.given import ANNA, COFFEE, NOON, rules, trigger
 from tests.proximity.test_dispatch import SITE, Way

@@ -7,8 +7,8 @@ import pytest
 from geofences import FenceIndex, loads
 from proximity import Engine
 from proximity.model import Beacon, Fix, Sighting, Transition
-from proximity.registry import Site
-from proximity.sitefile import parse_site
+from proximity.site.registry import Site
+from proximity.site.sitefile import parse_site
 from simulator.baselines import BEACON_RULES, FIX_RULES, near, of_fixes, of_sightings
 from simulator.worlds import WORLDS
 

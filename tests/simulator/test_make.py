@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from proximity.model import Fix, ProximityError, Sighting, parse_time
-from proximity.people import read_people
-from proximity.sitefile import load_site
+from proximity.people.people import read_people
+from proximity.site.sitefile import load_site
 from simulator import stories
 from simulator.__main__ import main
 from simulator.make import write

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from geofences import FenceIndex, load
-from proximity.campaignfile import load_campaigns
-from proximity.engine import Engine
+from proximity.campaigns.file import load_campaigns
+from proximity.engine.engine import Engine
 from proximity.model import Decision, Verdict
-from proximity.places import Places
-from proximity.sitefile import load_site
+from proximity.site.places import Places
+from proximity.site.sitefile import load_site
 from proximity.store import Store
 from simulator.__main__ import main
 from simulator.offers import Offers, people_of

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import geofences
 from geofences import FenceIndex
-from proximity.registry import Site
-from proximity.sitefile import parse_site
+from proximity.site.registry import Site
+from proximity.site.sitefile import parse_site
 from simulator.truth import Truth, between, common, format_truth, joined, without
 from simulator.walk import Ground, Stop, Track, Walker, walk
 from tests.street import at, box, circle, feature

@@ -13,7 +13,7 @@ from cloudevents.core.bindings.http import from_structured
 from standardwebhooks.webhooks import Webhook as Library
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from proximity.campaignform import parse_campaigns
+from proximity.campaigns.form import parse_campaigns
 from proximity.channels import open_channels
 from proximity.channels.egress import Egress
 from proximity.channels.webhook import Webhook, make_event, open_webhook, outcome_of, sign

@@ -4,7 +4,7 @@ import pytest
 
 from proximity.feeds import FORMATS, Incoming, Rejected
 from proximity.feeds import native as module
-from proximity.ingest import Receipt
+from proximity.ingest.ingest import Receipt
 from proximity.model import Event, Fix, Sighting
 
 FIX = {"type": "fix", "subject": "s", "at": 1767225600.0, "lon": 2.35, "lat": 48.85}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from geofences import FenceIndex, loads
-from proximity.admission import Receipt
 from proximity.feeds import FORMATS, Incoming
+from proximity.ingest.admission import Receipt
 from proximity.server import arming
 from proximity.server.arming import Arming
 from proximity.server.auth import Role

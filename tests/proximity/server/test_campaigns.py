@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from proximity.campaignform import parse_campaigns
-from proximity.campaignkeys import CAMPAIGN
+from proximity.campaigns.form import parse_campaigns
+from proximity.campaigns.keys import CAMPAIGN
 from proximity.server.campaigns import CampaignRecord, campaign_record
 from tests.proximity.given import LEAST
 from tests.proximity.test_campaignform import WHOLE

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from proximity import chain, outbox
-from proximity.links import sign, withdraw_url
+from proximity.consent import chain
+from proximity.consent.links import sign, withdraw_url
+from proximity.consent.objections import bury
+from proximity.dispatch import outbox
 from proximity.model import Offer
-from proximity.objections import bury
 from proximity.server.auth import Role
 from proximity.server.serve import opened
 from proximity.server.settings import Settings, read_files

@@ -18,12 +18,12 @@ import pytest
 from beacon_gateway.eid import EidKey
 from beacon_gateway.mqtt import MqttLink
 from proximity.model import ProximityError
-from proximity.registry import Enrolled, Gateway, Site
 from proximity.server import mqtt
 from proximity.server.broker import TOPICS, read_broker
 from proximity.server.gateways import configuration_of
 from proximity.server.mqtt import Subscriber
 from proximity.server.serve import subscribed
+from proximity.site.registry import Enrolled, Gateway, Site
 from proximity.store import StoreFull
 from tests.proximity.server.rig import Rig, running
 from tests.servers import Mosquitto

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 from yarl import URL
 
-from proximity.links import sign
-from proximity.stamps import OPEN, stamp, stamp_of
+from proximity.consent.links import sign
+from proximity.content.stamps import OPEN, stamp, stamp_of
 from proximity.store.keys import store_key
 from tests.proximity.given import offer
 from tests.proximity.server.rig import Rig, running

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proximity.ingest import Overloaded
+from proximity.ingest.ingest import Overloaded
 from proximity.server import reading, records
 from proximity.server.auth import Role
 from proximity.store import StoreBroken, StoreFailed, StoreFull

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proximity.reports import REPORTS
+from proximity.reports.reports import REPORTS
 from proximity.server.auth import Role
 from proximity.server.clearing import sweep_due
 from proximity.store import schema

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proximity.clock import Present
+from proximity.ingest.clock import Present
 from proximity.model import ProximityError
 from proximity.server import serve
 from proximity.server.serve import Clock

@@ -1,0 +1,1 @@
+"""What would these campaigns have sent in a time that is over?"""

@@ -1,0 +1,185 @@
+"""The question: what does the text of a campaigns file say, and what is wrong with it.
+
+Reads by the keys of ``campaignkeys``, and looks at what they say against each other. All problems
+are named at once. Pure: reading the file itself is ``campaignfile``'s.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from proximity.campaigns import forms
+from proximity.campaigns.calendars import Calendar
+from proximity.campaigns.campaigns import CHANNEL_NAMES, Campaign, Campaigns, Stock
+from proximity.campaigns.keys import CAMPAIGN, FILE, TRIGGER_KEYS, trigger_faults
+from proximity.campaigns.purposes import ASKING
+from proximity.content.content import check_link, check_text
+from proximity.content.deeplinks import check_links
+from proximity.model import ProximityError, digest
+from proximity.segments.segments import read_audience, read_segments
+from proximity.tomltable import TomlTable, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from proximity.segments.segments import Rule
+
+__all__ = ["parse_campaigns"]
+
+MOST_CAMPAIGNS = 2000
+"""Campaigns of one file: a chain with more has a file for each region."""
+
+
+def parse_campaigns(
+    text: str, name: str = "campaigns", channels: Collection[str] = CHANNEL_NAMES
+) -> Campaigns:
+    """Read the text of a campaigns file; ``channels`` are the names a campaign may use.
+
+    Raises ProximityError with every problem at once, each led by ``name`` and the campaign's id.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProximityError(f"{name}: this is no TOML: {error}") from None
+    except RecursionError:
+        raise ProximityError(f"{name}: this is nested too deeply") from None
+    top = TomlTable(table, name)
+    values = forms.read(FILE, top)
+    days = frozenset(day.toordinal() for day in values.pop("holiday", ()))
+    values["holidays"] = Calendar(values.pop("holidays", None), days)
+    values["link_hosts"] = frozenset(host.lower() for host in values.get("link_hosts", ()))
+    values["stocks"] = _by_id(top, "stock", values.get("stocks", ()))
+    segments = read_segments(top)
+    channel = _read_channels(top.child("channel"), channels)
+    campaigns: dict[str, Campaign] = {}
+    for item in top.children("campaign"):
+        campaign = _read_campaign(item, values, segments, channels)
+        if campaign.id in campaigns:
+            item.fault("two campaigns have this id; give each its own")
+        campaigns[campaign.id] = campaign
+    _check_file(top, values, campaigns, channels)
+    top.finish()
+    if top.problems:
+        raise ProximityError(*top.problems)
+    return Campaigns(
+        campaigns=campaigns, segments=segments, channel=channel, version=digest(text), **values
+    )
+
+
+def _by_id(top: TomlTable, key: str, stocks: tuple[Stock, ...]) -> dict[str, Stock]:
+    found: dict[str, Stock] = {}
+    for one in stocks:
+        if one.id in found:
+            top.fault(f"two tables of {key} have the id {one.id!r:.80}; give each its own")
+        found[one.id] = one
+    return found
+
+
+def _read_channels(item: TomlTable, channels: Collection[str]) -> dict[str, dict[str, Any]]:
+    # What a channel's own table may hold is for that channel to say, when it is opened.
+    tables = {name: dict(item.child(name).table) for name in channels}
+    item.finish()
+    return {name: table for name, table in tables.items() if table}
+
+
+def _check_file(
+    top: TomlTable,
+    values: Mapping[str, Any],
+    campaigns: Mapping[str, Campaign],
+    channels: Collection[str],
+) -> None:
+    """Note what keys at the top of the file and campaigns say against each other."""
+    if len(campaigns) > MOST_CAMPAIGNS:
+        top.fault(f"{len(campaigns)} campaigns are too many, at most {MOST_CAMPAIGNS}")
+    if "public_url" in values:
+        for fault in check_link(values["public_url"], ()):
+            top.fault(f"public_url: {fault}")
+    for cap in values.get("caps", ()):
+        if cap.campaign is not None and cap.campaign not in campaigns:
+            top.fault(
+                f"a cap names campaign {cap.campaign!r:.60}; {nearest(cap.campaign, campaigns)}"
+            )
+        if cap.channel is not None and cap.channel not in channels:
+            top.fault(f"a cap names channel {cap.channel!r:.60}; {nearest(cap.channel, channels)}")
+
+
+def _read_campaign(
+    item: TomlTable,
+    file: Mapping[str, Any],
+    segments: Mapping[str, Rule],
+    channels: Collection[str],
+) -> Campaign:
+    """Read one campaign; what its keys say against each other is noted after what each says."""
+    if not item.has("on") and not item.has("trigger"):
+        item.fault("on is missing")
+    values = forms.read(CAMPAIGN, item)
+    values["audience"] = read_audience(item, segments)
+    values.setdefault("id", "")
+    if "on" not in values and values.get("triggers"):
+        values["on"] = values["triggers"][0].on
+    campaign = Campaign(**values)
+    faults = _trigger_faults(item, campaign)
+    faults += _content_faults(item, campaign, file["link_hosts"])
+    faults += _asking_faults(item, campaign)
+    for channel in campaign.channels:
+        if channel not in channels:
+            faults.append(f"unknown channel {channel!r:.60}; {nearest(channel, channels)}")
+    for one in campaign.stock:
+        if one not in file["stocks"]:
+            faults.append(f"unknown stock {one!r:.60}; {nearest(one, file['stocks'])}")
+    start, end = campaign.valid_from, campaign.valid_until
+    if start is not None and end is not None and end <= start:
+        faults.append("valid_until is not after valid_from, so it is never valid")
+    for fault in faults:
+        item.fault(fault)
+    item.finish()
+    return campaign
+
+
+def _trigger_faults(item: TomlTable, campaign: Campaign) -> list[str]:
+    if "on" in item.table or not campaign.triggers:
+        return trigger_faults(campaign.waits_for[0])
+    loose = [key.name for key in TRIGGER_KEYS if key.name in item.table]
+    if loose:
+        return [f"{', '.join(loose)} without on: write on, or put them into [[campaign.trigger]]"]
+    return []
+
+
+def _content_faults(item: TomlTable, campaign: Campaign, hosts: frozenset[str]) -> list[str]:
+    faults = []
+    links = {
+        way: link for way in ("app", "universal", "web") if (link := getattr(campaign.links, way))
+    }
+    if campaign.link is not None:
+        faults += check_link(campaign.link, hosts)
+        if "web" in links:
+            faults.append("link and links.web say the same: write one of them")
+        links.setdefault("web", campaign.link)
+    faults += [
+        fault for fault in check_links(links, hosts)
+        if campaign.link is None or not fault.startswith("links.web")
+    ]  # fmt: skip
+    if not campaign.text and "text" in item.table:
+        faults.append("no text: write one for each language under [campaign.text]")
+    for language, text in campaign.text.items():
+        faults += check_text(
+            language,
+            text,
+            link=bool(links),
+            attributes=campaign.attributes,
+            price=campaign.price is not None,
+            stock=bool(campaign.stock),
+        )
+    return faults
+
+
+def _asking_faults(item: TomlTable, campaign: Campaign) -> list[str]:
+    faults = []
+    if (campaign.asks is not None) != (campaign.purpose == ASKING):
+        faults.append(f'asks and purpose = "{ASKING}" belong together: write both, or neither')
+    if campaign.asks is None and campaign.after is not None:
+        faults.append("after belongs to asks: the purpose of the consent that is asked for")
+    if not campaign.contrary and item.table.keys() & {"contrary_share", "contrary_count"}:
+        faults.append("contrary_share and contrary_count need contrary: which products")
+    return faults

@@ -1,0 +1,1 @@
+"""What does an offer say, in which language, and where does its link lead?"""

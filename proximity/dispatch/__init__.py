@@ -1,0 +1,1 @@
+"""The way out: triggers are decided once, offers are handed over."""

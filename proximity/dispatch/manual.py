@@ -1,0 +1,217 @@
+"""The question: who is sent a campaign because a marketer wants it, and what would become of it.
+
+A manual send is a trigger for each person of an audience, in the same queue as those of places and
+events: the same gates, the same contest with the clock, the same ledger. Sending the same thing
+twice sends it once. Writes nothing but triggers; a rehearsal writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proximity.dispatch import queue, weighing
+from proximity.model import Decision, ProximityError, Trigger, digest
+from proximity.segments.sql import page_people
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from proximity.campaigns.campaigns import Campaign, Campaigns
+    from proximity.dispatch.weighing import World
+    from proximity.segments.rules import Rule
+    from proximity.store import Store
+
+__all__ = ["Queued", "Rehearsal", "Wish", "queue_all", "rehearse", "wish_for"]
+
+AT_ONCE = 500
+"""People in one transaction: other writers wait for it some hundredths of a second."""
+MOST_SHOWN = 100
+"""Decisions that a rehearsal gives whole; of the others it counts the reasons."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """To send ``campaign`` to a person, or to all whom ``audience`` means; once each ``occasion``.
+
+    ``place`` is where it is sent for, empty for nowhere: the campaign's hours are on its clock.
+    """
+
+    campaign: str
+    version: int
+    occasion: str
+    place: str = ""
+    person: str | None = None
+    audience: Rule | None = None
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """How many people are meant, and for how many of them it is new."""
+
+    people: int
+    new: int
+
+
+class Rehearsal(msgspec.Struct, frozen=True):
+    """What would become of a wish now: how often each result, and the first decisions whole.
+
+    ``texts`` are what those who would be sent it would read, by decision.
+    """
+
+    people: int
+    results: dict[str, int]
+    decisions: tuple[Decision, ...]
+    texts: dict[str, str]
+
+
+def wish_for(
+    rules: Campaigns,
+    campaign: str,
+    *,
+    person: str | None = None,
+    audience: str | None = None,
+    occasion: str | None = None,
+    place: str | None = None,
+) -> Wish:
+    """Make the wish to send a campaign to ``person``, or to the segment ``audience``, else its own.
+
+    ``occasion`` None is the campaign's version: each version goes to everybody once. Raises
+    ProximityError with every reason why there is no such wish.
+    """
+    found = rules.campaigns.get(campaign)
+    if found is None:
+        raise ProximityError(f"there is no campaign {campaign!r:.80} in force")
+    problems = []
+    if not any(rule.on == "manual" for rule in found.waits_for):
+        problems.append(
+            f'campaign {campaign!r}: it is sent by itself alone; give it on = "manual", or a '
+            '[[campaign.trigger]] with on = "manual" beside what it waits for'
+        )
+    if person is not None and audience is not None:
+        problems.append("name either a person or an audience: it is the one or the others")
+    if audience is not None and audience not in rules.segments:
+        problems.append(f"there is no segment {audience!r:.80}: write it as [[segment]]")
+    rule = found.audience if audience is None else rules.segments.get(audience)
+    if person is None and rule is None and not problems:
+        problems.append(
+            f"campaign {campaign!r}: it says nowhere whom it is for; name an audience or a person, "
+            "or give it its own audience"
+        )
+    if problems:
+        raise ProximityError(*problems)
+    return Wish(
+        campaign=campaign,
+        version=found.version,
+        occasion=f"version {found.version}" if occasion is None else occasion,
+        place=_only_place(found) if place is None else place,
+        person=person,
+        audience=None if person is not None else rule,
+    )
+
+
+def queue_all(
+    store: Store,
+    wish: Wish,
+    now: float,
+    tagged: Callable[[str], Collection[str]] = lambda _: (),
+) -> Queued:
+    """Queue a trigger for everybody whom a wish means at Unix second ``now``; tell how many.
+
+    In slices, each durable once it is queued; begun again after a fault it goes on with the rest.
+    ``tagged`` gives the places that have a tag. Raises StoreFailed.
+    """
+    people = new = 0
+    for some in _slices(store, wish, now, tagged):
+        triggers = [_trigger(wish, person, now) for person in some]
+        people += len(triggers)
+        new += store.write(lambda c, some=triggers: queue.append(c, some)).result()  # type: ignore[misc]
+    return Queued(people, new)
+
+
+def rehearse(
+    store: Store,
+    world: World,
+    wish: Wish,
+    now: float,
+    tagged: Callable[[str], Collection[str]] = lambda _: (),
+) -> Rehearsal:
+    """Tell what would become of a wish at Unix second ``now``. Nothing is written.
+
+    People are judged one after the other, so that what is scarce runs out as it would.
+    """
+    results: Counter[str] = Counter()
+    decisions: list[Decision] = []
+    texts: dict[str, str] = {}
+    left: dict[str, int] = {}
+    people = 0
+    for some in _slices(store, wish, now, tagged):
+        triggers = [_trigger(wish, person, now) for person in some]
+        people += len(triggers)
+        known = store.read(
+            lambda c, of=triggers: weighing.gather(c, world, of, now, binding=False)  # type: ignore[misc]
+        )
+        known.stock_left.update(left)
+        waiting = [one for one in triggers if one.id not in known.final]
+        results["sent before"] += len(triggers) - len(waiting)
+        for outcome in weighing.judge(world, known, waiting):
+            decision = outcome.decision
+            if decision is None:
+                results["fault"] += 1
+                continue
+            results[str(decision.reason or decision.decision)] += 1
+            if len(decisions) < MOST_SHOWN:
+                decisions.append(decision)
+                if outcome.offer is not None:
+                    texts[decision.id] = outcome.offer.text
+        left = known.stock_left
+    counted = {result: count for result, count in sorted(results.items()) if count}
+    return Rehearsal(people, counted, tuple(decisions), texts)
+
+
+def _trigger(wish: Wish, person: str, now: float) -> Trigger:
+    return Trigger(
+        id=digest(person, wish.campaign, wish.occasion, "manual", None),
+        campaign=wish.campaign,
+        version=wish.version,
+        person=person,
+        subject=person,
+        place=wish.place,
+        visit="",
+        kind="manual",
+        at=now,
+        decided_at=now,
+        evidence_at=now,
+        because={"occasion": wish.occasion},
+        source="manual",
+    )
+
+
+def _slices(
+    store: Store, wish: Wish, now: float, tagged: Callable[[str], Collection[str]]
+) -> Iterator[Sequence[str]]:
+    """Give the people whom a wish means, some at a time, sorted."""
+    if wish.person is not None:
+        yield [wish.person]
+        return
+    rule = wish.audience
+    assert rule is not None
+    after = ""
+    while True:
+
+        def page(connection: Connection, start: str = after) -> Sequence[str]:
+            return page_people(connection, rule, now, tagged, after=start, limit=AT_ONCE)
+
+        some = store.read(page)
+        if not some:
+            return
+        yield some
+        after = some[-1]
+
+
+def _only_place(campaign: Campaign) -> str:
+    """Give the place that a campaign is about, where it is about one."""
+    places = {place for rule in campaign.waits_for for place in rule.places}
+    return next(iter(places)) if len(places) == 1 else ""

@@ -1,0 +1,1 @@
+"""Who is where? The engine, with nothing but values in and values out."""

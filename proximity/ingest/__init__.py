@@ -1,0 +1,1 @@
+"""The way in: records, the journal, the engine, and what came of them."""

@@ -1,0 +1,126 @@
+"""What is kept for the next start, and what may go then? Snapshots, and the rows they cover.
+
+A snapshot is taken and written in pieces, so that records and events pass between them. Knows
+fold, store and nothing of what comes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from proximity.store import StoreFailed, clocks, journal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from proximity.engine.snapshots import Taking
+    from proximity.ingest.fold import Fold
+    from proximity.ingest.redating import Redating
+    from proximity.store import Store
+
+# A snapshot this often bounds what a start has to fold; sooner where very much came.
+SNAPSHOT_S = 60.0
+SNAPSHOT_ROWS = 20_000
+# But where subjects are many they get no more than this share of the time: it is the engine's.
+SNAPSHOT_SHARE = 0.02
+# One write of a large snapshot: some two milliseconds, for which the commits of records wait.
+PIECE = 2**18
+
+# What is known of gateways' clocks changes rarely, and is worth no more writing than this.
+CLOCKS_S = 5.0
+
+
+class Keeping:
+    """Saves snapshots of a fold, and deletes the rows that are needed no more.
+
+    ``newest`` is position and time (Unix seconds) of the newest snapshot, ``late_s`` how long the
+    rows stay that it covers. One that covers position ``wanted`` is taken as soon as can be.
+    """
+
+    def __init__(self, store: Store, late_s: float, newest: tuple[int, float] = (0, 0.0)) -> None:
+        self.newest = newest
+        self.wanted = 0
+        self._store = store
+        self._late_s = late_s
+        self._took_s = 0.0
+        self._pruned_at = 0.0
+        self._saving = False
+        self._clocks_at = 0.0
+
+    def snapshot_due(self, position: int, now: float) -> bool:
+        """Whether it is time for a snapshot of a fold that stands at ``position``."""
+        rows = position - self.newest[0]
+        if self._saving or rows == 0:
+            return False
+        if self.newest[0] < self.wanted:
+            return True
+        if now < self.newest[1] + self._took_s / SNAPSHOT_SHARE:
+            return False
+        return rows >= SNAPSHOT_ROWS or now >= self.newest[1] + SNAPSHOT_S
+
+    def prune_due(self, now: float) -> bool:
+        """Whether it is time to look for rows that are needed no more."""
+        return now >= self._pruned_at + SNAPSHOT_S
+
+    async def prune(self, now: float) -> None:
+        """Delete the rows from before what may still be late. Raises StoreFailed."""
+        self._pruned_at = now
+        await self._store.awrite(partial(journal.prune, before=now - self._late_s))
+
+    async def learnt(self, redating: Redating, now: float) -> None:
+        """Write what was learnt of gateways' clocks; what is not written is learnt again."""
+        if now < self._clocks_at + CLOCKS_S:
+            return
+        self._clocks_at = now
+        runs = redating.changed()
+        if runs:
+            with contextlib.suppress(StoreFailed):
+                await self._store.awrite(partial(clocks.save, runs=runs))
+
+    def begin(self, fold: Fold, now: float) -> asyncio.Task[None]:
+        """Save the state as it is now, while the fold goes on; the task raises StoreFailed.
+
+        All outputs of the fold's rows must be written by now.
+        """
+        taking = fold.engine.begin_snapshot()
+        self._saving = True
+        empty = journal.Snapshot(fold.position, fold.now, b"")
+        task = asyncio.create_task(self._save(taking, empty, now), name="ingest-save")
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            # Here, because a task that is cancelled before its first step runs no `finally`.
+            fold.engine.end_snapshot()
+            self._saving = False
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _save(self, taking: Taking, empty: journal.Snapshot, now: float) -> None:
+        took_s, more = 0.0, True
+        while more:
+            began = perf_counter()
+            more = taking.step()
+            took_s += perf_counter() - began
+            await asyncio.sleep(0)
+        state = await asyncio.to_thread(taking.whole)
+        write = self._store.awrite
+        for gone in await self._store.aread(partial(journal.loose_pieces, position=empty.position)):
+            await write(partial(journal.drop_piece, piece=gone))
+        end = max(0, len(state) - 1) // PIECE * PIECE
+        for start in range(0, end, PIECE):
+            piece = state[start : start + PIECE]
+            await write(partial(journal.save_piece, position=empty.position, piece=piece))
+        last = journal.Snapshot(empty.position, empty.now, state[end:])
+
+        def work(connection: Connection) -> None:
+            journal.save_snapshot(connection, last)
+            journal.set_evaluated(connection, max(journal.evaluated(connection), last.position))
+
+        await write(work)
+        self.newest, self._took_s = (last.position, now), took_s
+        for gone in await self._store.aread(journal.loose_pieces):
+            await write(partial(journal.drop_piece, piece=gone))

@@ -1,0 +1,99 @@
+"""Where was the engine when it stopped? A snapshot and the journal rows after it, folded.
+
+The same after a clean stop and after a power cut. Reads the store and changes nothing in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from proximity.engine.intake import Intake
+from proximity.ingest.fold import Fold, before
+from proximity.model import ProximityError, Record, Sighting
+from proximity.store import journal
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+log = structlog.get_logger(__name__)
+
+
+EDITS: tuple[journal.Kind, ...] = ("fences", "site", "enrolments", "forget")
+"""The rows that change what records are judged by."""
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What a start goes on from.
+
+    ``rows`` are those whose outputs were never written, with their records: ``fold`` has not had
+    them yet, and whoever applies them writes their outputs. ``position`` is the last one used,
+    ``now`` the latest time told (Unix seconds), ``snapshot`` the one begun from.
+    """
+
+    fold: Fold
+    intake: Intake
+    rows: list[tuple[journal.Row, list[Record]]]
+    position: int
+    now: float
+    snapshot: tuple[int, float]
+
+
+def recover(
+    connection: Connection, *, decide: Literal["robust", "point"], late_s: float
+) -> Recovered:
+    """Rebuild engine and intake from the store.
+
+    Raises ProximityError or GeofenceError where the site or a fence in force cannot be read any
+    more.
+    """
+    position, now = journal.end(connection)
+    evaluated = journal.evaluated(connection)
+    fold, snapshot = _begin(connection, decide, late_s)
+    intake = Intake(late_s)
+    rows: list[tuple[journal.Row, list[Record]]] = []
+    for row in journal.rows_after(connection, 0):
+        ahead = row.position > fold.position
+        recent = row.now >= now - late_s
+        records = _records(row) if recent or ahead else []
+        for record in records if recent else ():
+            whose = fold.site.who(record) if isinstance(record, Sighting) else None
+            intake.admit(record, None if whose is None else whose[0])
+        if ahead and row.position <= evaluated:
+            fold.apply(row, records or None)
+        elif ahead:
+            rows.append((row, records))
+    return Recovered(fold, intake, rows, position, now, snapshot)
+
+
+def _records(row: journal.Row) -> list[Record]:
+    """Read a row's records; none where they cannot be read, which whoever applies it tells."""
+    if row.kind != "records":
+        return []
+    try:
+        return journal.decode_records(row.payload)
+    except msgspec.MsgspecError:
+        return []
+
+
+def _begin(
+    connection: Connection, decide: Literal["robust", "point"], late_s: float
+) -> tuple[Fold, tuple[int, float]]:
+    """Begin from the newest snapshot that can be read, else from the first row there is."""
+    fences = journal.fences_in_force(connection)
+    site = journal.site_in_force(connection)
+    enrolled = journal.entries_in_force(connection)
+    for snapshot in journal.snapshots(connection):
+        edits = journal.rows_after(connection, snapshot.position, kinds=EDITS)
+        then = before(list(edits), fences, site, enrolled)
+        try:
+            fold = Fold(*then, decide=decide, late_s=late_s, snapshot=snapshot)
+        except ProximityError as error:
+            log.warning("a snapshot cannot be used", position=snapshot.position, reason=str(error))
+            continue
+        return fold, (snapshot.position, snapshot.now)
+    edits = journal.rows_after(connection, 0, kinds=EDITS)
+    then = before(list(edits), fences, site, enrolled)
+    return Fold(*then, decide=decide, late_s=late_s), (0, 0.0)

@@ -1,0 +1,1 @@
+"""Who carries which subject, what do they want, and what have they done?"""

@@ -1,0 +1,125 @@
+"""The question: which people does a file hold, and what is wrong with them: JSON lines, or a table.
+
+Knows no store: who of them is known already, and what they agreed to before, is ``people``'s.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proximity.inputs import called, open_input
+from proximity.model import Person, ProximityError
+from proximity.people.table import parse_table
+from proximity.people.tagging import NO_PLAN
+from proximity.windows import load_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proximity.people.tagging import Plan
+
+__all__ = ["people_problems", "read_people"]
+
+_MOST_LINE = 64 * 1024
+"""Bytes of one person in a people file."""
+_MOST_TABLE = 64 * 1024 * 1024
+"""Bytes of a table: a million people in ten short columns."""
+_MOST_PROBLEMS = 100
+
+
+def read_people(path: str | Path) -> list[Person]:
+    """Read a people file: a JSON object a line (contract 3), blank lines passed over, or CSV.
+
+    A table is known by the column ``person`` in its first line. ``-`` is standard input. Raises
+    ProximityError with every problem (the first hundred), by line.
+    """
+    file = Path(path)
+    name = called(file)
+    try:
+        with open_input(file) as stream:
+            first = stream.readline(_MOST_LINE + 1)
+            if _is_header(first):
+                table = first + stream.read(_MOST_TABLE + 1)
+                return _parse_table(table, name)
+            lines = iter(lambda: stream.readline(_MOST_LINE + 1), b"")
+            return _parse_lines(chain((first,), lines), name)
+    except OSError as error:
+        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
+
+
+def people_problems(people: Sequence[Person], plan: Plan = NO_PLAN) -> list[str]:
+    """Say what is wrong with people that the shape of each alone does not show.
+
+    Attributes that the tagging plan names must be as it says; all others may be anything.
+    """
+    problems = [
+        f'person {one.person!r}: unknown timezone {one.timezone!r:.60}; "Europe/Paris" is one'
+        for one in people
+        if one.timezone is not None and load_zone(one.timezone) is None
+    ]
+    problems += [
+        f"person {one.person!r}: {problem}"
+        for one in people
+        for name, value in one.attributes.items()
+        if (problem := plan.attribute_problem(name, value)) is not None
+    ]
+    if len({one.person for one in people}) < len(people):
+        problems.append("a person is there twice: keep one record of each")
+    return problems[:_MOST_PROBLEMS]
+
+
+def _is_header(line: bytes) -> bool:
+    columns = line.removeprefix(b"\xef\xbb\xbf").strip().split(b",")
+    return b"person" in (column.strip().strip(b'"') for column in columns)
+
+
+def _parse_table(raw: bytes, name: str) -> list[Person]:
+    if len(raw) > _MOST_TABLE:
+        raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split the table")
+    try:
+        people = parse_table(raw.decode("utf-8-sig"), name)
+    except UnicodeDecodeError as error:
+        raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
+    problems = people_problems(people)
+    if problems:
+        raise ProximityError(*(f"{name}: {problem}" for problem in problems))
+    return people
+
+
+def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
+    people: list[Person] = []
+    problems: list[str] = []
+    owners: dict[str, str] = {}
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if len(line) > _MOST_LINE or len(problems) >= _MOST_PROBLEMS:
+            problems.append(f"{name}, line {number}: gave up here")
+            break
+        try:
+            person = msgspec.json.decode(line, type=Person)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            problems.append(f"{name}, line {number}: {error}")
+            continue
+        spot = f"{name}, line {number}: person {person.person!r}"
+        if person.person in seen:
+            problems.append(f"{spot} is there twice; keep one line")
+        if person.timezone is not None and load_zone(person.timezone) is None:
+            problems.append(
+                f'{spot}: unknown timezone {person.timezone!r:.60}; "Europe/Paris" is one'
+            )
+        problems += [
+            f"{spot}: subject {subject!r} belongs to {owners[subject]!r} already"
+            for subject in person.subjects
+            if owners.setdefault(subject, person.person) != person.person
+        ]
+        seen.add(person.person)
+        people.append(person)
+    if problems:
+        raise ProximityError(*problems)
+    return people

@@ -1,0 +1,1 @@
+"""Which regions are phones told to watch?"""

@@ -1,0 +1,224 @@
+"""What is known of a person, whole, for them to read and take elsewhere?
+
+An export is every row of the schema that is theirs, by table, with what is JSON in a row written
+out, and besides it their records that are still in the journal. Credentials and what is on its way
+stay out. Written elsewhere it gives the same export again. It must not know HTTP or who may ask.
+Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from proximity.consent import chain
+from proximity.consent.objections import refuse_erased
+from proximity.model import Person, ProximityError, Sighting
+from proximity.privacy.erasing import known, personal_tables
+from proximity.store import journal, schema
+from proximity.store.ledger import insert_new
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Column, Connection, Table
+
+    from proximity.people.people import People
+
+__all__ = ["FORMAT", "Export", "Rows", "Value", "export_person", "import_person"]
+
+FORMAT = "proximity-person/1"
+_MOST_ROWS = 2_000_000
+_AT_ONCE = 500
+"""Ids in one statement: SQLite may be built to take no more than 999 variables."""
+
+_LEFT_OUT = frozenset({"person_keys", "tokens", "triggers", "outbox", "erasure_notices"})
+"""Credentials, what waits to be decided or sent, and what is told to processors."""
+_JSON = {
+    "people": "record", "ledger": "record", "events": "properties", "quarantine": "event",
+}  # fmt: skip
+"""Columns that hold JSON, by table: in an export it is written out."""
+
+Value = str | float | int | None | dict[str, Any] | list[Any]
+Rows = dict[str, list[dict[str, Value]]]
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """A person with all rows of theirs by table, and the texts that they agreed to.
+
+    ``records`` are those not yet gone from the journal, in the form of a trace; they are told, and
+    not written elsewhere, where they would be too late for anything.
+    """
+
+    format: str = FORMAT
+    person: str
+    tables: Rows
+    records: list[dict[str, Any]] = []
+
+
+def export_person(connection: Connection, people: People, person: str) -> Export | None:
+    """Gather all that is known of a person; None where nothing is."""
+    if not known(connection, person):
+        return None
+    names = tuple(dict.fromkeys((person, *people.read(connection, person).subjects)))
+    tables: Rows = {}
+    for table, columns in _exported():
+        rows = [_out(table, row) for row in _select(connection, table, columns, names)]
+        if rows:
+            tables[table.name] = rows
+    shown = {str(row["text"]) for row in tables.get("consents", []) if row["text"] is not None}
+    texts = schema.consent_texts
+    query = sa.select(texts).where(texts.c.sha256.in_(shown)).order_by(texts.c.sha256)
+    found = [dict(row) for row in connection.execute(query).mappings()]
+    if found:
+        tables[texts.name] = found
+    return Export(
+        person=person, tables=tables, records=list(_records(connection, frozenset(names)))
+    )
+
+
+def import_person(
+    connection: Connection, people: People, export: Export, *, now: float
+) -> dict[str, int]:
+    """Write an export of a store elsewhere; how many rows of each table.
+
+    Consents are sealed anew, at Unix second ``now``. Raises ProximityError with every problem, as
+    where the person or one of their subjects is known here already; Erased where they are not to
+    come back.
+    """
+    names = _check(export)
+    refuse_erased(connection, names)
+    if known(connection, export.person):
+        raise ProximityError(
+            f"person {export.person!r} is known here already: an export is written where nothing "
+            "is known of them"
+        )
+    subjects = schema.subjects
+    taken = connection.scalars(
+        sa.select(subjects.c.subject).where(subjects.c.subject.in_(names)).limit(1)
+    ).all()
+    if taken:
+        raise ProximityError(f"subject {taken[0]!r} is somebody else's here")
+    counts: dict[str, int] = {}
+    for table in (schema.consent_texts, *(table for table, _ in _exported())):
+        rows = [_in(table, row) for row in export.tables.get(table.name, [])]
+        if not rows:
+            continue
+        if table is schema.consents:
+            last = chain.begin(connection, now)
+            insert = table.insert().returning(*table.c, sort_by_parameter_order=True)
+            chain.seal(connection, last, connection.execute(insert, rows).all(), now)
+        else:
+            key = next(iter(table.primary_key.columns)).name
+            connection.execute(insert_new(connection.dialect.name, table, key), rows)
+        counts[table.name] = len(rows)
+    people.moved(connection)
+    return counts
+
+
+def _exported() -> Iterator[tuple[Table, tuple[str, ...]]]:
+    return ((table, how) for table, how in personal_tables() if table.name not in _LEFT_OUT)
+
+
+def _columns(table: Table) -> list[Column[Any]]:
+    """Give the columns of an export: a serial number means nothing elsewhere."""
+    return [column for column in table.c if column.name != "seq"]
+
+
+def _select(
+    connection: Connection, table: Table, columns: Sequence[str], names: Sequence[str]
+) -> Iterator[Mapping[str, Any]]:
+    order = list(table.primary_key.columns)
+    seen: set[tuple[Any, ...]] = set()
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        theirs = sa.or_(*(table.c[column].in_(some) for column in columns))
+        for row in connection.execute(sa.select(table).where(theirs).order_by(*order)).mappings():
+            key = tuple(row[column.name] for column in order)
+            if key not in seen:
+                seen.add(key)
+                yield dict(row)
+
+
+def _out(table: Table, row: Mapping[str, Any]) -> dict[str, Value]:
+    found: dict[str, Value] = {column.name: row[column.name] for column in _columns(table)}
+    name = _JSON.get(table.name)
+    if name is not None:
+        found[name] = msgspec.json.decode(str(found[name]))
+    return found
+
+
+def _in(table: Table, row: Mapping[str, Value]) -> dict[str, Value]:
+    found = dict(row)
+    name = _JSON.get(table.name)
+    if name is not None:
+        found[name] = msgspec.json.encode(found[name]).decode()
+    return found
+
+
+def _records(connection: Connection, names: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Give their records that the journal still has, as a trace has them.
+
+    What receivers heard of a tag names the tag alone; it stands in the transitions that it made.
+    """
+    wanted = [name.encode() for name in names]
+    for row in journal.rows_after(connection, 0, kinds=("records",)):
+        if not any(name in row.payload for name in wanted):
+            continue
+        for record in journal.decode_records(row.payload):
+            if record.subject in names:
+                kind = "sighting" if isinstance(record, Sighting) else type(record).__name__.lower()
+                yield {"type": kind, **msgspec.to_builtins(record)}
+
+
+def _check(export: Export) -> tuple[str, ...]:
+    """Find every fault of an export; give the names of the person."""
+    problems: list[str] = []
+    if export.format != FORMAT:
+        problems.append(f"format {export.format!r:.60}: {FORMAT!r} is what can be read")
+    subjects = [str(row.get("subject")) for row in export.tables.get("subjects", [])]
+    names = tuple(dict.fromkeys((export.person, *subjects)))
+    try:
+        Person(person=export.person, subjects=tuple(subjects))
+    except ValueError as error:
+        problems.append(str(error))
+    tables = {table.name: (table, how) for table, how in _exported()}
+    tables[schema.consent_texts.name] = (schema.consent_texts, ())
+    count = sum(len(rows) for rows in export.tables.values())
+    if count > _MOST_ROWS:
+        problems.append(f"{count} rows are too many, at most {_MOST_ROWS}")
+        raise ProximityError(*problems)
+    for name, rows in export.tables.items():
+        if name not in tables:
+            problems.append(f"table {name!r:.60} is none of an export")
+            continue
+        table, how = tables[name]
+        for number, row in enumerate(rows, start=1):
+            fault = _fault(table, how, row, names)
+            if fault is not None:
+                problems.append(f"{name}, row {number}: {fault}")
+                break  # one a table: they are alike
+    if problems:
+        raise ProximityError(*problems)
+    return names
+
+
+def _fault(
+    table: Table, how: Sequence[str], row: Mapping[str, Value], names: Collection[str]
+) -> str | None:
+    columns = {column.name: column for column in _columns(table)}
+    if row.keys() != columns.keys():
+        odd = sorted(row.keys() ^ columns.keys())
+        return f"the columns are not those of this table: {', '.join(odd)[:80]}"
+    for name, column in columns.items():
+        value, json = row[name], _JSON.get(table.name) == name
+        if json or (value is None and column.nullable):
+            continue
+        kinds = (int, float) if column.type.python_type in {int, float} else (str,)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return f"{name} must be {'a number' if float in kinds else 'text'}"
+    if how and not any(row[column] in names for column in how if row[column] is not None):
+        return "it is not this person's"
+    return None

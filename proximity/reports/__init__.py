@@ -1,0 +1,1 @@
+"""What happened, in numbers of which nobody can be picked out?"""

@@ -1,0 +1,1 @@
+"""What is where? Places, gateways and beacons, from files and enrolled over HTTP."""
