@@ -10,10 +10,10 @@ and erased by reading the schema instead of the code:
 * ``personal``: what a person is or agreed to;
 * ``secret``: a credential, even if hashed.
 
-A table's ``info`` says how long its rows are kept (names of ``privacy.retention``'s schedule) and how
-those of one person are found when they are erased: by its columns of these names, or ``rewritten``
-(the person's part of each row is taken out), ``hashed`` (it knows them by a keyed hash alone, and
-stays). A column that is kept for another time than its table says so itself.
+A table's ``info`` says how long its rows are kept (names of ``privacy.retention``'s schedule), and
+how those of one person are found when they are erased: by its columns of these names, or
+``rewritten`` (the person's part of each row is taken out), ``hashed`` (it knows them by a keyed
+hash alone, and stays). A column that is kept for another time than its table says so itself.
 """
 
 from __future__ import annotations
