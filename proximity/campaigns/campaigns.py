@@ -1,7 +1,7 @@
 """The question: which campaigns are there, and which transitions are they waiting for.
 
 The values that a campaigns file says, and the triggers that transitions and events make of them.
-Pure: how the file is written is ``campaignform``'s; whether an offer may be made is ``gates``'.
+Pure: how the file is written is ``form``'s; whether an offer may be made is ``gates``'.
 """
 
 from __future__ import annotations
@@ -157,11 +157,15 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stock(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget of ``count`` units, for good or anew in each calendar ``window`` of UTC."""
+    """A budget of ``count`` units, for good or anew in each calendar ``window``.
+
+    ``timezone`` (an IANA name, None: UTC) is the one whose calendar that is.
+    """
 
     id: str
     count: int
     window: Period | None = None
+    timezone: str | None = None
 
 
 class Contest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The question: what does the text of a campaigns file say, and what is wrong with it.
 
-Reads by the keys of ``campaignkeys``, and looks at what they say against each other. All problems
-are named at once. Pure: reading the file itself is ``campaignfile``'s.
+Reads by the keys of ``keys``, and looks at what they say against each other. All problems
+are named at once. Pure: reading the file itself is ``file``'s.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Tables, and the values that are made of them: the reader, the JSON Schema and the reference page
 (``docs/campaigns.md``) all come from here. It must not know what keys say against each other
-across tables: that is ``campaignform``'s.
+across tables: that is ``form``'s.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from proximity.campaigns.forms import Key, Shape
 from proximity.campaigns.purposes import PURPOSES
 from proximity.content.prices import read_price
 from proximity.model import ProximityError
+from proximity.windows import load_zone
 
 if TYPE_CHECKING:
     from proximity.content.prices import Price
@@ -399,15 +400,27 @@ CAMPAIGN: forms.Form = (
     ),
 )
 
+
+def _read_zone(item: TomlTable, key: str) -> str | None:
+    zone = item.text(key)
+    if zone is not None and load_zone(zone) is None:
+        item.fault(f"{key}: {zone!r:.60} is no time zone: write its IANA name, as Europe/Paris")
+        return None
+    return zone
+
+
+_ZONE = Shape(_read_zone, {"type": "string", "pattern": r"\S"})
+
 STOCK: forms.Form = (
     Key("id", forms.identity(), "its name", needed=True),
     Key("count", forms.whole(0, 1_000_000_000), "how many units there are", needed=True),
     Key(
         "window",
         forms.choice(_PERIODS),
-        "as many anew each calendar `hour`, `day`, `week` or `month` of UTC",
+        "as many anew each calendar `hour`, `day`, `week` or `month`",
         "for good",
     ),
+    Key("timezone", _ZONE, "of this time zone, such as `Europe/Paris`", "UTC"),
 )
 
 CONTEST: forms.Form = (

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["recall", "recall_both"]
+__all__ = ["FEW", "recall", "recall_both"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -21,9 +21,17 @@ _MOST = 8192
 """Results kept of one function: four for each campaign that a file may have. A full memory is
 emptied: what is in use comes back at once."""
 
+FEW = 16
+"""Results kept of what is one person's own. A person is decided about campaign by campaign, so few
+are in use at once; and what is kept keeps its value, which may be a year of somebody's purchases,
+and which nobody is to hold on to once they were erased."""
 
-def recall(work: Callable[[V], T]) -> Callable[[V], T]:
-    """Remember what ``work`` made of a frozen value. The result is shared: nobody may change it."""
+
+def recall(work: Callable[[V], T], most: int | None = None) -> Callable[[V], T]:
+    """Remember what ``work`` made of a frozen value. The result is shared: nobody may change it.
+
+    ``most`` results are kept, ``FEW`` of them where the value is a person's.
+    """
     kept: dict[int, tuple[V, T]] = {}
 
     @functools.wraps(work)
@@ -32,7 +40,7 @@ def recall(work: Callable[[V], T]) -> Callable[[V], T]:
         if found is not None:
             return found[1]
         made = work(value)
-        if len(kept) >= _MOST:
+        if len(kept) >= (_MOST if most is None else most):
             kept.clear()
         # The value is kept with its result, so its identity cannot become another's meanwhile.
         kept[id(value)] = value, made

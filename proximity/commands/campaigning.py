@@ -332,8 +332,6 @@ def _networks(words: Iterable[str]) -> list[Any]:
     return found
 
 
-campaign.add_command(backtest_command)
-
 for _command in (backtest_command, send_command):
     campaign.add_command(_command)
 

@@ -76,30 +76,28 @@ def _in_folder(
 
     rules = load_campaigns(file)
     wish = manual.wish_for(rules, campaign, **whom)
-    places, ids = store.read(lambda conn: ((ground := InForce(conn)).places, ground.index.ids))
-
-    def tagged(tag: str) -> list[str]:
-        return [name for name in ids if tag in places.facts(name).venue_tags]
-
+    places = store.read(lambda conn: InForce(conn).places)
+    world = World(lambda: rules, People(store), places, assumed)
     now = time.time()
     found: Queued | Rehearsal
     if dry_run:
-        world = World(lambda: rules, People(store), places, assumed)
-        found = manual.rehearse(store, world, wish, now, tagged)
+        found = manual.rehearse(store, world, wish, now)
         decisions = [decision.to_record() for decision in found.decisions]
         shown: dict[str, Any] = msgspec.to_builtins(found) | {"decisions": decisions}
         return shown
-    found = manual.queue_all(store, wish, now, tagged)
+    found = manual.queue_all(store, world, wish, now)
     queued: dict[str, Any] = msgspec.to_builtins(found)
     return queued
 
 
 def _queued(found: dict[str, Any]) -> str:
-    return f"{found['people']} people are meant, {found['new']} of them anew"
+    said = f"meant {found['people']}, of them new {found['new']}"
+    left_out = found.get("unconsented", 0)
+    return said + (f", left out since they agreed to nothing {left_out}" if left_out else "")
 
 
 def _rehearsed(found: dict[str, Any]) -> str:
-    lines = [f"{found['people']} people are meant; nothing was sent"]
+    lines = [f"meant {found['people']}; nothing was sent"]
     lines += [f"  {count:>6}  {result}" for result, count in found["results"].items()]
     for decision in found["decisions"]:
         text = found["texts"].get(decision["id"])

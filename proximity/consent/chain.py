@@ -125,8 +125,7 @@ def seal(connection: Connection, last: Head, rows: Sequence[Row[Any]], now: floa
 
 def head(connection: Connection) -> Head | None:
     """Give the end of the chain as it was noted when it was written last."""
-    meta = schema.meta
-    text = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _HEAD))
+    text = _note(connection)
     return None if text is None else Head.parse(text.partition(" ")[0])
 
 
@@ -212,12 +211,11 @@ class _Walk:
     def end(self, connection: Connection) -> Verified:
         """Compare the end of the chain with the head noted beside it, and ask for rows without."""
         free = sa.select(_rows.c.seq).where(~sa.exists().where(_seals.c.seq == _rows.c.seq))
-        begun = self._count > 0 or head(connection) is not None
+        noted = _note(connection)
+        begun = self._count > 0 or noted is not None
         for seq in connection.scalars(free.order_by(_rows.c.seq).limit(_MOST_PROBLEMS)):
             if begun:  # else it is of a time without seals, and is sealed with the next word
                 self._tell(f"row {seq} has no seal: it was not recorded by this engine")
-        meta = schema.meta
-        noted = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _HEAD))
         if noted is None:
             if self._count:
                 self._tell("the note of where the chain ends is gone")
@@ -237,8 +235,9 @@ class _Walk:
         )
 
     def _proves(self, row: Row[Any]) -> bool:
+        # As bytes: a mark that was tampered with may be any text.
         return self._key is not None and hmac.compare_digest(
-            row.erased, _mark(self._key, row.seq, row.hash)
+            row.erased.encode(), _mark(self._key, row.seq, row.hash).encode()
         )
 
     def _tell(self, problem: str) -> None:
@@ -262,6 +261,13 @@ def _append(connection: Connection, last: Head, rows: Sequence[Row[Any]], now: f
         if not moved.rowcount:
             connection.execute(meta.insert(), {"key": _HEAD, "value": text})
     return last
+
+
+def _note(connection: Connection) -> str | None:
+    """Read the head and the store's word for it, as they stand beside the chain."""
+    meta = schema.meta
+    text: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _HEAD))
+    return text
 
 
 def _last_seal(connection: Connection) -> Head | None:

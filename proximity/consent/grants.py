@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proximity.consent.consents import EVERYTHING, PURPOSES
-from proximity.consent.objections import lift, object_to, refuse_erased
+from proximity.consent.objections import erased, lift, object_to, refuse_erased
 from proximity.consent.precision import NOTHING, allowed
 from proximity.consent.texts import Wording, check_text, register
 from proximity.dispatch import outbox
@@ -100,8 +100,11 @@ def lift_mark(people: People, connection: Connection, person: str, kind: Kind) -
 def left_without(people: People, connection: Connection, person: str, at: float) -> tuple[str, ...]:
     """Name the subjects of a person who agrees no more to being located at Unix second ``at``.
 
-    Else none. What is known of where they are must go: no timer may tell any more of it.
+    Else none. What is known of where they are must go: no timer may tell any more of it. Of who was
+    erased nothing is known, and to name them in the journal would bring their id back.
     """
+    if erased(connection, person):
+        return ()
     known = people.read(connection, person)
     if any(one.holds(at) for one in known.consents) and allowed(known.consents, at) != NOTHING:
         return ()

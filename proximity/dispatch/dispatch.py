@@ -75,7 +75,6 @@ class Dispatcher:
         self._owner = owner or secrets.token_hex(8)
         self._clock = clock
         self._elapsed = elapsed
-        self._stamp: stamps.Stamp | None = None
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -116,10 +115,10 @@ class Dispatcher:
         Every outcome is one record in the ledger. Raises StoreFailed where nothing can be written.
         """
         began = self._elapsed()
-        leases, dropped = await self._store.awrite(lambda c: self._start(c, now, limit))
+        by, leases, dropped = await self._store.awrite(lambda c: self._start(c, now, limit))
         for delivery in dropped:
             self.counts[f"delivery {delivery.outcome}"] += 1
-        done = await asyncio.gather(*(self._send(one, now, began) for one in leases))
+        done = await asyncio.gather(*(self._send(one, by, now, began) for one in leases))
         return [*dropped, *(delivery for delivery in done if delivery is not None)]
 
     def next_due(self) -> float | None:
@@ -129,31 +128,33 @@ class Dispatcher:
 
     def _start(
         self, connection: Connection, now: float, limit: int
-    ) -> tuple[list[outbox.Lease], list[Delivery]]:
+    ) -> tuple[stamps.Stamp | None, list[outbox.Lease], list[Delivery]]:
         # The caller read its clock before this transaction's turn came: quiet hours may have begun.
         at = now if self._clock is None else max(now, self._clock())
-        self._stamp = stamps.stamp_of(connection, self.world.campaigns().public_url, at)
-        return handing.start(connection, self.world, self._owner, at, limit=limit)
+        by = stamps.stamp_of(connection, self.world.campaigns().public_url, at)
+        return by, *handing.start(connection, self.world, self._owner, at, limit=limit)
 
-    async def _send(self, one: outbox.Lease, now: float, began: float) -> Delivery | None:
+    async def _send(
+        self, one: outbox.Lease, by: stamps.Stamp | None, now: float, began: float
+    ) -> Delivery | None:
         """Hand over and record; None where this sender slept and another may have it by now."""
         if self._elapsed() - began > LATEST_S:
             self.counts["fenced"] += 1
             return None
-        delivery = handing.judge(one, await self._hand_over(one.offer), now)
+        delivery = handing.judge(one, await self._hand_over(one.offer, by), now)
         if not await self._store.awrite(lambda c: handing.record(c, one, delivery)):
             self.counts["fenced"] += 1
         self.counts[f"delivery {delivery.outcome}"] += 1
         return delivery
 
-    async def _hand_over(self, offer: Offer) -> Reply:
+    async def _hand_over(self, offer: Offer, by: stamps.Stamp | None) -> Reply:
         channel = self._channels.get(offer.channel)
         if channel is None:
             return Reply(outcome="failed", reply={"error": "no such channel"})
         try:
             async with asyncio.timeout(HAND_OVER_S):
                 # Signed here and nowhere kept: what is in the ledger opens and withdraws nothing.
-                return await channel.send(stamps.stamp(offer, self._stamp))
+                return await channel.send(stamps.stamp(offer, by))
         except Exception as error:  # noqa: BLE001  one channel's fault must not stop the others
             self.counts["channel fault"] += 1
             return Reply(outcome="retry", reply={"error": type(error).__name__})

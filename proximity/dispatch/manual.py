@@ -2,22 +2,25 @@
 
 A manual send is a trigger for each person of an audience, in the same queue as those of places and
 events: the same gates, the same contest with the clock, the same ledger. Sending the same thing
-twice sends it once. Writes nothing but triggers; a rehearsal writes nothing.
+twice sends it once. Writes nothing but triggers, and none of whoever agreed to nothing; a rehearsal
+writes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from proximity.dispatch import queue, weighing
 from proximity.model import Decision, ProximityError, Trigger, digest
-from proximity.segments.sql import page_people
+from proximity.people.behaviour import may_be_written
+from proximity.segments.size import places_tagged
+from proximity.segments.sql import find_people
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -49,10 +52,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """How many people are meant, and for how many of them it is new."""
+    """How many people are meant, for how many of them it is new, and who agreed to nothing."""
 
     people: int
     new: int
+    unconsented: int = 0
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
@@ -112,47 +116,45 @@ def wish_for(
     )
 
 
-def queue_all(
-    store: Store,
-    wish: Wish,
-    now: float,
-    tagged: Callable[[str], Collection[str]] = lambda _: (),
-) -> Queued:
+def queue_all(store: Store, world: World, wish: Wish, now: float) -> Queued:
     """Queue a trigger for everybody whom a wish means at Unix second ``now``; tell how many.
 
     In slices, each durable once it is queued; begun again after a fault it goes on with the rest.
-    ``tagged`` gives the places that have a tag. Raises StoreFailed.
+    Raises StoreFailed.
     """
-    people = new = 0
-    for some in _slices(store, wish, now, tagged):
-        triggers = [_trigger(wish, person, now) for person in some]
-        people += len(triggers)
-        new += store.write(lambda c, some=triggers: queue.append(c, some)).result()  # type: ignore[misc]
-    return Queued(people, new)
+
+    def put(connection: Connection, some: Sequence[str]) -> tuple[int, int]:
+        agreed = _agreed(connection, world, some, now)
+        return queue.append(connection, [_trigger(wish, one, now) for one in agreed]), len(agreed)
+
+    people = new = agreed = 0
+    for some in _slices(store, world, wish, now):
+        added, asked = store.write(lambda c, some=some: put(c, some)).result()  # type: ignore[misc]
+        people, new, agreed = people + len(some), new + added, agreed + asked
+    return Queued(people, new, people - agreed)
 
 
-def rehearse(
-    store: Store,
-    world: World,
-    wish: Wish,
-    now: float,
-    tagged: Callable[[str], Collection[str]] = lambda _: (),
-) -> Rehearsal:
+def rehearse(store: Store, world: World, wish: Wish, now: float) -> Rehearsal:
     """Tell what would become of a wish at Unix second ``now``. Nothing is written.
 
-    People are judged one after the other, so that what is scarce runs out as it would.
+    People are judged one after the other, so that what is scarce runs out as it would. Those who
+    agree to nothing at all are counted as ``unconsented``: of them nothing would be decided.
     """
     results: Counter[str] = Counter()
     decisions: list[Decision] = []
     texts: dict[str, str] = {}
     left: dict[str, int] = {}
     people = 0
-    for some in _slices(store, wish, now, tagged):
-        triggers = [_trigger(wish, person, now) for person in some]
-        people += len(triggers)
-        known = store.read(
-            lambda c, of=triggers: weighing.gather(c, world, of, now, binding=False)  # type: ignore[misc]
-        )
+
+    def look(connection: Connection, some: Sequence[str]) -> tuple[list[Trigger], weighing.Known]:
+        agreed = _agreed(connection, world, some, now)
+        triggers = [_trigger(wish, one, now) for one in agreed]
+        return triggers, weighing.gather(connection, world, triggers, now, binding=False)
+
+    for some in _slices(store, world, wish, now):
+        triggers, known = store.read(lambda c, some=some: look(c, some))  # type: ignore[misc]
+        people += len(some)
+        results["unconsented"] += len(some) - len(triggers)
         known.stock_left.update(left)
         waiting = [one for one in triggers if one.id not in known.final]
         results["sent before"] += len(triggers) - len(waiting)
@@ -189,26 +191,32 @@ def _trigger(wish: Wish, person: str, now: float) -> Trigger:
     )
 
 
-def _slices(
-    store: Store, wish: Wish, now: float, tagged: Callable[[str], Collection[str]]
-) -> Iterator[Sequence[str]]:
+def _agreed(connection: Connection, world: World, some: Sequence[str], now: float) -> Sequence[str]:
+    """Give those of these people of whom anything may be written at all."""
+    consent: Literal["required", "assumed"] = "assumed" if world.assumed else "required"
+    agreed = may_be_written(connection, some, now, consent)
+    return [person for person in some if person in agreed]
+
+
+def _slices(store: Store, world: World, wish: Wish, now: float) -> Iterator[Sequence[str]]:
     """Give the people whom a wish means, some at a time, sorted."""
-    if wish.person is not None:
-        yield [wish.person]
-        return
+    meant = [wish.person] if wish.person is not None else _audience(store, world, wish, now)
+    for start in range(0, len(meant), AT_ONCE):
+        yield meant[start : start + AT_ONCE]
+
+
+def _audience(store: Store, world: World, wish: Wish, now: float) -> Sequence[str]:
+    """Find an audience at once: asked for slice by slice, its rule would be worked out each time.
+
+    The ids of a million people take some 100 MB for as long as they are being queued.
+    """
     rule = wish.audience
     assert rule is not None
-    after = ""
-    while True:
 
-        def page(connection: Connection, start: str = after) -> Sequence[str]:
-            return page_people(connection, rule, now, tagged, after=start, limit=AT_ONCE)
+    def find(connection: Connection) -> Sequence[str]:
+        return find_people(connection, rule, now, places_tagged(connection, world.places.facts))
 
-        some = store.read(page)
-        if not some:
-            return
-        yield some
-        after = some[-1]
+    return store.read(find)
 
 
 def _only_place(campaign: Campaign) -> str:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from proximity.store import ledger
 from proximity.store.schema import reservations, stocks
+from proximity.windows import load_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -33,7 +34,8 @@ WINDOWS: dict[str | None, Callable[[datetime], str]] = {
     "week": lambda moment: f"{moment - timedelta(days=moment.weekday()):%Y-%m-%d}/7",
     "month": lambda moment: f"{moment:%Y-%m}",
 }
-"""What a window is called at a moment. Of UTC: a stock may serve places of several zones."""
+"""What a window is called at a moment of the stock's own zone: one stock may serve places of
+several. An hour that comes twice in autumn is one."""
 
 
 def left(
@@ -106,7 +108,7 @@ def give_back(connection: Connection, decisions: Collection[str]) -> int:
 
 def window_of(one: Stock, now: float) -> str:
     """Name the window of a stock's budget that Unix second ``now`` lies in."""
-    return WINDOWS[one.window](datetime.fromtimestamp(now, UTC))
+    return WINDOWS[one.window](datetime.fromtimestamp(now, load_zone(one.timezone) or UTC))
 
 
 def _lower(connection: Connection, id_: str, window: str, count: int) -> None:

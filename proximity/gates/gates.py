@@ -7,7 +7,7 @@ the reason. Pure: what a gate looks at (history, consents, zones) is gathered by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proximity.gates import permission, pressure, relevance, timing, wording
@@ -20,10 +20,11 @@ from proximity.gates.wording import make_offer
 from proximity.model import Decision, GateResult, Reason, Verdict
 
 if TYPE_CHECKING:
-    from proximity.campaigns.campaigns import Campaign, Campaigns
+    from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
+    from proximity.model import Person
 
 __all__ = [
-    "ANEW", "GATES", "Candidate", "Gate", "Rival", "Send", "allows", "ask", "consented_channel",
+    "GATES", "Candidate", "Gate", "Rival", "Send", "allows", "ask", "consented_channel",
     "decide", "make_offer", "quiet", "quiet_zone", "rival",
 ]  # fmt: skip
 
@@ -32,13 +33,23 @@ class Gate(NamedTuple):
     """A row of ``GATES``: its name in records, its reason code, and its question.
 
     ``fixed`` tells whether it says the same of all candidates of a campaign under these rules: then
-    it is asked once.
+    it is asked once. ``alike`` tells whether it says the same to a person in one moment for each
+    campaign of the same purpose, channels and topic: then it is asked once in a moment.
     """
 
     name: str
     reason: Reason
     judge: Callable[[Candidate], tuple[bool, dict[str, Any]]]
     fixed: Callable[[Campaign, Campaigns], bool] = lambda _campaign, _rules: False
+    alike: Callable[[Campaign, Campaigns], bool] = lambda _campaign, _rules: False
+
+
+def _always(_campaign: Campaign, _rules: Campaigns) -> bool:
+    return True
+
+
+def _has_only_common_caps(campaign: Campaign, rules: Campaigns) -> bool:
+    return not campaign.caps and all(cap.campaign is None for cap in rules.caps)
 
 
 GATES = (
@@ -49,12 +60,12 @@ GATES = (
         timing.active,
         lambda one, _: one.valid_from is None and one.valid_until is None,
     ),
-    Gate("place_hours", Reason.PLACE_CLOSED, timing.place_hours),
-    Gate("consent", Reason.NO_CONSENT, permission.consent),
-    Gate("location", Reason.NO_LOCATION_CONSENT, permission.location),
-    Gate("age", Reason.AGE, permission.age),
-    Gate("objection", Reason.OBJECTION, permission.objection),
-    Gate("preference", Reason.PREFERENCE, permission.preference),
+    Gate("place_hours", Reason.PLACE_CLOSED, timing.place_hours, alike=_always),
+    Gate("consent", Reason.NO_CONSENT, permission.consent, alike=_always),
+    Gate("location", Reason.NO_LOCATION_CONSENT, permission.location, alike=_always),
+    Gate("age", Reason.AGE, permission.age, alike=_always),
+    Gate("objection", Reason.OBJECTION, permission.objection, alike=_always),
+    Gate("preference", Reason.PREFERENCE, permission.preference, alike=_always),
     Gate("segment", Reason.SEGMENT, relevance.segment, lambda one, _: one.audience is None),
     Gate(
         "confidence",
@@ -68,9 +79,15 @@ GATES = (
     Gate("ask", Reason.ASK, relevance.ask, lambda one, _: one.asks is None),
     Gate("schedule", Reason.OUTSIDE_HOURS, timing.schedule, lambda one, _: not one.hours),
     Gate("daypart", Reason.OFFER_WINDOW, timing.dayparts, lambda one, _: not one.dayparts),
-    Gate("caps", Reason.CAPPED, pressure.caps, lambda one, rules: not (one.caps or rules.caps)),
+    Gate(
+        "caps",
+        Reason.CAPPED,
+        pressure.caps,
+        lambda one, rules: not (one.caps or rules.caps),
+        _has_only_common_caps,
+    ),
     Gate("cooldown", Reason.COOLDOWN, pressure.cooldown),
-    Gate("quiet_hours", Reason.QUIET_HOURS, timing.quiet_hours),
+    Gate("quiet_hours", Reason.QUIET_HOURS, timing.quiet_hours, alike=_always),
     Gate("content", Reason.NO_CONTENT, wording.content),
     Gate("stock", Reason.OUT_OF_STOCK, pressure.stock, lambda one, _: not one.stock),
     Gate("contest", Reason.OUTRANKED, pressure.contest, lambda _, rules: rules.contest is None),
@@ -78,14 +95,47 @@ GATES = (
 """Every gate, in the order in which records list them; a new gate is a new row."""
 
 
-Steps = tuple[tuple[Gate, GateResult | None], ...]
-"""Every gate, and what it says where it need not be asked again."""
+_Answers = list[GateResult | None]
+"""What each gate says, in the order of ``GATES``; None where it is still to be asked."""
+_Way = tuple[str, tuple[str, ...], str | None]
+"""Purpose, channels and topic of a campaign: what the gates that are ``alike`` may look at of it."""
 
-ANEW: Steps = tuple((gate, None) for gate in GATES)
+_NONE: _Answers = [None] * len(GATES)
 
-_kept: dict[int, tuple[Campaign, Campaigns, Steps]] = {}
+
+class _Steps(NamedTuple):
+    """How the candidates of a campaign are judged: what is known of all, and what is asked of each.
+
+    Of those to be asked each has its number in ``GATES``; ``alike`` are asked once in a moment.
+    """
+
+    campaign: Campaign
+    rules: Campaigns
+    way: _Way
+    known: _Answers
+    alike: tuple[tuple[int, Gate], ...]
+    own: tuple[tuple[int, Gate], ...]
+
+
+_kept: dict[int, _Steps] = {}
 _MOST_KEPT = 4096
 """Campaigns of which fixed answers are kept: two files of as many as one may have."""
+
+
+class _Moment(NamedTuple):
+    """What candidates of one moment have in common, and what gates said of them.
+
+    Only the newest is kept: those of one moment are decided one after another.
+    """
+
+    person: Person | None
+    place: PlaceFacts | None
+    rules: Campaigns | None
+    rest: tuple[object, ...]
+    answers: dict[_Way, _Answers]
+
+
+_newest = [_Moment(None, None, None, (), {})]
 
 
 def decide(candidate: Candidate) -> Decision:
@@ -93,60 +143,105 @@ def decide(candidate: Candidate) -> Decision:
 
     A deferral is made once, where quiet hours alone stand in the way, the campaign asks for it,
     and they end while the campaign is still valid; ``until`` is the earliest instant they do.
+    What a gate has just said of the same is not asked again: it comes to the same as ``ask``.
     """
-    campaign = candidate.campaign
     # By identity, as in ``recall``: what is kept holds on to its campaign and rules.
-    kept = _kept.get(id(campaign))
-    if kept is None or kept[1] is not candidate.rules:
-        kept = _keep(candidate)
-    return ask(candidate, kept[2])
+    steps = _kept.get(id(candidate.campaign))
+    if steps is None or steps.rules is not candidate.rules:
+        steps = _keep(candidate)
+    results, failed = steps.known.copy(), []
+    shared = _said(candidate, steps.way)
+    for number, gate in steps.alike:
+        result = shared[number]
+        if result is None:
+            passed, because = gate.judge(candidate)
+            result = GateResult(gate.name, passed, because)
+            if passed:
+                shared[number] = result
+            else:
+                failed.append(number)
+        results[number] = result
+    for number, gate in steps.own:
+        passed, because = gate.judge(candidate)
+        results[number] = GateResult(gate.name, passed, because)
+        if not passed:
+            failed.append(number)
+    return _conclude(candidate, results, failed)
 
 
-def _keep(candidate: Candidate) -> tuple[Campaign, Campaigns, Steps]:
-    """Ask the gates that say the same of all candidates of a campaign, for all of them."""
+def ask(candidate: Candidate) -> Decision:
+    """Decide as ``decide`` does, with every gate asked anew."""
+    results = [GateResult(gate.name, *gate.judge(candidate)) for gate in GATES]
+    failed = [number for number, result in enumerate(results) if not result.passed]
+    return _conclude(candidate, results, failed)
+
+
+def _keep(candidate: Candidate) -> _Steps:
+    """Ask the gates that say the same of all candidates of a campaign, for all of them.
+
+    Only who passes is answered for others as well, here and in a moment: what fails is asked anew.
+    """
     campaign, rules = candidate.campaign, candidate.rules
-    steps: list[tuple[Gate, GateResult | None]] = []
-    for gate in GATES:
-        found = None
+    known = _NONE.copy()
+    for number, gate in enumerate(GATES):
         if gate.fixed(campaign, rules):
-            found = GateResult(gate.name, *gate.judge(candidate))
-        steps.append((gate, found if found is not None and found.passed else None))
+            passed, because = gate.judge(candidate)
+            if passed:
+                known[number] = GateResult(gate.name, passed, because)
+    asked = [(number, gate) for number, gate in enumerate(GATES) if known[number] is None]
+    alike = tuple(step for step in asked if step[1].alike(campaign, rules))
+    own = tuple(step for step in asked if step not in alike)
+    way = campaign.purpose, campaign.channels, campaign.topic
     if len(_kept) >= _MOST_KEPT:
         _kept.clear()
-    kept = _kept[id(campaign)] = campaign, rules, tuple(steps)
+    kept = _kept[id(campaign)] = _Steps(campaign, rules, way, known, alike, own)
     return kept
 
 
-def ask(candidate: Candidate, steps: Iterable[tuple[Gate, GateResult | None]] = ANEW) -> Decision:
-    """Decide by these steps; ``ANEW`` asks every gate, and comes to the same as ``decide``."""
-    results: list[GateResult] = []
-    failed: list[Gate] = []
-    for gate, known in steps:
-        if known is not None:
-            results.append(known)
-            continue
-        passed, because = gate.judge(candidate)
-        results.append(GateResult(gate.name, passed, because))
-        if not passed:
-            failed.append(gate)
-    verdict, until = Verdict.SEND, None
+def _said(candidate: Candidate, way: _Way) -> _Answers:
+    """Find what gates said in this moment of a campaign of this way; nothing where it is new."""
+    person, place, rules, rest, answers = _newest[0]
+    now = (
+        candidate.now, candidate.sends, candidate.trigger.source, candidate.objected,
+        candidate.assumed,
+    )  # fmt: skip
+    if (
+        person is not candidate.person
+        or place is not candidate.place
+        or rules is not candidate.rules
+        or rest != now
+    ):
+        answers = {}
+        _newest[0] = _Moment(candidate.person, candidate.place, candidate.rules, now, answers)
+    found = answers.get(way)
+    if found is None:
+        found = answers[way] = _NONE.copy()
+    return found
+
+
+def _conclude(
+    candidate: Candidate, results: Sequence[GateResult | None], failed: list[int]
+) -> Decision:
+    """Write down what the gates said; ``failed`` are the numbers of those that did."""
+    reason, verdict, until = None, Verdict.SEND, None
     if failed:
-        verdict = Verdict.SUPPRESS
-        if len(failed) == 1 and failed[0].name == "quiet_hours":
+        first = GATES[min(failed)]
+        reason, verdict = first.reason, Verdict.SUPPRESS
+        if len(failed) == 1 and first.name == "quiet_hours":
             until = timing.put_off_until(candidate)
             verdict = Verdict.SUPPRESS if until is None else Verdict.DEFER
-    trigger = candidate.trigger
+    trigger, campaign = candidate.trigger, candidate.campaign
     return Decision(
         id=trigger.id,
         decision=verdict,
-        reason=failed[0].reason if failed else None,
-        campaign=candidate.campaign.id,
-        version=candidate.campaign.version,
+        reason=reason,
+        campaign=campaign.id,
+        version=campaign.version,
         subject=trigger.subject,
         person=trigger.person,
         place=trigger.place,
         visit=trigger.visit,
         at=candidate.now,
         until=until,
-        gates=tuple(results),
+        gates=tuple(results),  # type: ignore[arg-type]  # all have answered
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.purposes import LOCATION_PURPOSES, PUBLIC_CHANNELS, PURPOSES, presses
-from proximity.campaigns.recall import recall, recall_both
+from proximity.campaigns.recall import FEW, recall, recall_both
 from proximity.model import format_time
 from proximity.windows import load_zone, within
 
@@ -155,9 +155,11 @@ def age(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     return least is not None and known >= least, because
 
 
-@recall
-def _age_of(person: Person) -> tuple[int | None, str | None]:
+def _read_age(person: Person) -> tuple[int | None, str | None]:
     return person.least_age, person.jurisdiction
+
+
+_age_of = recall(_read_age, FEW)
 
 
 def objection(candidate: Candidate) -> tuple[bool, dict[str, Any]]:

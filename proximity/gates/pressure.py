@@ -21,7 +21,7 @@ from proximity.windows import load_zone, period_start
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from proximity.campaigns.campaigns import Campaign, Cap
+    from proximity.campaigns.campaigns import Campaign, Cap, Contest
     from proximity.gates.candidates import Candidate, Send
 
 __all__ = ["caps", "contest", "cooldown", "rival", "stock"]
@@ -148,17 +148,15 @@ def _counts(counting: _Counting, send: Send) -> bool:
 def cooldown(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     """Let pass once the campaign has rested: anywhere, at this place, and in this visit."""
     campaign, trigger, now = candidate.campaign, candidate.trigger, candidate.now
-    because: dict[str, Any] = {"cooldown_s": campaign.cooldown_s}
-    if campaign.place_cooldown_s:
-        because["place_cooldown_s"] = campaign.place_cooldown_s
-    if campaign.once_per_visit:
-        because["once_per_visit"] = True
+    because = _rest(campaign)
     own = [send for send in candidate.sends if send.campaign == campaign.id]
     if not own:
         return True, because
     last = max(own, key=_when)
     since_s = now - last.at
-    because |= {"last": format_time(last.at), "since_s": round(since_s, 3), "id": last.decision}
+    because = because | {
+        "last": format_time(last.at), "since_s": round(since_s, 3), "id": last.decision,
+    }  # fmt: skip
     passed = since_s >= campaign.cooldown_s
     if campaign.place_cooldown_s:
         here = [send for send in own if send.place == trigger.place]
@@ -170,6 +168,17 @@ def cooldown(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
         because["in_visit"] = sum(send.visit == trigger.visit for send in own)
         passed = passed and not because["in_visit"]
     return passed, because
+
+
+@recall
+def _rest(campaign: Campaign) -> dict[str, Any]:
+    """Say what rest a campaign wants."""
+    because: dict[str, Any] = {"cooldown_s": campaign.cooldown_s}
+    if campaign.place_cooldown_s:
+        because["place_cooldown_s"] = campaign.place_cooldown_s
+    if campaign.once_per_visit:
+        because["once_per_visit"] = True
+    return because
 
 
 def _when(send: Send) -> tuple[float, str]:
@@ -194,7 +203,7 @@ def contest(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     if rules is None:
         return True, {"winners": None}
     if not candidate.rivals:
-        return True, {"rivals": 0, "winners": rules.winners}
+        return True, _alone(rules)
     own = rival(candidate)
     ahead = sorted(one for one in candidate.rivals if one.id != own.id and one < own)
     because = {
@@ -203,3 +212,8 @@ def contest(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
         "ahead": [one.campaign for one in ahead[:_MOST_IDS]],
     }  # fmt: skip
     return len(ahead) < rules.winners, because
+
+
+@recall
+def _alone(rules: Contest) -> dict[str, Any]:
+    return {"rivals": 0, "winners": rules.winners}

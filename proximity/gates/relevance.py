@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.campaigns import has_properties
-from proximity.campaigns.recall import recall
+from proximity.campaigns.recall import FEW, recall
 from proximity.consent.optin import asked, free_at
 from proximity.model import format_time
 from proximity.people.affinity import affinities
@@ -117,10 +117,12 @@ def affinity(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     }  # fmt: skip
 
 
-@recall
-def _bought(profile: Profile) -> dict[str, float]:
+def _count_bought(profile: Profile) -> dict[str, float]:
     """Tell how much of each product somebody bought, most first."""
     return {one.name: one.count for one in affinities(profile)}
+
+
+_bought = recall(_count_bought, FEW)
 
 
 def worth(candidate: Candidate) -> tuple[float, dict[str, Any]]:

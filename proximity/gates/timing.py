@@ -6,6 +6,7 @@ hours: pure, each with the evidence it judged by. It must not know consents or c
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.purposes import presses
@@ -40,7 +41,7 @@ def stale(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     judged_at = candidate.now if candidate.deferred_at is None else candidate.deferred_at
     age_s = judged_at - (trigger.at if trigger.due_at is None else trigger.due_at)
     because: dict[str, Any] = {
-        "at": format_time(trigger.at), "age_s": round(age_s, 3), "max_age_s": campaign.max_age_s,
+        "at": _told(trigger.at), "age_s": round(age_s, 3), "max_age_s": campaign.max_age_s,
     }  # fmt: skip
     passed = age_s <= campaign.max_age_s
     if trigger.due_at is not None:
@@ -58,6 +59,10 @@ def stale(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
         }  # fmt: skip
         passed = passed and (trigger.still or evidence_s <= DWELL_EVIDENCE_S)
     return passed, because
+
+
+_told = functools.lru_cache(maxsize=1024)(format_time)
+"""The time of a trigger in words: those of one moment have the same."""
 
 
 def active(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
@@ -219,7 +224,7 @@ def _open(
     return _look(windows, zone, now, calendar)
 
 
-_Look = tuple[tuple["Window", ...], "Calendar | None", tuple[bool, dict[str, Any]]]
+_Look = tuple[tuple["Window", ...], "Calendar | None", "ZoneInfo", tuple[bool, dict[str, Any]]]
 _looks: dict[tuple[int, int, int, float, str | None], _Look] = {}
 _MOST_LOOKS = 4096
 """Looks at a clock that are kept. What is due is decided in batches, all of a batch at one moment:
@@ -237,11 +242,11 @@ def _look(
 
     ``purpose``, where there is one, leads the evidence.
     """
-    # By identity, as in ``recall``: windows and calendar are kept with the answer, zones for good.
+    # By identity, as in ``recall``: windows, calendar and zone are kept with the answer.
     key = (id(windows), id(calendar), id(zone), now, purpose)
     kept = _looks.get(key)
     if kept is not None:
-        return kept[2]
+        return kept[3]
     because: dict[str, Any] = {} if purpose is None else {"purpose": purpose}
     because |= {
         "timezone": zone.key, "local": local_text(now, zone), "windows": _records(windows),
@@ -249,7 +254,7 @@ def _look(
     seen = within(windows, now, zone, calendar), because
     if len(_looks) >= _MOST_LOOKS:
         _looks.clear()
-    _looks[key] = windows, calendar, seen
+    _looks[key] = windows, calendar, zone, seen
     return seen
 
 

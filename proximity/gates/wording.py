@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.recall import recall
-from proximity.content.content import ANYBODY, Content, Reader, compose, evidence
+from proximity.content.content import ANYBODY, Reader, compose, evidence
 from proximity.gates.permission import consented_channel
 from proximity.gates.timing import good_until
 from proximity.model import Offer
 
 if TYPE_CHECKING:
-    from proximity.campaigns.campaigns import Campaign
+    from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
+    from proximity.content.content import Content
     from proximity.gates.candidates import Candidate
 
 __all__ = ["content", "make_offer"]
@@ -23,19 +24,27 @@ __all__ = ["content", "make_offer"]
 
 def content(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     """Let pass what can be written, in some language, with a link that may be shown."""
-    written = _write(candidate)
+    campaign, place, rules = candidate.campaign, candidate.place, candidate.rules
     languages = candidate.person.languages
-    kept = _evidence.get((id(written), languages))
+    if _is_personal(campaign) or candidate.person.endpoints:
+        written = _write(candidate)
+        return written.problem is None, evidence(written, languages)
+    # By identity, as in ``recall``: what is written for one is the same for many.
+    key = id(campaign), id(place), id(rules), languages
+    kept = _impersonal.get(key)
     if kept is None:
-        if len(_evidence) >= _MOST_EVIDENCE:
-            _evidence.clear()
-        # By identity, as in ``recall``: what is written once for many is here as often as them.
-        kept = _evidence[id(written), languages] = written, evidence(written, languages)
-    return written.problem is None, kept[1]
+        written = _write(candidate)
+        answer = written.problem is None, evidence(written, languages)
+        if len(_impersonal) >= _MOST_KEPT:
+            _impersonal.clear()
+        kept = _impersonal[key] = campaign, place, rules, answer
+    return kept[3]
 
 
-_evidence: dict[tuple[int, tuple[str, ...]], tuple[Content, dict[str, Any]]] = {}
-_MOST_EVIDENCE = 4096
+_Kept = tuple["Campaign", "PlaceFacts", "Campaigns", tuple[bool, dict[str, Any]]]
+_impersonal: dict[tuple[int, int, int, tuple[str, ...]], _Kept] = {}
+_MOST_KEPT = 16384
+"""Answers that are kept: two hundred campaigns in eighty places or languages."""
 
 
 def make_offer(candidate: Candidate) -> Offer:
@@ -71,7 +80,7 @@ def make_offer(candidate: Candidate) -> Offer:
 def _write(candidate: Candidate) -> Content:
     person, rules, event = candidate.person, candidate.rules, candidate.trigger.event
     reader = ANYBODY
-    if person.attributes or person.endpoints or event is not None or candidate.stock_left:
+    if person.endpoints or _is_personal(candidate.campaign):
         devices = (one.language for one in person.endpoints)
         reader = Reader(
             devices=tuple(language for language in devices if language is not None),

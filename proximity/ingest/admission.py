@@ -85,7 +85,9 @@ class Admission:
             for record in records
         ]
         agreed = self._agreed(subjects, now)
-        gone = self._people.erased(_named(subjects)) if agreed is None else ()
+        gone = (
+            self._people.erased(_named(subjects)) | self.leaving if agreed is None else self.leaving
+        )
         oldest = now - self.intake.late_s
         counts = {"accepted": 0, "duplicate": 0, "unconsented": 0, "late": 0, "unlisted": 0}
         asked: list[Record] = []
@@ -144,7 +146,7 @@ class Admission:
         """Tell what may be kept of those of whom there is a yes in force; None: everybody, all."""
         if self._consent == "assumed":
             return None
-        asked = _named(subjects) - self.leaving
+        asked = _named(subjects)
         self._people.know(asked, consents=True)
         return {
             subject: found

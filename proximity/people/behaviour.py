@@ -44,7 +44,11 @@ PREFERENCE_SET = "preference-set"
 MOST = 2_000
 """Events, and visits, of one person that a profile holds: five a day for a year, and to spare."""
 _MOST_KEPT = 16 * 1024
-"""Bytes of an event that is set aside: enough to see what is wrong with it."""
+"""Characters of an event that is set aside: enough to see what is wrong with it. Of a longer one
+the properties are left out; the problem names those that are too long."""
+_AHEAD_S = 60.0
+"""How far ahead of our clock an event of long ago may be, seconds: as far as any record that comes
+in. A purchase of next year would outlive every rule and speak of somebody for ever."""
 _AT_ONCE = 200
 """Ids in one statement; one may name several lists, and SQLite takes 999 variables."""
 
@@ -273,6 +277,7 @@ def write_events(
             fresh.append(one)
     sent = [_send(one) for one in fresh if one.event.name == MESSAGE_SENT]
     if sent:
+        _tell_apart(connection, sent)
         connection.execute(
             insert_new(connection.dialect.name, schema.sends, "decision"), sent
         ).all()
@@ -305,13 +310,19 @@ def write_history(
     """Write events of long ago, as a till or a mail program has them: they trigger nothing.
 
     Records that come in are dropped where they are late, since presence must end; what somebody
-    bought last year is no less true for that. Written twice it is there once. ``now`` is Unix
-    seconds.
+    bought last year is no less true for that. What has not happened yet is set aside. Written
+    twice it is there once. ``now`` is Unix seconds.
     """
     persons = people.carriers(connection, {event.subject for event in events})
     heard = [
         hear(msgspec.structs.replace(event, received_at=now), persons[event.subject], plan)
         for event in events
+    ]
+    heard = [
+        one
+        if one.event.at <= now + _AHEAD_S
+        else msgspec.structs.replace(one, problems=(*one.problems, "at is ahead of our clock"))
+        for one in heard
     ]
     wanted = may_be_written(connection, {one.person for one in heard}, now, consent)
     fresh = write_events(connection, heard, wanted, places)
@@ -344,13 +355,15 @@ def _row(heard: Heard) -> dict[str, Any]:
 def _aside(heard: Heard) -> dict[str, Any]:
     event = heard.event
     text = msgspec.json.encode(event).decode()
+    if len(text) > _MOST_KEPT:  # cut within, so that it can still be read, and exported
+        text = msgspec.json.encode(msgspec.structs.replace(event, properties={})).decode()
     return {
         "id": event.id,
         "person": heard.person,
         "name": event.name,
         "at": event.at if event.received_at is None else event.received_at,
         "problem": "; ".join(heard.problems[:20]),
-        "event": text if len(text) <= _MOST_KEPT else text[:_MOST_KEPT],
+        "event": text,
     }
 
 
@@ -369,6 +382,23 @@ def _send(heard: Heard) -> dict[str, Any]:
         "channel": said.get("channel"),
         "system": system,
     }
+
+
+def _tell_apart(connection: Connection, sent: Sequence[dict[str, Any]]) -> None:
+    """Name sends so that they are each person's own: one mailing may have one id for all."""
+    owners: dict[str, str] = {}
+    names = [row["decision"] for row in sent]
+    for start in range(0, len(names), _AT_ONCE):
+        for row in connection.execute(_OWNERS, {"names": names[start : start + _AT_ONCE]}):
+            owners[row.decision] = row.person
+    for row in sent:
+        if owners.setdefault(row["decision"], row["person"]) != row["person"]:
+            row["decision"] += "/" + digest("send", row["person"])
+
+
+_OWNERS = sa.select(schema.sends.c.decision, schema.sends.c.person).where(
+    schema.sends.c.decision.in_(sa.bindparam("names", expanding=True))
+)
 
 
 # Reading --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from proximity.model import Person, ProximityError
 from proximity.people import profiles
 from proximity.people.file import read_people
 from proximity.store import schema
+from proximity.store.ledger import insert_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -50,6 +51,11 @@ _SUBJECTS = (
 )
 _CARRIERS = sa.select(schema.subjects.c.subject, schema.subjects.c.person).where(
     schema.subjects.c.subject.in_(sa.bindparam("subjects", expanding=True))
+)
+_MOVE = (
+    schema.meta.update()
+    .where(schema.meta.c.key == _VERSION)
+    .values(value=sa.cast(sa.cast(schema.meta.c.value, sa.BigInteger) + 1, sa.Text))
 )
 
 
@@ -129,7 +135,11 @@ class People:
         return allowed(agreed, at)
 
     def erased(self, subjects: Collection[str]) -> set[str]:
-        """Tell which of these subjects are of people who were erased and do not come back."""
+        """Tell which of these subjects are of people who were erased and do not come back.
+
+        What somebody carries now is as they are: who may not come back is not put again, and who
+        came back may use the phone they had.
+        """
         if self._any_erased is None:
             self._any_erased = self._store.read(any_erased)
         if not self._any_erased:
@@ -138,11 +148,9 @@ class People:
         strange = [one for one in subjects if one not in self._erased]
         if strange:
             self._bound()
-            asked = {*strange, *(self._persons.get(one, one) for one in strange)}
-            found = self._store.read(lambda c: marked(c, asked, "erased"))
-            self._erased.update(
-                (one, one in found or self._persons.get(one, one) in found) for one in strange
-            )
+            whose = {one: self._persons.get(one, one) for one in strange}
+            found = self._store.read(lambda c: marked(c, set(whose.values()), "erased"))
+            self._erased.update((one, person in found) for one, person in whose.items())
         return {one for one in subjects if self._erased.get(one)}
 
     def _agreed(self, subject: str) -> tuple[Consent, ...]:
@@ -302,10 +310,11 @@ class People:
 
     def moved(self, connection: Connection) -> None:
         """Move the version in the same transaction, so that every process sees it with the rows."""
-        version = int(_version(connection) or 0) + 1
-        meta = schema.meta
-        connection.execute(meta.delete().where(meta.c.key == _VERSION))
-        connection.execute(meta.insert(), {"key": _VERSION, "value": str(version)})
+        # Counted by the database, so that two processes at once are two steps and no conflict.
+        if not connection.execute(_MOVE).rowcount:
+            first = {"key": _VERSION, "value": "0"}
+            connection.execute(insert_new(connection.dialect.name, schema.meta, "key"), first).all()
+            connection.execute(_MOVE)
 
     def _bound(self) -> None:
         known = (self._persons, self._profiles, self._consents, self._erased)

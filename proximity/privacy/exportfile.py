@@ -39,11 +39,11 @@ def write_export(export: Export, path: Path | None = None) -> bytes:
     if path is None or path.suffix.lower() == ".json":
         text = msgspec.json.format(msgspec.json.encode(export), indent=1)
         if path is not None:
-            path.write_bytes(text)
+            _only_ours(path).write_bytes(text)
         return text
     sheets = {f"{name}.csv": sheet for name, sheet in _sheets(export)}
     if path.suffix.lower() == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(_only_ours(path), "w", zipfile.ZIP_DEFLATED) as archive:
             for name, sheet in sheets.items():
                 archive.writestr(name, sheet)
     else:
@@ -51,6 +51,12 @@ def write_export(export: Export, path: Path | None = None) -> bytes:
         for name, sheet in sheets.items():
             (path / name).write_text(sheet, encoding="utf-8", newline="")
     return b""
+
+
+def _only_ours(path: Path) -> Path:
+    """Make a file that nobody else may read: all of a person is to stand in it."""
+    path.touch(mode=0o600)
+    return path
 
 
 def is_export(path: Path) -> bool:
@@ -71,11 +77,7 @@ def read_export(path: Path) -> Export:
     """
     try:
         if path.is_dir():
-            sheets = {
-                file.stem: file.read_text("utf-8")
-                for file in sorted(path.glob("*.csv"))[:_MOST_FILES]
-            }
-            return _from_sheets(sheets, path.name)
+            return _from_sheets(_in_folder(path), path.name)
         if path.stat().st_size > _MOST_BYTES:
             raise ProximityError(f"{path.name}: larger than {_MOST_BYTES} bytes: no export")
         if zipfile.is_zipfile(path):
@@ -84,7 +86,9 @@ def read_export(path: Path) -> Export:
         return msgspec.json.decode(path.read_bytes(), type=Export)
     except OSError as error:
         raise ProximityError(f"{path.name}: cannot be read: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, zipfile.BadZipFile) as error:
+    except (
+        msgspec.MsgspecError, UnicodeDecodeError, RecursionError, zipfile.BadZipFile, csv.Error,
+    ) as error:  # fmt: skip
         raise ProximityError(f"{path.name}: is no export of a person: {error}") from None
 
 
@@ -134,10 +138,7 @@ def _from_sheets(sheets: Mapping[str, str], name: str) -> Export:
     said: dict[str, Value] = {}
     records: list[dict[str, Any]] = []
     for sheet, text in sheets.items():
-        rows = [
-            {str(head): _value(cell or "") for head, cell in row.items()}
-            for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        ]
+        rows = _rows(text, f"{name}: {sheet}.csv")
         if sheet == "export":
             said = rows[0] if rows else {}
         elif sheet == "records":
@@ -147,6 +148,28 @@ def _from_sheets(sheets: Mapping[str, str], name: str) -> Export:
     if said.get("format") != FORMAT or not isinstance(said.get("person"), str):
         raise ProximityError(f"{name}: is no export of a person: export.csv is missing or strange")
     return Export(person=str(said["person"]), tables=tables, records=records)
+
+
+def _rows(text: str, name: str) -> list[dict[str, Value]]:
+    """Read the rows of a sheet, however long a cell: the sheets are bounded as a whole."""
+    limit = csv.field_size_limit(_MOST_BYTES)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    finally:
+        csv.field_size_limit(limit)
+    if any(None in row for row in rows):  # it holds what stands beyond the last head
+        raise ProximityError(f"{name} has a row of more cells than its header")
+    return [{head: _value(cell or "") for head, cell in row.items()} for row in rows]
+
+
+def _in_folder(folder: Path) -> dict[str, str]:
+    """Read the files of a folder, of bounded number and size."""
+    files = sorted(folder.glob("*.csv"))
+    if len(files) > _MOST_FILES:
+        raise ProximityError(f"{folder.name}: {len(files)} files: no export has so many")
+    if sum(file.stat().st_size for file in files) > _MOST_BYTES:
+        raise ProximityError(f"{folder.name}: larger than {_MOST_BYTES} bytes: no export")
+    return {file.stem: file.read_text("utf-8") for file in files}
 
 
 def _unzipped(archive: zipfile.ZipFile, name: str) -> dict[str, str]:

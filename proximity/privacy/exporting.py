@@ -15,7 +15,9 @@ import sqlalchemy as sa
 
 from proximity.consent import chain
 from proximity.consent.objections import refuse_erased
-from proximity.model import Person, ProximityError, Sighting
+from proximity.consent.texts import Wording, sha256_of
+from proximity.model import MOST_CONSENTS, Consent, Person, ProximityError, Sighting
+from proximity.people.profiles import Known
 from proximity.privacy.erasing import known, personal_tables
 from proximity.store import journal, schema
 from proximity.store.ledger import insert_new
@@ -36,10 +38,13 @@ _AT_ONCE = 500
 
 _LEFT_OUT = frozenset({"person_keys", "tokens", "triggers", "outbox", "erasure_notices"})
 """Credentials, what waits to be decided or sent, and what is told to processors."""
-_JSON = {
-    "people": "record", "ledger": "record", "events": "properties", "quarantine": "event",
-}  # fmt: skip
-"""Columns that hold JSON, by table: in an export it is written out."""
+_JSON: dict[str, tuple[str, Any]] = {
+    "people": ("record", Known),
+    "ledger": ("record", dict[str, Any]),
+    "events": ("properties", dict[str, str | float | bool | None]),
+    "quarantine": ("event", dict[str, Any]),
+}
+"""Columns that hold JSON, by table, and what it must be: in an export it is written out."""
 
 Value = str | float | int | None | dict[str, Any] | list[Any]
 Rows = dict[str, list[dict[str, Value]]]
@@ -134,7 +139,11 @@ def _select(
     seen: set[tuple[Any, ...]] = set()
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
-        theirs = sa.or_(*(table.c[column].in_(some) for column in columns))
+        whose, *devices = (table.c[column] for column in columns)
+        # A device may have been somebody else's: of its rows only those that name nobody are theirs.
+        theirs = whose.in_(some) | sa.or_(
+            sa.false(), *(whose.is_(None) & device.in_(some) for device in devices)
+        )
         for row in connection.execute(sa.select(table).where(theirs).order_by(*order)).mappings():
             key = tuple(row[column.name] for column in order)
             if key not in seen:
@@ -144,16 +153,16 @@ def _select(
 
 def _out(table: Table, row: Mapping[str, Any]) -> dict[str, Value]:
     found: dict[str, Value] = {column.name: row[column.name] for column in _columns(table)}
-    name = _JSON.get(table.name)
-    if name is not None:
+    if table.name in _JSON:
+        name, _ = _JSON[table.name]
         found[name] = msgspec.json.decode(str(found[name]))
     return found
 
 
 def _in(table: Table, row: Mapping[str, Value]) -> dict[str, Value]:
     found = dict(row)
-    name = _JSON.get(table.name)
-    if name is not None:
+    if table.name in _JSON:
+        name, _ = _JSON[table.name]
         found[name] = msgspec.json.encode(found[name]).decode()
     return found
 
@@ -186,6 +195,8 @@ def _check(export: Export) -> tuple[str, ...]:
         problems.append(str(error))
     tables = {table.name: (table, how) for table, how in _exported()}
     tables[schema.consent_texts.name] = (schema.consent_texts, ())
+    if len(export.tables.get("consents", ())) > MOST_CONSENTS:
+        problems.append(f"consents: more than the {MOST_CONSENTS} that one may have")
     count = sum(len(rows) for rows in export.tables.values())
     if count > _MOST_ROWS:
         problems.append(f"{count} rows are too many, at most {_MOST_ROWS}")
@@ -212,13 +223,41 @@ def _fault(
     if row.keys() != columns.keys():
         odd = sorted(row.keys() ^ columns.keys())
         return f"the columns are not those of this table: {', '.join(odd)[:80]}"
+    json, kind = _JSON.get(table.name, ("", None))
     for name, column in columns.items():
-        value, json = row[name], _JSON.get(table.name) == name
-        if json or (value is None and column.nullable):
+        value = row[name]
+        if name == json or (value is None and column.nullable):
             continue
         kinds = (int, float) if column.type.python_type in {int, float} else (str,)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return f"{name} must be {'a number' if float in kinds else 'text'}"
-    if how and not any(row[column] in names for column in how if row[column] is not None):
+    if how and next((row[one] for one in how if row[one] is not None), None) not in names:
         return "it is not this person's"
+    try:
+        if json:
+            msgspec.convert(row[json], kind)
+        _check_row(str(table.name), row)
+    except ValueError as error:  # of which msgspec's own is one
+        return str(error)
     return None
+
+
+def _check_row(table: str, row: Mapping[str, Any]) -> None:
+    """Raise ValueError where a row has the right columns and could not have been written here."""
+    if table == "people":
+        msgspec.convert({**row["record"], "person": row["person"]}, Person)
+        odd = row["record"].keys() - set(Known.__struct_fields__)
+        if odd:
+            raise ValueError(f"record: there is no {min(odd)!r:.60}")
+    elif table == "ledger" and row["kind"] not in {"transition", "decision", "delivery"}:
+        raise ValueError("kind must be transition, decision or delivery")
+    elif table == "consents":
+        no = row["since"] is not None and row["since"] == row["until"]
+        if row["purpose"] is None and not no:
+            raise ValueError("purpose: only a withdrawal may be of every one")
+        said = {name: row[name] for name in ("channel", "precision", "method", "text")}
+        msgspec.convert({**said, "purpose": row["purpose"] or "marketing"}, Consent)
+    elif table == "consent_texts":
+        msgspec.convert({name: row[name] for name in Wording.__struct_fields__}, Wording)
+        if sha256_of(row["text"]) != row["sha256"]:
+            raise ValueError("sha256 is not that of the text")

@@ -1,7 +1,7 @@
 """The question: does one value, an attribute's or a property's, fit what is asked of it.
 
-``OPERATORS`` is a table of what can be asked; ``segmentsql`` has the same rows for a database.
-Pure; whose value it is, and of what, is ``segmentrules``'.
+``OPERATORS`` is a table of what can be asked; ``sql`` has the same rows for a database.
+Pure; whose value it is, and of what, is ``rules``'.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The question: which people does a rule mean, and how is that said in a sentence.
 
 A rule is a tree of frozen values. ``matches`` is compiled to closures once, since it is asked of
-every candidate; ``segmentsql`` asks the same of a whole store and gives the same answer. Pure: how
+every candidate; ``sql`` asks the same of a whole store and gives the same answer. Pure: how
 a rule is written in a file is ``segments``'.
 """
 

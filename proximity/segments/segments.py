@@ -1,7 +1,7 @@
 """The question: how is a segment written in a file, and what is wrong with it.
 
 Reads ``[[segment]]`` tables and a campaign's ``audience`` (``docs/segments.md`` names every form),
-bounded in depth and size, every problem at once. Pure; what a rule means is ``segmentrules``'.
+bounded in depth and size, every problem at once. Pure; what a rule means is ``rules``'.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The question: how many people would a segment reach, were it used now.
 
-Counted in the store, told as ``cells`` allows. Who they are is ``segmentsql``'s.
+Counted in the store, told as ``cells`` allows. Who they are is ``sql``'s.
 """
 
 from __future__ import annotations

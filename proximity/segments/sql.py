@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Clause = ColumnElement[bool]
 
-__all__ = ["count_people", "page_people", "select_people"]
+__all__ = ["count_people", "find_people", "select_people"]
 
 PEOPLE = (schema.people, schema.consents, schema.events, schema.visits)
 """Where a person can be known from; a subject has no row without its person's profile."""
@@ -68,19 +68,15 @@ def count_people(
     return connection.scalar(sa.select(sa.func.count()).select_from(people)) or 0
 
 
-def page_people(
+def find_people(
     connection: Connection,
     rule: Rule,
     now: float,
     tagged: Callable[[str], Collection[str]] = lambda _: (),
-    *,
-    after: str = "",
-    limit: int = 1000,
 ) -> Sequence[str]:
-    """Give the ids that sort after ``after``, sorted, at most ``limit`` of them."""
+    """Give the ids of the people whom a rule means, sorted."""
     people = select_people(rule, now, connection.dialect.name, tagged).subquery()
-    found = sa.select(people.c.person).where(people.c.person > after)
-    return connection.scalars(found.order_by(people.c.person).limit(limit)).all()
+    return connection.scalars(sa.select(people.c.person).order_by(people.c.person)).all()
 
 
 class _Writing:

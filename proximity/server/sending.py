@@ -66,14 +66,10 @@ async def _send(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     except ProximityError as error:
         raise Problem(422, "It cannot be sent so.", problems=error.problems) from None
 
-    def tagged(tag: str) -> list[str]:
-        ids = list(parts.ingest.index.ids)
-        return [id_ for id_ in ids if tag in parts.places.facts(id_).venue_tags]
-
     now = parts.clock()
+    world = World(parts.campaigns, parts.people, parts.places, parts.assumed)
     if asked.dry_run:
-        world = World(parts.campaigns, parts.people, parts.places, parts.assumed)
-        found = await asyncio.to_thread(manual.rehearse, parts.store, world, wish, now, tagged)
+        found = await asyncio.to_thread(manual.rehearse, parts.store, world, wish, now)
         return answer(
             Rehearsed(
                 found.people,
@@ -82,7 +78,7 @@ async def _send(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
                 found.texts,
             )
         )
-    queued = await asyncio.to_thread(manual.queue_all, parts.store, wish, now, tagged)
+    queued = await asyncio.to_thread(manual.queue_all, parts.store, world, wish, now)
     parts.ingest.triggers_added.set()
     return answer(queued, 202)
 
@@ -98,7 +94,8 @@ ROUTES = (
         answers={
             200: Content(meaning="With `dry_run`: what would become of it.", schema=Rehearsed),
             202: Content(
-                meaning="It is queued: how many people, and how many anew.", schema=manual.Queued
+                meaning="It is queued: how many people, how many anew, how many agreed to nothing.",
+                schema=manual.Queued,
             ),
             404: Content(meaning="There is no campaign with this id."),
             422: Content(meaning="`problems` says every reason. Nothing was queued."),

@@ -20,6 +20,7 @@ from proximity.server.opening import ROUTES as OPENING
 from proximity.server.optins import ROUTES as OPTINS
 from proximity.server.people import ROUTES as PEOPLE
 from proximity.server.places import ROUTES as PLACES
+from proximity.server.preferencepage import ROUTES as PREFERENCE_PAGE
 from proximity.server.preferences import ROUTES as PREFERENCES
 from proximity.server.privacy import ROUTES as PRIVACY
 from proximity.server.recording import ROUTES as RECORDING
@@ -47,6 +48,7 @@ TABLE: tuple[Route, ...] = (
     *SENDING,
     *PEOPLE,
     *PREFERENCES,
+    *PREFERENCE_PAGE,
     *EVENTS,
     *ERASURES,
     *PRIVACY,

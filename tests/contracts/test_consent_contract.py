@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from proximity.consent import chain
 from proximity.consent.consents import erase, grant, import_said, load_consents, withdraw
@@ -12,7 +13,9 @@ from proximity.consent.objections import bury, erased, lift, marked, object_to, 
 from proximity.consent.proofs import prove
 from proximity.consent.texts import Wording, every_text, register
 from proximity.model import Consent, ProximityError
-from proximity.store import Store
+from proximity.people.people import People
+from proximity.privacy import retention
+from proximity.store import Store, schema
 from proximity.store.keys import store_key
 from tests.contracts.conftest import TARGETS
 
@@ -72,3 +75,34 @@ def test_several_writers_make_one_chain(target: str) -> None:
     finally:
         for store in stores:
             store.close()
+
+
+@pytest.mark.parametrize("target", [one for one in TARGETS if one != "memory"], indirect=True)
+def test_the_version_of_people_moves_with_every_writer(target: str) -> None:
+    """Each step is one of its own, from the first on: no process misses what another wrote."""
+    stores = [Store.open(target) for _ in range(3)]
+    movers = [People(store) for store in stores]
+
+    def move(number: int) -> None:
+        which = number % len(stores)
+        stores[which].write(movers[which].moved).result()
+
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(move, range(60)))
+        noted = sa.select(schema.meta.c.value).where(schema.meta.c.key == "people_version")
+        assert stores[0].read(lambda c: c.scalar(noted)) == "60"
+    finally:
+        for store in stores:
+            store.close()
+
+
+def test_the_silent_are_found_in_any_store(store: Store) -> None:
+    year = 366 * retention.DAY_S
+    for person in ("anna", "ben"):
+        store.write(lambda c, who=person: grant(c, who, YES, source="x", now=NOW)).result()  # type: ignore[misc]
+    row = {"id": "d", "kind": "decision", "person": "ben", "at": NOW + year, "record": "{}"}
+    stranger = row | {"id": "e", "person": None}
+    store.write(lambda c: c.execute(schema.ledger.insert(), [row, stranger])).result()
+    days = retention.keep_days()
+    assert store.read(lambda c: retention.dormant(c, NOW + year, days)) == ("anna",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from proximity.people.behaviour import read_profiles
 from proximity.people.facts import Happened, Profile
 from proximity.segments.conditions import NUL, OPERATORS
 from proximity.segments.segments import parse
-from proximity.segments.sql import count_people, page_people
+from proximity.segments.sql import count_people, find_people
 from proximity.store import Store
 from tests.segment_given import EVIL, NOW, NUMBERS, TAGS, TEXTS, people, rules, tagged, write
 
@@ -41,25 +40,8 @@ def test_a_store_means_the_people_that_memory_means(
     )
     meant = sorted(one.person for one, _ in known if rule.matches(one, read[one.person], NOW))
     assert meant == sorted(one.person for one, has in known if rule.matches(one, has, NOW))
-    assert sorted(store.read(lambda conn: page_people(conn, rule, NOW, tagged))) == meant
+    assert list(store.read(lambda conn: find_people(conn, rule, NOW, tagged))) == meant
     assert store.read(lambda conn: count_people(conn, rule, NOW, tagged)) == len(meant)
-
-
-def test_pages_follow_each_other(store: Store) -> None:
-    everybody = [(Person(person=f"p{number:03}"), Profile()) for number in range(25)]
-    store.write(lambda conn: write(conn, everybody)).result()
-    rule, _ = parse({"attribute": "tier", "is_not": "gold"}, "rule")
-    assert rule is not None
-    found: list[str] = []
-
-    def page() -> Sequence[str]:
-        after = found[-1] if found else ""
-        return store.read(lambda conn: page_people(conn, rule, NOW, after=after, limit=10))
-
-    while some := page():
-        assert len(some) <= 10
-        found += some
-    assert found == [one.person for one, _ in everybody]
 
 
 @pytest.mark.parametrize("size", [999, 1000])
@@ -83,7 +65,7 @@ def test_whoever_is_known_by_an_event_alone_is_somebody(store: Store) -> None:
     store.write(unprofiled).result()
     rule, _ = parse({"event": "view"}, "rule")
     assert rule is not None
-    assert store.read(lambda conn: page_people(conn, rule, NOW)) == ["one"]
+    assert store.read(lambda conn: find_people(conn, rule, NOW)) == ["one"]
 
 
 WANTED: dict[str, list[Any]] = {
@@ -123,5 +105,5 @@ def test_every_comparison_of_every_value(store: Store) -> None:
                 rule, problems = parse(table, "rule")
                 assert rule is not None, problems
                 meant = sorted(one.person for one, has in known if rule.matches(one, has, NOW))
-                found = store.read(lambda conn, r=rule: page_people(conn, r, NOW))  # type: ignore[misc]
+                found = store.read(lambda conn, r=rule: find_people(conn, r, NOW))  # type: ignore[misc]
                 assert sorted(found) == meant, table

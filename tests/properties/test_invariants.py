@@ -44,7 +44,7 @@ BEGIN = when("2026-03-28 18:25")
 PEOPLE = ("ana-canary", "ben-canary", "eve-canary")
 CHANNELS = ("console", "webhook")
 PURPOSES = ("marketing", "service")
-CAP, CAP_S, STOCK = 2, 86400.0, 3
+CAP, CAP_S, STOCK = 3, 86400.0, 5
 
 RULES = f"""
 quiet_hours = [{{ from = "22:00", to = "07:00" }}]
@@ -317,6 +317,36 @@ class Offers(RuleBasedStateMachine):
         self.come(who, place)
         self.decide(which, 100)
 
+    @rule(
+        who=st.sampled_from(PEOPLE),
+        place=st.sampled_from(["cafe", "bakery"]),
+        what=st.sampled_from(["withdraw", "object", "edit", "erase", "wait"]),
+        seconds=st.sampled_from([1, 90, 300]),
+    )
+    def change_between(self, who: str, place: str, what: str, seconds: int) -> None:
+        """Between the decision and the hand-over something changes, and later changes back."""
+        for purpose in PURPOSES:
+            self.agree(who, purpose, None, None)
+        self.come_and_be_offered(who, place, 0)
+        evening = self.evening
+        if what == "withdraw":
+            self.withdraw(who, None, None)
+        elif what == "object":
+            self.object(who, objects=True)
+        elif what == "edit":
+            self.edit()
+        elif what == "erase" and who == PEOPLE[-1]:
+            # What is in flight comes back after all of them is gone.
+            self.send(1)
+            self.erase(who, at_once=True)
+            self._answer_all()
+        self.pass_time(seconds)
+        self.send(1)
+        if what == "object":
+            self.object(who, objects=False)
+        if evening != self.evening:
+            self.edit()
+
     @rule(which=st.sampled_from([0, 1]), limit=st.integers(1, 5))
     def decide(self, which: int, limit: int) -> None:
         """A dispatcher decides some of what is due."""
@@ -365,7 +395,7 @@ class Offers(RuleBasedStateMachine):
             self.store.write(lambda c: objections.lift(c, who)).result()
             self.objecting.discard(who)
 
-    @rule(who=st.sampled_from(PEOPLE[1:]), at_once=st.booleans())
+    @rule(who=st.just(PEOPLE[-1]), at_once=st.booleans())
     def erase(self, who: str, at_once: bool) -> None:
         """Somebody is erased; the second half of it may have to wait for another start."""
         if who in self.erased:
@@ -386,7 +416,7 @@ class Offers(RuleBasedStateMachine):
         self.rules, self.other = self.other, self.rules
         self.evening = (18, 30) if self.evening == (22, 0) else (22, 0)
 
-    @rule(seconds=st.sampled_from([1, 1, 40, 90, 600, 1800, 4 * 3600, 90_000]))
+    @rule(seconds=st.sampled_from([1, 1, 40, 90, 600, 86_400]))
     def pass_time(self, seconds: int) -> None:
         """The clock goes on."""
         self.now += seconds
@@ -439,10 +469,9 @@ class Offers(RuleBasedStateMachine):
 
 
 Offers.TestCase.settings = settings(
-    max_examples=120,
-    stateful_step_count=40,
+    max_examples=80,
+    stateful_step_count=30,
     deadline=None,
-    phases=[__import__("hypothesis").Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestOffers = Offers.TestCase

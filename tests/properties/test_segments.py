@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from proximity.model import Person
 from proximity.people.facts import Profile
 from proximity.segments.segments import parse
-from proximity.segments.sql import page_people
+from proximity.segments.sql import find_people
 from proximity.store import Store
 from tests.segment_given import NOW, people, rules, tagged, write
 
@@ -30,7 +30,7 @@ def test_sql_and_memory_mean_the_same_people(
     assert rule is not None, problems
     meant = sorted(one.person for one, profile in known if rule.matches(one, profile, NOW))
     STORE.write(lambda conn: write(conn, known)).result()
-    assert list(STORE.read(lambda conn: page_people(conn, rule, NOW, tagged))) == meant
+    assert list(STORE.read(lambda conn: find_people(conn, rule, NOW, tagged))) == meant
 
 
 @unhurried

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proximity.consent.objections import bury
+from proximity.consent.objections import bury, lift
 from proximity.consent.precision import blur
 from proximity.engine.intake import Intake
 from proximity.ingest.admission import Admission
@@ -109,6 +109,38 @@ def test_a_late_record_brings_nobody_back(
     other = judged(door, fix("phone-b"))[1:]
     assert other == ((1, 0) if consent == "assumed" else (0, 1))
     assert judged(door, fix(at=NOW - 2))[1:] == (0, 1)  # remembered, and the same answer
+
+
+@pytest.mark.parametrize("consent", ["required", "assumed"])
+def test_nothing_of_theirs_follows_while_they_leave(
+    store: Store, consent: Literal["required", "assumed"]
+) -> None:
+    """A record that came in between would be journalled after the row that forgets them."""
+    door = admission(store, Consent(purpose="service"), consent=consent)
+    door.leaving.add("phone-a")
+    assert judged(door, fix()) == ([], 0, 1)
+    door.leaving.clear()
+    assert judged(door, fix())[1:] == (1, 0)
+
+
+def test_who_came_back_may_use_the_phone_they_had(store: Store) -> None:
+    door = admission(store, consent="assumed")
+    people = People(store, clock=lambda: NOW)
+
+    def leave(connection: Any) -> None:
+        people.remove(connection, "ann")
+        bury(connection, ["ann", "phone-a"], at=NOW, source="request")
+
+    def come_back(connection: Any) -> None:
+        lift(connection, "ann", "erased")
+        people.put(connection, Person(person="ann", subjects=("phone-a",)))
+
+    store.write(leave).result()
+    door._people.reload()
+    assert judged(door, fix()) == ([], 0, 1)
+    store.write(come_back).result()
+    door._people.reload()
+    assert judged(door, fix())[1:] == (1, 0)
 
 
 PURPOSES = ["marketing", "service", "location-background", "location-precise", "beacon"]

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -397,7 +398,39 @@ def test_an_event_set_aside_is_cut_where_it_is_endless(store: Store) -> None:
     heard = behaviour.hear(endless, "ada", NO_PLAN)
     store.write(lambda c: behaviour.write_events(c, [heard], {"ada"}, facts)).result()
     (row,) = rows(store, schema.quarantine)
-    assert len(row["event"]) == 16 * 1024
+    assert len(row["event"]) < 16 * 1024
+    assert msgspec.json.decode(row["event"])["name"] == "a"
+    assert "x" * 50 in row["problem"]
+
+
+def test_what_has_not_happened_yet_is_set_aside(store: Store) -> None:
+    people = People(store, lambda: START)
+    ada = Person(person="ada", subjects=("s0",), consents=(Consent(purpose="service"),))
+    store.write(lambda c: people.put(c, ada)).result()
+    ahead = [did(59, id="soon"), did(61, id="later")]
+    found = store.write(
+        lambda c: behaviour.write_history(c, ahead, people, PLAN, facts, now=START)
+    ).result()
+    assert (found.accepted, found.quarantined) == (1, 1)
+    assert rows(store, schema.quarantine)[0]["problem"] == "at is ahead of our clock"
+
+
+def test_one_mailing_to_many_is_a_send_to_each(store: Store) -> None:
+    """A mail program has one id for a mailing: it counts for all who got it, and once for each."""
+    sent = {"system": "crm", "id": "spring"}
+    heard = [
+        behaviour.hear(did(at, "message-sent", subject=who, id=f"{who}-{at}", **more), who)
+        for who, at in (("ada", 0), ("bob", 0), ("ada", 1))
+        for more in [{"system": "crm"}]
+    ]
+    for one in heard:
+        one.event.properties.update(sent)
+        store.write(
+            lambda c, one=one: behaviour.write_events(c, [one], {one.person}, facts)  # type: ignore[misc]
+        ).result()
+    found = rows(store, schema.sends)
+    assert sorted(row["person"] for row in found) == ["ada", "bob"]
+    assert {row["decision"].partition("/")[0] for row in found} == {"crm:spring"}
 
 
 def test_names_of_events() -> None:

@@ -286,12 +286,12 @@ def test_a_dry_run_on_oneself_sends_nothing_and_says_what_would_be(write, tmp_pa
     assert "anna: would get: Tea at cafe." in told.stdout
     again = json.loads(run(*words, "--dry-run", "--json").stdout)
     assert again["results"] == {"send": 1}
-    assert run(*words).stdout == "1 people are meant, 1 of them anew\n"
-    assert run(*words).stdout == "1 people are meant, 0 of them anew\n"
+    assert run(*words).stdout == "meant 1, of them new 1\n"
+    assert run(*words).stdout == "meant 1, of them new 0\n"
     stranger = (*words[:-1], "nobody")
     refused = run(*stranger, "--dry-run")
     assert refused.exit_code == 1
-    assert "nobody: stopped by consent" in refused.stdout
+    assert "1  unconsented" in refused.stdout
     assert run("campaign", "send", "coffee", *words[3:], "--dry-run").exit_code == 2
     assert run("campaign", "send", "tea", "--data", data).exit_code == 2
 
@@ -316,7 +316,7 @@ async def test_a_running_server_sends_previews_and_rehearses_for_one_person(
         assert (told.exit_code, told.stderr) == (0, "")
         assert "anna: would get: Tea at cafe." in told.stdout
         queued = await ask(*send, "--json")
-        assert json.loads(queued.stdout) == {"people": 1, "new": 1}
+        assert json.loads(queued.stdout) == {"people": 1, "new": 1, "unconsented": 0}
         (decision,) = await rig.until("/v1/decisions", 1)
         assert (decision["decision"], decision["campaign"]) == ("send", "tea")
         assert (await ask(*send, "--campaigns", file)).exit_code == 2

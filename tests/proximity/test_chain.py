@@ -282,3 +282,18 @@ def test_a_store_of_the_release_before_is_sealed_at_the_next_start(tmp_path: Pat
         assert len(verify(store).problems) == 1
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("note", ["", "é", "5:abc", "no head at all"])
+def test_a_note_that_was_overwritten_is_a_problem_and_no_crash(ledger: Store, note: str) -> None:
+    meta = schema.meta
+    spoilt = meta.update().where(meta.c.key == "consents_head").values(value=note)
+    write(ledger, lambda c: c.execute(spoilt))
+    assert any("chain ends at 5" in one for one in verify(ledger).problems)
+
+
+def test_a_mark_of_any_text_is_a_problem_and_no_crash(ledger: Store) -> None:
+    seals = schema.consent_chain
+    spoilt = seals.update().where(seals.c.seq == 2).values(erased="é")
+    write(ledger, lambda c: c.execute(spoilt))
+    assert any("marked as erased" in one for one in verify(ledger).problems)

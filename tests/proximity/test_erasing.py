@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from beacon_gateway.model import Beacon
+from proximity.consent import chain
 from proximity.model import Consent, Event, Fix, Person, Record, Sighting
 from proximity.people.people import People
 from proximity.privacy import erasing
@@ -123,6 +124,23 @@ def test_an_erasure_is_begun_once_and_stays_begun_until_it_is_finished(
     assert store.read(lambda c: genuine(c, receipt, "ann"))
     assert not store.read(lambda c: genuine(c, receipt, "bob"))
     assert not Store.open(":memory:").read(lambda c: genuine(c, receipt))
+    odd = msgspec.structs.replace(receipt, signature="é", person="ä")
+    assert not store.read(lambda c: genuine(c, odd))
+    assert not store.read(lambda c: genuine(c, odd, "ann"))
+
+
+def test_who_comes_back_before_it_is_finished_keeps_what_they_say(
+    store: Store, people: People
+) -> None:
+    known(store, people)
+    begun = store.write(lambda c: begin(c, people, "ann", now=NOW, tombstone=False)).result()
+    again = Person(person="ann", consents=(Consent(purpose="service"),))
+    store.write(lambda c: people.put(c, again)).result()
+    assert finish(store, begun, now=NOW + 9) is not None
+    assert [one.purpose for one in store.read(lambda c: people.read(c, "ann")).consents] == [
+        "service"
+    ]
+    assert store.read(chain.verify).problems == ()
 
 
 def test_a_log_that_somebody_reads_leaves_it_begun(

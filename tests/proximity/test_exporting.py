@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proximity.consent.objections import bury
-from proximity.model import Consent, Fix, Person, ProximityError
+from proximity.campaigns.campaigns import NOWHERE
+from proximity.model import Consent, Endpoint, Event, Fix, Person, ProximityError
+from proximity.people import behaviour
 from proximity.people.people import People
+from proximity.privacy import exportfile
 from proximity.privacy.exportfile import is_export, read_export, write_export
 from proximity.privacy.exporting import Export, export_person, import_person
 from proximity.store import Store, journal, ledger, schema
@@ -136,6 +139,31 @@ def test_a_list_of_people_is_no_export(tmp_path: Path) -> None:
             lambda e: e["tables"]["events"][0].update(person="bob", subject="phone-b"),
             "it is not this person's",
         ),
+        (
+            lambda e: e["tables"]["events"][0].update(person="bob"),
+            "it is not this person's",
+        ),
+        (lambda e: e["tables"]["events"][0].update(properties={"a": {}}), "$[...]"),
+        (lambda e: e["tables"]["people"][0].update(record=None), "Expected `object`"),
+        (lambda e: e["tables"]["people"][0]["record"].update(preferences=[{}]), "`allow`"),
+        (lambda e: e["tables"]["people"][0]["record"].update(more=1), "there is no 'more'"),
+        (lambda e: e["tables"]["ledger"][0].update(kind="rumour"), "kind must be"),
+        (lambda e: e["tables"]["ledger"][0].update(record=7), "Expected `object`"),
+        (lambda e: e["tables"]["consents"][0].update(purpose=None), "only a withdrawal"),
+        (lambda e: e["tables"]["consents"][0].update(precision="street"), "street"),
+        (
+            lambda e: e["tables"].update(consents=e["tables"]["consents"] * 400),
+            "more than the 1000",
+        ),
+        (
+            lambda e: e["tables"].update(
+                consent_texts=[
+                    {"sha256": "0" * 64, "purpose": "marketing", "version": "1", "locale": "en",
+                     "text": "we may", "benefit": None, "recorded_at": 1.0}
+                ]
+            ),
+            "sha256 is not that of the text",
+        ),
         (lambda e: e.update(format="other/1"), "format 'other/1'"),
         (lambda e: e.update(person=""), "1 to 128 characters"),
     ],
@@ -186,3 +214,61 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         archive.writestr("export.csv", "a" * 10_000_000)
     with pytest.raises(ProximityError, match="larger than"):
         read_export(tmp_path / "x.zip")
+
+
+def test_what_a_device_did_in_other_hands_is_in_nobody_elses_export() -> None:
+    store, people = known_store()
+    moved = Person(person="bob", subjects=("phone-b", "phone-1"))
+    store.write(lambda c: people.put(c, moved)).result()
+    assert "e-ada" not in {row["id"] for row in exported(store, people, "bob").tables["events"]}
+    found = exported(store, people)
+    assert [row["id"] for row in found.tables["events"]] == ["e-ada"]
+    other = Store.open(":memory:")
+    other.write(lambda c: import_person(c, People(other), found, now=NOW)).result()
+
+
+def test_an_event_that_was_too_long_to_keep_stands_in_no_exports_way() -> None:
+    store, people = known_store()
+    long = Event(subject="phone-1", at=NOW, name="a", properties={"x": "y" * 20_000})
+    heard = behaviour.hear(long, "ada")
+    store.write(
+        lambda c: behaviour.write_events(c, [heard], {"ada"}, lambda _: NOWHERE)
+    ).result()
+    (row,) = exported(store, people).tables["quarantine"]
+    event = row["event"]
+    assert isinstance(event, dict)
+    assert (event["name"], event.get("properties")) == ("a", None)
+
+
+@pytest.mark.parametrize("form", ["out.json", "out.zip"])
+def test_nobody_else_may_read_the_file(form: str, tmp_path: Path) -> None:
+    store, people = known_store()
+    write_export(exported(store, people), tmp_path / form)
+    assert (tmp_path / form).stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_is_bounded_and_its_faults_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, people = known_store()
+    write_export(exported(store, people), tmp_path / "ada")
+    with (tmp_path / "ada" / "events.csv").open("a") as sheet:
+        sheet.write("1,2,3,4,5,6,7,8,9\r\n")
+    with pytest.raises(ProximityError, match=r"events.csv has a row of more cells"):
+        read_export(tmp_path / "ada")
+    (tmp_path / "ada" / "events.csv").write_text('"a"b\r\n')
+    with pytest.raises(ProximityError, match="is no export"):
+        read_export(tmp_path / "ada")
+    monkeypatch.setattr(exportfile, "_MOST_BYTES", 100)
+    with pytest.raises(ProximityError, match="larger than 100 bytes"):
+        read_export(tmp_path / "ada")
+
+
+def test_a_long_profile_is_a_long_cell(tmp_path: Path) -> None:
+    store = Store.open(":memory:")
+    people = People(store, lambda: NOW)
+    ends = tuple(Endpoint(channel=f"c{n}", address="x" * 4000) for n in range(40))
+    store.write(lambda c: people.put(c, Person(person="ada", endpoints=ends))).result()
+    found = exported(store, people)
+    write_export(found, tmp_path / "ada")
+    assert read_export(tmp_path / "ada") == found

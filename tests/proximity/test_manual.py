@@ -53,14 +53,36 @@ def test_an_audience_is_sent_it_once_by_hand(store: Store) -> None:
     campaigns = rules(NEWS, segments={"gold": gold()})
     way = club(store, campaigns)
     wish = manual.wish_for(campaigns, "news", audience="gold")
-    assert manual.queue_all(store, wish, NOON) == manual.Queued(people=4, new=4)
-    assert {d.person: d.reason for d in way.decide()} == {
-        "p00": "no_consent", "p03": None, "p06": None, "p09": None,
-    }  # fmt: skip
+    assert manual.queue_all(store, way.dispatcher.world, wish, NOON) == manual.Queued(
+        people=4, new=3, unconsented=1
+    )
+    assert {d.person: d.reason for d in way.decide()} == {"p03": None, "p06": None, "p09": None}
     assert [d.outcome for d in way.send()] == ["accepted"] * 3
-    assert manual.queue_all(store, wish, NOON + 9) == manual.Queued(people=4, new=0)
+    assert manual.queue_all(store, way.dispatcher.world, wish, NOON + 9) == manual.Queued(
+        people=4, new=0, unconsented=1
+    )
     anew = manual.wish_for(campaigns, "news", audience="gold", occasion="spring")
-    assert manual.queue_all(store, anew, NOON + 9).new == 4
+    assert manual.queue_all(store, way.dispatcher.world, anew, NOON + 9).new == 3
+
+
+def test_nothing_is_written_of_who_agreed_to_nothing(store: Store) -> None:
+    """Neither named nor in an audience; who agreed to something else is told why not."""
+    campaigns = rules(NEWS, segments={"gold": gold()})
+    way = club(store, campaigns)
+    way.put(replace(ANNA, person="other", subjects=(), consents=(Consent(purpose="service"),)))
+    for nobody in ("p00", "never-heard-of"):
+        wish = manual.wish_for(campaigns, "news", person=nobody)
+        assert manual.queue_all(store, way.dispatcher.world, wish, NOON) == manual.Queued(1, 0, 1)
+    other = manual.wish_for(campaigns, "news", person="other")
+    assert manual.queue_all(store, way.dispatcher.world, other, NOON) == manual.Queued(1, 1)
+    assert [(d.person, d.reason) for d in way.decide()] == [("other", "no_consent")]
+    written = [row for t in (schema.triggers, schema.ledger, schema.sends) for row in way.rows(t)]
+    assert not [row for row in written if "p00" in str(row) or "never" in str(row)]
+    # Where consent is kept upstream, nobody is left out here.
+    wish = manual.wish_for(campaigns, "news", audience="gold")
+    assert manual.queue_all(
+        store, way.dispatcher.world._replace(assumed=True), wish, NOON
+    ) == manual.Queued(4, 4)
 
 
 def test_a_campaign_may_be_sent_by_itself_and_by_hand(store: Store) -> None:
@@ -74,7 +96,7 @@ def test_a_campaign_may_be_sent_by_itself_and_by_hand(store: Store) -> None:
     )
     way.queue(*campaigns.triggers(came, "anna", facts))
     wish = manual.wish_for(campaigns, "coffee", person="anna")
-    assert manual.queue_all(store, wish, NOON).new == 1
+    assert manual.queue_all(store, way.dispatcher.world, wish, NOON).new == 1
     found = way.decide()
     assert [d.reason for d in found] == [None, None]
     assert [(d.place, d.visit) for d in found] == [("cafe-1", "v"), ("cafe-1", "")]
@@ -85,8 +107,10 @@ def test_more_people_than_a_slice(store: Store, monkeypatch: pytest.MonkeyPatch)
     campaigns = rules(replace(NEWS, audience=gold()))
     way = club(store, campaigns, 30)
     wish = manual.wish_for(campaigns, "news")
-    assert manual.queue_all(store, wish, NOON) == manual.Queued(people=10, new=10)
-    assert len(way.rows(schema.triggers)) == 10
+    assert manual.queue_all(store, way.dispatcher.world, wish, NOON) == manual.Queued(
+        people=10, new=7, unconsented=3
+    )
+    assert len(way.rows(schema.triggers)) == 7
 
 
 def test_a_rehearsal_tells_what_would_be_and_writes_nothing(
@@ -101,15 +125,17 @@ def test_a_rehearsal_tells_what_would_be_and_writes_nothing(
     found = manual.rehearse(store, way.dispatcher.world, wish, NOON)
     assert {table: way.rows(table) for table in schema.metadata.tables.values()} == before
     assert (found.people, found.results) == (
-        10, {"no_consent": 3, "out_of_stock": 2, "send": 5},
+        10, {"out_of_stock": 2, "send": 5, "unconsented": 3},
     )  # fmt: skip
-    assert len(found.decisions) == 10
+    assert len(found.decisions) == 7
     assert set(found.texts.values()) == {"Un café au cafe-1"}
     # And what would be is what is.
-    manual.queue_all(store, wish, NOON)
+    manual.queue_all(store, way.dispatcher.world, wish, NOON)
     reasons = [d.reason for d in way.decide()]
     assert [reasons.count(None), reasons.count("out_of_stock")] == [5, 2]
-    assert manual.rehearse(store, way.dispatcher.world, wish, NOON).results == {"sent before": 10}
+    assert manual.rehearse(store, way.dispatcher.world, wish, NOON).results == {
+        "sent before": 7, "unconsented": 3,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import weakref
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
 
+from proximity import windows as clocks
 from proximity.campaigns import recall
 from proximity.gates import gates, timing, wording
 from proximity.gates.gates import ask, decide
-from proximity.model import Hours, Preference
+from proximity.model import Hours, Person, Preference
+from proximity.people.facts import Happened, Profile
 from tests.proximity.given import ANNA, COFFEE, NOON, candidate, rules, trigger, windows
 
 
@@ -77,10 +80,40 @@ def test_a_value_is_kept_as_long_as_its_result_and_all_go_when_there_are_too_man
     assert watched() is None
 
 
+def test_of_what_is_one_persons_own_few_are_kept() -> None:
+    """Neither a year of purchases nor an erased person's attributes stay in memory for long."""
+    watched = []
+    for number in range(recall.FEW + 1):
+        bought = Happened("purchase", NOON, {"product": f"p{number}"})
+        profile = Profile(events=(bought,))
+        person = replace(ANNA, attributes={"age_band": "18+", "number": number})
+        campaign = replace(COFFEE, contrary=("p0",), contrary_count=1)
+        one = candidate(
+            campaign=campaign, rules=rules(campaign), person=person, profile=profile, now=NOON
+        )
+        assert decide(one).reason == ("affinity" if number == 0 else None)
+        watched += [id(profile), id(person)]
+        del one, profile, person
+    gc.collect()
+    alive = {id(one) for one in gc.get_objects() if isinstance(one, Profile | Person)}
+    assert len(alive.intersection(watched)) <= 4
+
+
+def test_a_zone_that_is_gone_is_not_mistaken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More names of zones than are kept pass by, and each look is at its own clock."""
+    monkeypatch.setattr(timing, "load_zone", ZoneInfo.no_cache)
+    monkeypatch.setattr(clocks, "_minute", clocks._minute.__wrapped__)
+    night = windows("22:00-07:00")
+    for number in range(200):
+        name = ("Asia/Tokyo", "Europe/Paris", "America/New_York")[number % 3]
+        is_quiet, because = timing.quiet(night, "marketing", name, NOON)
+        assert (because["timezone"], is_quiet) == (name, name == "America/New_York")
+
+
 def test_decisions_are_the_same_however_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "_MOST_KEPT", 1)
     monkeypatch.setattr(timing, "_MOST_LOOKS", 1)
-    monkeypatch.setattr(wording, "_MOST_EVIDENCE", 1)
+    monkeypatch.setattr(wording, "_MOST_KEPT", 1)
     monkeypatch.setattr(recall, "_MOST", 1)
     some: list[Any] = []
     for number in range(4):

@@ -160,8 +160,12 @@ def test_who_was_only_listed_has_a_year_from_the_first_sweep(store: Store) -> No
     assert dormant(store, NOW + 367 * DAY_S) == ("p",)
 
 
-def test_a_processor_is_not_waited_for_for_ever(store: Store) -> None:
-    row = {"erasure": "e", "processor": "crm", "told_at": NOW, "person": "p"}
+@pytest.mark.parametrize("told_at", [NOW, None])
+def test_a_processor_is_not_waited_for_for_ever(store: Store, told_at: float | None) -> None:
+    """Nor is one that could not be told: it was taken out of the file, or never answers."""
+    erasure = {"id": "e", "hash": "h", "at": NOW}
+    row = {"erasure": "e", "processor": "crm", "told_at": told_at, "person": "p"}
+    store.write(lambda c: c.execute(schema.erasures.insert(), erasure)).result()
     store.write(lambda c: c.execute(schema.erasure_notices.insert(), row)).result()
     assert swept(store, NOW + 364 * DAY_S) == Counter()
     assert swept(store, NOW + 366 * DAY_S) == Counter(erasure_notices=1)

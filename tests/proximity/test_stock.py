@@ -85,3 +85,21 @@ def test_windows_of_the_calendar(
         assert left(store, one, now=when(other, "UTC")) == {"cups": 1}
     give_back(store, "d1")
     assert left(store, one, now=start) == {"cups": 1}
+
+
+@pytest.mark.parametrize(
+    ("timezone", "same", "other"),
+    [
+        # A day's rolls end at the café's midnight, on days of 23 and of 25 hours too.
+        ("Europe/Paris", "2026-03-29 00:00", "2026-03-30 00:00"),
+        ("Europe/Paris", "2026-10-25 00:00", "2026-10-26 00:00"),
+        ("Pacific/Kiritimati", "2026-01-06 00:00", "2026-01-07 00:00"),
+        ("America/St_Johns", "2026-01-06 00:00", "2026-01-07 00:00"),
+    ],
+)
+def test_windows_of_a_zone(store: Store, timezone: str, same: str, other: str) -> None:
+    one = Stock(id="cups", count=1, window="day", timezone=timezone)
+    end = when(other, timezone)
+    assert take(store, "d1", one, now=when(same, timezone))
+    assert left(store, one, now=end - 1.0) == {"cups": 0}
+    assert left(store, one, now=end) == {"cups": 1}

@@ -66,12 +66,23 @@ ALLOWED = {
     "GET /v1/campaigns": "marketer analyst admin",
     "GET /v1/campaigns/{id}": "marketer analyst admin",
     "POST /v1/campaigns/{id}/sends": "marketer admin",
+    "GET /v1/segments": "marketer analyst admin",
+    "GET /v1/segments/{id}/size": "marketer analyst admin",
+    "GET /v1/segments/{id}/explain": "feed admin",
+    "GET /v1/reports": "marketer analyst admin",
+    "GET /v1/reports/{id}": "marketer analyst admin",
     "GET /v1/people": "feed admin",
     "POST /v1/people": "feed admin",
     "GET /v1/people/{id}": "feed admin",
     "PUT /v1/people/{id}": "feed admin",
     "DELETE /v1/people/{id}": "feed admin",
     "GET /v1/people/{id}/export": "feed admin",
+    "GET /v1/people/{id}/profile": "feed admin",
+    "GET /v1/people/{id}/preferences": "feed admin",
+    "PUT /v1/people/{id}/preferences": "feed admin",
+    "POST /v1/people/{id}/preferences/link": "feed admin",
+    "GET /v1/events": "feed admin",
+    "POST /v1/events/history": "feed admin",
     "POST /v1/exports": "feed admin",
     "POST /v1/erasures": "feed admin",
     "GET /v1/erasures": "feed admin",
@@ -95,6 +106,8 @@ ALLOWED = {
     "POST /v1/optin": "feed admin",
     "GET /withdraw/{id}": "",
     "POST /withdraw/{id}": "",
+    "GET /preferences/{id}": "",
+    "POST /preferences/{id}": "",
     "GET /o/{id}": "",
     "GET /v1/transitions": "analyst admin",
     "GET /v1/decisions": "marketer analyst admin",
@@ -110,7 +123,7 @@ ALLOWED = {
 }
 
 # Open to whoever has a link of ours: its signature is the credential.
-SIGNED = {"/withdraw/{id}", "/o/{id}"}
+SIGNED = {"/withdraw/{id}", "/preferences/{id}", "/o/{id}"}
 
 
 def test_the_table_grants_what_is_written_here_and_nothing_else() -> None:

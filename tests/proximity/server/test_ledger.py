@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 
@@ -9,23 +11,27 @@ from proximity.store import ledger
 from tests.proximity.server.rig import Rig
 
 
+# A server sweeps what has outlived its retention, at its start too: nothing here is old.
+NOW = time.time()
+
+
 def transition(n: int, subject: str = "s", place: str = "p") -> Transition:
     return Transition(
         kind="enter",
         subject=subject,
         place=place,
         visit=f"v{n}",
-        at=1000.0 + n,
-        decided_at=1001.0 + n,
+        at=NOW + n,
+        decided_at=NOW + 1.0 + n,
     )
 
 
 DECISION = Decision(
     id="d", decision=Verdict.SUPPRESS, reason="caps", campaign="c", version=1, subject="s",
-    person="s", place="p", visit="v", at=1.0, gates=(GateResult("caps", False, {"count": 2}),),
+    person="s", place="p", visit="v", at=NOW, gates=(GateResult("caps", False, {"count": 2}),),
 )  # fmt: skip
 DELIVERY = Delivery(
-    key="d", channel="console", attempt=1, outcome="accepted", at=1.0, campaign="c", person="s",
+    key="d", channel="console", attempt=1, outcome="accepted", at=NOW, campaign="c", person="s",
     subject="s", place="p",
 )  # fmt: skip
 
