@@ -57,6 +57,7 @@ PARTS: dict[str, Callable[[Scale], Found]] = {
     "gateway": gateway.gateway,
     "gateways": gateways.gateways,
     "profiles": profiles.profiles,
+    "backtest": explaining.deciding_again,
     "explain": explaining.explaining,
     "erasing": erasing.erasing,
 }

@@ -6,6 +6,8 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 import geofences
 from proximity.campaigns.campaigns import Campaigns
 from proximity.campaigns.form import parse_campaigns
@@ -19,6 +21,8 @@ MONDAY = 1_777_852_800.0  # 2026-05-04T00:00:00Z
 DAY_S = 86400.0
 SHOPS = 50
 VISITS = 10
+LIVED = 1000
+LATER_S = 37.0
 _AT_ONCE = 5000
 # Metres to degrees where the shops stand; they are 1 km from each other.
 NORTH_M, EAST_M = 111_200.0, 73_400.0
@@ -154,7 +158,11 @@ def lived(index: geofences.FenceIndex, fixes: Sequence[Fix]) -> Iterator[list[Tr
 
 
 def fill(store: Store, index: geofences.FenceIndex, count: int) -> People:
-    """Put a week of so many people into an empty store: who they are, and where they were."""
+    """Put a week of so many people into an empty store: who they are, and where they were.
+
+    The first ``LIVED`` live it through the engine; the others are told of as one of these each,
+    some seconds later.
+    """
     people = People(store, clock=lambda: MONDAY)
     every = persons(count)
     for start in range(0, count, 1000):
@@ -162,10 +170,28 @@ def fill(store: Store, index: geofences.FenceIndex, count: int) -> People:
         store.write(lambda conn, some=some: [people.put(conn, one) for one in some]).result()
     people.reload()
     whose = {one.subjects[0]: one.person for one in every}
-    for told in lived(index, walks(count)):
-        entries = [ledger.entry(one, whose[one.subject]) for one in told]
+    for told in lived(index, walks(min(count, LIVED))):
+        every_one = [_after(one, turn) for one in told for turn in range(-(-count // LIVED))]
+        every_one.sort(key=lambda one: one.decided_at)
+        entries = [
+            ledger.entry(one, whose[one.subject]) for one in every_one if one.subject in whose
+        ]
         store.write(lambda conn, entries=entries: ledger.append(conn, entries)).result()
     return people
+
+
+def _after(one: Transition, turn: int) -> Transition:
+    """Tell of the same as another person's, so many turns later."""
+    if turn == 0:
+        return one
+    number = int(one.subject.removeprefix("phone-")) + turn * LIVED
+    later_s = turn * LATER_S
+    return msgspec.structs.replace(
+        one, subject=f"phone-{number}", visit=f"{one.visit}-{turn}",
+        at=None if one.at is None else one.at + later_s, decided_at=one.decided_at + later_s,
+        enter_at=None if one.enter_at is None else one.enter_at + later_s,
+        exit_at=None if one.exit_at is None else one.exit_at + later_s,
+    )  # fmt: skip
 
 
 def places(index: geofences.FenceIndex) -> Places:

@@ -181,6 +181,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _OLDEST = 150  # years
 _MOST_HOURS = 64
+_MOST_HOURS_IN_ALL = 100
+"""Windows of all preferences: whoever decides looks for the end of quiet hours from edge to edge of
+them, fifteen days ahead, and writes them down as evidence. A hundred take some hundredths of a
+second at worst, thousands would take minutes."""
 MOST_PREFERENCES = 500
 """Preferences of one person: every decision reads them all."""
 _MOST_ENDPOINTS = 100
@@ -215,6 +219,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _check_count(
             self.preferences, "preferences", MOST_PREFERENCES, "leave out those of no effect"
         )
+        if self.preferences:
+            hours = [one for row in self.preferences for one in row.hours or ()]
+            _check_count(hours, "hours of all preferences", _MOST_HOURS_IN_ALL, "write fewer")
         _check_count(self.endpoints, "endpoints", _MOST_ENDPOINTS, "leave out those that are dead")
         for subject in self.subjects:
             check_id(subject, "subject")

@@ -91,7 +91,9 @@ class TomlTable:
                 number = math.inf
             if least <= number <= most and abs(number) < math.inf:
                 return number
-        bounds = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        bounds = f"from {least:.12g} to {most:.12g}"
+        if most == math.inf:
+            bounds = f"of at least {least:.12g}"
         self.fault(f"{key} must be a number {bounds}; it is {_shown(value)}")
         return default
 

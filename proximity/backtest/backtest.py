@@ -22,7 +22,7 @@ from proximity.backtest.happenings import instants
 from proximity.consent import objections
 from proximity.dispatch import sends, stock, weighing
 from proximity.model import Event, Transition, Verdict, format_time
-from proximity.people.behaviour import deepest
+from proximity.people.visits import deepest
 from proximity.store.schema import sends as sent_table
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class _Run:
         self._until = until
         self._each = each
         self._world = weighing.World(lambda: campaigns, people, places, assumed)
+        self._around = places.facts if campaigns.caps_places else None
         every = campaigns.campaigns.values()
         self._back_s = max((campaigns.back_s(one) for one in every), default=0.0)
         asked_s = [s for one in every if (s := one.needs_profile_s) is not None]
@@ -244,7 +245,8 @@ class _Run:
         self._known[person] = self._people.read(connection, person)
         if objections.marked(connection, [person], "objected"):
             self._objected |= {person}
-        before = sends.read(connection, [person], self._since - self._back_s)[person]
+        back = self._since - self._back_s
+        before = sends.read(connection, [person], back, self._around)[person]
         self._sends[person] = [one for one in before if one.at < self._since]
         foreign = sa.select(sent_table.c.decision).where(
             sent_table.c.person == person, sent_table.c.system.is_not(None)

@@ -314,6 +314,12 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
             spans.append(YEAR_S)
         return max(spans)
 
+    @property
+    def caps_places(self) -> bool:
+        """Whether any cap counts the sends of one place, and so needs to know what lies in it."""
+        every = (self.caps, *(one.caps for one in self.campaigns.values()))
+        return any(cap.place is not None for caps in every for cap in caps)
+
     def triggers(self, transition: Transition, person: str, place: PlaceFacts) -> list[Trigger]:
         """Make a trigger for each campaign that waits for this transition, by priority, then id.
 

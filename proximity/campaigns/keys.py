@@ -123,7 +123,7 @@ CAP: forms.Form = (
     Key(
         "place",
         forms.identity(),
-        "sends triggered in this place; holds for triggers in it and in what lies in it",
+        "sends triggered in this place or in what lies in it; holds for triggers there alone",
         "every place",
     ),
     Key("foreign", forms.flag(), "whether what other systems sent counts", "true"),

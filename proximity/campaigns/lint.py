@@ -177,6 +177,15 @@ def _benefit(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
             yield one.id, 'it says nowhere what its reader gains: benefit = "…", in a few words'
 
 
+def _value_first(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
+    for one in campaigns.campaigns.values():
+        if one.asks is not None and one.after is None:
+            yield (
+                one.id,
+                "it asks before any value was shown: write after = { visits = 3 }, or an event",
+            )
+
+
 def _length(campaigns: Campaigns) -> Iterator[tuple[str, str, Level]]:
     cut: dict[tuple[str, Platform], list[str]] = {}
     for one, language, text in _texts(campaigns):
@@ -313,6 +322,7 @@ def _hosts(campaigns: Campaigns) -> Iterator[tuple[None, str]]:
 RULES = (
     Rule("everyone", "fault", "is it for somebody, or for all alike?", _everyone),
     Rule("benefit", "fault", "does its reader gain something?", _benefit),
+    Rule("after", "fault", "is a question asked after value was shown?", _value_first),
     Rule("length", "fault", "is it read whole where it is shown?", _length),
     Rule("shouting", "fault", "does it speak in a normal voice?", _shouting),
     Rule("exclamation", "fault", "does it do without a row of exclamation marks?", _exclamations),

@@ -221,7 +221,9 @@ def privacy_verify_receipt(
     try:
         with open_input(file) as stream:
             receipt = msgspec.json.decode(stream.read(2**20), type=Receipt)
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise ProximityError(f"{called(file)}: cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ProximityError(f"{called(file)}: is no receipt: {error}") from None
     with _either(data, server, token) as there:
         if _is_http(there):
@@ -259,7 +261,10 @@ def person_export(
     if found is None:
         sys.stderr.write("proximity: nothing is known of this person\n")
         return 1
-    text = write_export(found, out)
+    try:
+        text = write_export(found, out)
+    except OSError as error:
+        raise ProximityError(f"{out}: cannot be written: {error.strerror}") from None
     if out is None:
         click.echo(text)
     return 0

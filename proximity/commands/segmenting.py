@@ -164,7 +164,7 @@ def _size(
             _refuse(campaigns, at)
             body = there.ask("GET", f"/v1/segments/{_quoted(name)}/size")
             return msgspec.json.decode(body or b"", type=Size)
-        rule, now = _one(campaigns, name), moment(at) or time.time()
+        rule, now = _one(campaigns, name), _now(at)
         return there.read(lambda conn: measure(conn, name, rule, now, InForce(conn).places.facts))
 
 
@@ -185,7 +185,7 @@ def _membership(
             path = f"/v1/segments/{_quoted(name)}/explain"
             body = there.ask("GET", path, {"person": person})
             return msgspec.json.decode(body or b"", type=Membership)
-        rule, now, people = _one(campaigns, name), moment(at) or time.time(), People(there)
+        rule, now, people = _one(campaigns, name), _now(at), People(there)
 
         def read(conn: Connection) -> Membership:
             back_s, profile = rule.back_s(), NOTHING
@@ -195,6 +195,11 @@ def _membership(
             return membership(name, rule, people.read(conn, person), profile, now)
 
         return there.read(read)
+
+
+def _now(at: str | None) -> float:
+    asked = moment(at)
+    return time.time() if asked is None else asked
 
 
 def _quoted(name: str) -> str:

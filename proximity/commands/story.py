@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 import aiohttp
@@ -51,8 +52,8 @@ class Screen:
     def line(self, at: str, who: str, what: str, why: str = "", style: str = "") -> None:
         """Write one step of the story, and why."""
         self._console.print(Text.assemble((f"  {at:<8}  ", "dim"), f"{who:<5} ", (what, style)))
-        if why:
-            self._console.print(Text(f"{'':<18}{why}", "dim"))
+        for part in wrap(why, 88, break_long_words=False, break_on_hyphens=False):
+            self._console.print(Text(f"{'':<18}{part}", "dim"))
 
     def command(self, text: str) -> None:
         """Write a command to try, whole, so that it can be copied."""

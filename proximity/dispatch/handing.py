@@ -58,6 +58,8 @@ AGAIN = frozenset(
         "age",
         "objection",
         "preference",
+        "schedule",
+        "daypart",
         "quiet_hours",
     }
 )

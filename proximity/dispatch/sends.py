@@ -10,15 +10,17 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from proximity.gates.candidates import Send
 from proximity.store.schema import sends
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from proximity.campaigns.campaigns import PlaceFacts
     from proximity.gates.candidates import Candidate
 
 __all__ = ["lock", "made", "read", "reserve", "won"]
@@ -55,14 +57,25 @@ def lock(connection: Connection, people: Collection[str]) -> None:
         connection.execute(_LOCK, {"keys": keys})
 
 
-def read(connection: Connection, people: Collection[str], since: float) -> dict[str, list[Send]]:
-    """Read each person's sends after Unix second ``since``, oldest first."""
+def read(
+    connection: Connection,
+    people: Collection[str],
+    since: float,
+    facts: Callable[[str], PlaceFacts] | None = None,
+) -> dict[str, list[Send]]:
+    """Read each person's sends after Unix second ``since``, oldest first.
+
+    ``facts`` tells what a place lies in, for caps of a place; None: no cap asks.
+    """
     found: dict[str, list[Send]] = {person: [] for person in people}
     names = sorted(people)
     for start in range(0, len(names), _AT_ONCE):
         some = {"people": names[start : start + _AT_ONCE], "since": since}
-        for person, *send in connection.execute(_READ, some):
-            found[person].append(Send(*send))
+        for person, *fields in connection.execute(_READ, some):
+            send = Send(*fields)
+            if facts is not None and send.place:
+                send = replace(send, around=facts(send.place).parents)
+            found[person].append(send)
     return found
 
 
@@ -90,6 +103,7 @@ def made(candidate: Candidate, channel: str) -> Send:
         place=trigger.place,
         visit=trigger.visit,
         channel=channel,
+        around=candidate.place.parents,
     )
 
 

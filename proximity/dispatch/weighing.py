@@ -112,7 +112,9 @@ def gather(
         now=now,
         final=ledger.decided(connection, ids),
         deferred=_deferred(connection, ids),
-        sends=sends.read(connection, names, now - back_s),
+        sends=sends.read(
+            connection, names, now - back_s, world.places.facts if rules.caps_places else None
+        ),
         won=sends.won(connection, names, moments) if rules.contest is not None else {},
         stock_left=stock.left(
             connection, [rules.stocks[id_] for id_ in sorted(drawn_on)], now, binding=binding

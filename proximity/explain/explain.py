@@ -224,9 +224,7 @@ def _story(
     connection: Connection, whose: Iterable[str], place: str | None, at: float | None
 ) -> list[_Part]:
     """Find the visits in question, oldest first."""
-    last = None if at is None else rows.last_before(connection, at + OUT_OF_ORDER_S)
-    found = [row for one in whose for row in _rows(connection, one, place, at, last)]
-    found.sort(key=lambda row: row.seq, reverse=True)
+    found = _rows(connection, whose, place, at)
     if not found:
         return []
     newest = found[0].at
@@ -245,28 +243,48 @@ def _story(
 
 
 def _rows(
-    connection: Connection, subject: str, place: str | None, at: float | None, last: int | None
-) -> Sequence[Any]:
-    """Read the newest rows of a subject up to a time; else the first one after it."""
-    mine = [ledger.c.subject == subject, ledger.c.kind != "delivery"]
-    if place is not None:
-        mine.append(ledger.c.place == place)
+    connection: Connection, whose: Iterable[str], place: str | None, at: float | None
+) -> list[Any]:
+    """Read the rows of one story, newest first: those up to a time, else the first after it."""
+    last = None if at is None else rows.last_before(connection, at + OUT_OF_ORDER_S)
     columns = sa.select(
         ledger.c.seq, ledger.c.subject, ledger.c.place, ledger.c.visit, ledger.c.at
-    ).where(*mine)
+    ).where(ledger.c.kind != "delivery")
+    if place is not None:
+        columns = columns.where(ledger.c.place == place)
     before = columns.order_by(ledger.c.seq.desc())
     if at is not None:
         before = before.where(ledger.c.at <= at)
     if last is not None:
         before = before.where(ledger.c.seq <= last)
-    newest = connection.execute(before.limit(1)).first()
-    if newest is not None:
-        since = rows.last_before(connection, newest.at - STORY_S - OUT_OF_ORDER_S)
-        return connection.execute(before.where(ledger.c.seq > since).limit(MOST_ROWS)).all()
-    if at is None:
+    newest: dict[str, Any] = {}
+    next_: list[Any] = []
+    for one in whose:
+        mine = ledger.c.subject == one
+        row = connection.execute(before.where(mine).limit(1)).first()
+        if row is not None:
+            newest[one] = row
+        elif at is not None:
+            # Asked a little too early: what came next is what was meant.
+            next_ += connection.execute(columns.where(mine).order_by(ledger.c.seq).limit(1)).all()
+    told = [*newest.values(), *next_]
+    if not told:
         return []
-    # Asked a little too early: what came next is what was meant.
-    return connection.execute(columns.order_by(ledger.c.seq).limit(1)).all()
+    # Looked for once, not for each subject: what is older than the newest of all is not told.
+    story = max(told, key=_number).at - STORY_S - OUT_OF_ORDER_S
+    since = rows.last_before(connection, story)
+    found = next_
+    for one, row in newest.items():
+        if row.seq > since:
+            mine = ledger.c.subject == one
+            recent = before.where(mine, ledger.c.seq > since).limit(MOST_ROWS)
+            found += connection.execute(recent).all()
+    found.sort(key=_number, reverse=True)
+    return found
+
+
+def _number(row: Any) -> int:
+    return int(row.seq)
 
 
 def _explain_visit(

@@ -23,7 +23,8 @@ __all__ = ["Candidate", "Rival", "Send"]
 class Send(msgspec.Struct, frozen=True, gc=False):
     """An earlier send that was reserved for a person; ``at`` Unix seconds.
 
-    ``system`` names the other system that sent it; None: it was this one.
+    ``system`` names the other system that sent it; None: it was this one. ``around`` are the places
+    in which ``place`` lies, told where a cap asks.
     """
 
     decision: str
@@ -34,6 +35,7 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     visit: str = ""
     channel: str | None = None
     system: str | None = None
+    around: tuple[str, ...] = ()
 
 
 class Rival(msgspec.Struct, frozen=True, order=True, gc=False):

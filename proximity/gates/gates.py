@@ -98,7 +98,7 @@ GATES = (
 _Answers = list[GateResult | None]
 """What each gate says, in the order of ``GATES``; None where it is still to be asked."""
 _Way = tuple[str, tuple[str, ...], str | None]
-"""Purpose, channels and topic of a campaign: what the gates that are ``alike`` may look at of it."""
+"""Purpose, channels and topic of a campaign: of it ``alike`` gates see no more."""
 
 _NONE: _Answers = [None] * len(GATES)
 

@@ -140,7 +140,7 @@ def _counts(counting: _Counting, send: Send) -> bool:
     return (
         (counting.campaign is None or send.campaign == counting.campaign)
         and (cap.channel is None or send.channel == cap.channel)
-        and (cap.place is None or send.place == cap.place)
+        and (cap.place is None or cap.place == send.place or cap.place in send.around)
         and (cap.foreign or send.system is None)
     )
 

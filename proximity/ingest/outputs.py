@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from proximity.dispatch import queue
 from proximity.ingest.told import Did
-from proximity.people import behaviour
+from proximity.people import behaviour, visits
 from proximity.people.tagging import NO_PLAN
 from proximity.store import journal, ledger
 
@@ -88,7 +88,7 @@ class Outputs:
         self._heard.append(heard)
         if heard.problems:
             return
-        place = behaviour.deepest(did.visits, self._places.facts)
+        place = visits.deepest(did.visits, self._places.facts)
         facts = None if place is None else self._places.facts(place)
         visit = None if place is None else did.visits[place]
         # An event that was there already triggers nothing again, even when all else is forgotten.
@@ -115,7 +115,7 @@ class Outputs:
             facts = self._places.facts
             persons = set(self._persons.values())
             wanted = behaviour.may_be_written(connection, persons, now, self._consent)
-            behaviour.write_visits(connection, self._transitions, self._persons, wanted, facts)
+            visits.write_visits(connection, self._transitions, self._persons, wanted, facts)
             fresh = behaviour.write_events(connection, self._heard, wanted, facts)
             for one in fresh:
                 if one.event.name == behaviour.PREFERENCE_SET:

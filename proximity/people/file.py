@@ -98,7 +98,10 @@ def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        if len(line) > _MOST_LINE or len(problems) >= _MOST_PROBLEMS:
+        if len(line) > _MOST_LINE:
+            problems.append(f"{name}, line {number}: longer than {_MOST_LINE} bytes; gave up here")
+            break
+        if len(problems) >= _MOST_PROBLEMS:
             problems.append(f"{name}, line {number}: gave up here")
             break
         try:

@@ -36,7 +36,10 @@ def _flag(text: str) -> bool:
 
 
 def _number(text: str) -> float | int:
-    return msgspec.json.decode(text, type=int | float)
+    try:
+        return msgspec.json.decode(text, type=int | float)
+    except msgspec.DecodeError:
+        raise ValueError("write a number, such as 12 or 0.5") from None
 
 
 def _texts(text: str) -> list[str]:

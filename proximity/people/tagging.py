@@ -170,6 +170,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             if (rule.extra != "drop" if name not in named else not named[name].pii)
         }
 
+    def shown(self, event: Event) -> dict[str, Value]:
+        """Give what is kept of an event that is set aside: all but what is about somebody's person.
+
+        That is to find a sender's mistake by, and an address that was sent by mistake is one.
+        """
+        named = self._named(self.events.get(event.name) or EventRule(name=event.name))
+        return {
+            name: value
+            for name, value in sorted(event.properties.items())
+            if not (name in named and named[name].pii) and not _is_address(value)
+        }
+
     def attribute_problem(self, name: str, value: object) -> str | None:
         """Say what is wrong with an attribute's value; one that is not named may be anything."""
         rule = self.attributes.get(name)
@@ -186,10 +198,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [
             f"{name!r:.60} holds an e-mail address: set pii = true for it, or do not send it"
             for name, value in properties.items()
-            if isinstance(value, str)
-            and _EMAIL.fullmatch(value.strip())
-            and not (name in named and named[name].pii)
+            if _is_address(value) and not (name in named and named[name].pii)
         ]
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and _EMAIL.fullmatch(value.strip()) is not None
 
 
 _SAID = {"text": "text", "number": "a number", "flag": "true or false", "texts": "a list of texts"}

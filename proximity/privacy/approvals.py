@@ -47,10 +47,9 @@ def approve(connection: Connection, what: str, who: str, reason: str, *, now: fl
     if problems:
         raise ProximityError(*problems)
     table = schema.approvals
-    others = set(
-        connection.scalars(sa.select(table.c.who).where(table.c.what == said["what"])).all()
-    )
-    if said["who"] in others:
+    rows = connection.scalars(sa.select(table.c.who).where(table.c.what == said["what"]))
+    others = {_name(who) for who in rows}
+    if _name(said["who"]) in others:
         raise ProximityError(f"{said['who']!r} has vouched for it already: it takes somebody else")
     connection.execute(table.insert(), {**said, "at": now})
     return len(others) + 1
@@ -65,7 +64,12 @@ def approvals(connection: Connection) -> list[Approval]:
 
 def vouched(connection: Connection) -> frozenset[str]:
     """Name everything that enough different people have vouched for."""
-    table = schema.approvals
-    query = sa.select(table.c.what).group_by(table.c.what)
-    enough = query.having(sa.func.count(table.c.who.distinct()) >= ENOUGH)
-    return frozenset(connection.scalars(enough))
+    who: dict[str, set[str]] = {}
+    for row in connection.execute(sa.select(schema.approvals)):
+        who.setdefault(row.what, set()).add(_name(row.who))
+    return frozenset(what for what, names in who.items() if len(names) >= ENOUGH)
+
+
+def _name(who: str) -> str:
+    """Write a name as it is compared: Ann is not somebody else than ann."""
+    return " ".join(who.casefold().split())

@@ -140,7 +140,7 @@ def _select(
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
         whose, *devices = (table.c[column] for column in columns)
-        # A device may have been somebody else's: of its rows only those that name nobody are theirs.
+        # A device may have been somebody else's: of its rows those that name nobody are theirs.
         theirs = whose.in_(some) | sa.or_(
             sa.false(), *(whose.is_(None) & device.in_(some) for device in devices)
         )

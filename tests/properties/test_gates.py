@@ -247,6 +247,36 @@ def test_what_is_kept_ready_changes_nothing(some: list[Candidate]) -> None:
 
 
 @unhurried
+@given(candidates() | nearly_sent(), st.lists(candidates(), max_size=3), st.booleans())
+def test_what_is_shared_in_a_moment_changes_nothing(
+    first: Candidate, others: list[Candidate], assumed: bool
+) -> None:
+    # Campaigns that meet in one moment, most of one purpose, each after all others.
+    same = [
+        replace(
+            first,
+            campaign=replace(
+                other.campaign, purpose=first.campaign.purpose, channels=first.campaign.channels
+            ),
+            trigger=replace(other.trigger, source=first.trigger.source),
+        )
+        for other in others
+    ]
+    moment = [first, *same, *(replace(first, campaign=one.campaign) for one in others)]
+    # The same, but for one thing that gates look at.
+    other_sends = [replace(one, sends=other.sends) for one in moment for other in others]
+    moment += [
+        *other_sends,
+        *(replace(one, objected=not one.objected) for one in moment),
+        *(replace(one, assumed=assumed) for one in moment),
+        *(replace(one, trigger=replace(one.trigger, source="sighting")) for one in moment),
+        *(replace(one, place=other.place) for one in moment for other in others),
+    ]
+    assert [decide(one) for one in moment] == [ask(one) for one in moment]
+    assert [decide(one) for one in reversed(moment)] == [ask(one) for one in reversed(moment)]
+
+
+@unhurried
 @given(candidates(), st.permutations(GATES))
 def test_the_order_of_gates_changes_no_evidence(one: Candidate, order: list[Any]) -> None:
     def judged(table: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from proximity.people import behaviour
 from proximity.people.facts import NOTHING, Happened, Stay
 from proximity.people.people import People
 from proximity.people.tagging import NO_PLAN, parse_plan
+from proximity.people.visits import deepest, write_visits
 from proximity.store import Store, schema
 from tests.proximity.test_ingest import INSIDE, OUTSIDE, START, Rig
 from tests.street import fix
@@ -289,7 +290,7 @@ def store() -> Any:
 
 def visits(store: Store, *transitions: Transition, wanted: tuple[str, ...] = ("ada",)) -> list[Any]:
     persons = {"s0": "ada"}
-    store.write(lambda c: behaviour.write_visits(c, transitions, persons, wanted, facts)).result()
+    store.write(lambda c: write_visits(c, transitions, persons, wanted, facts)).result()
     return [
         (row["visit"], row["place"], row["enter_at"], row["exit_at"])
         for row in rows(store, schema.visits)
@@ -359,9 +360,9 @@ def test_a_profile_holds_the_newest(store: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_deepest_place() -> None:
-    assert behaviour.deepest({"mall", "shop"}, facts) == "shop"
-    assert behaviour.deepest({"mall", "cafe"}, facts) == "cafe"
-    assert behaviour.deepest((), facts) is None
+    assert deepest({"mall", "shop"}, facts) == "shop"
+    assert deepest({"mall", "cafe"}, facts) == "cafe"
+    assert deepest((), facts) is None
 
 
 def test_history_is_written_once_and_triggers_nothing(store: Store) -> None:

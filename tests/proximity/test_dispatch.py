@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity.campaigns.campaigns import Campaigns, Cap
+from proximity.campaigns.campaigns import Campaigns, Cap, Daypart
 from proximity.channels import Reply
 from proximity.consent import objections
 from proximity.dispatch import outbox, queue
@@ -26,7 +26,7 @@ from proximity.model import Consent, Decision, Delivery, Offer, Person, Trigger
 from proximity.people.people import People
 from proximity.privacy import erasing
 from proximity.site.places import Places
-from proximity.site.registry import Site
+from proximity.site.registry import Place, Site
 from proximity.store import Store, ledger, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, PARIS, offer, rules, trigger, when, windows
 
@@ -177,6 +177,22 @@ def test_caps_are_per_person_across_subjects_and_within_one_batch(store: Store) 
     }  # fmt: skip
     capped = {gate["gate"]: gate for gate in way.records("decision")[2]["gates"]}["caps"]
     assert capped["because"]["caps"][0]["ids"] == ["t0", "t1"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_cap_on_a_mall_counts_what_was_sent_in_its_shops(store: Store, together: bool) -> None:
+    way = Way(store, rules(caps=(Cap(count=1, window_s=86400.0, place="mall"),))).put()
+    shops = {name: Place(id=name, parent="mall") for name in ("shop-a", "shop-b")}
+    malls = Places(None, Site(timezone=PARIS, places=shops))
+    way.dispatcher.world = way.dispatcher.world._replace(places=malls)
+    way.queue(trigger(place="shop-a"))
+    found = [] if together else way.decide()
+    way.queue(trigger(id="t2", visit="v2", place="shop-b"))
+    way.queue(trigger(id="t3", visit="v3", place="cafe-1"))
+    found += way.decide()
+    assert [(d.place, d.reason) for d in found] == [
+        ("shop-a", None), ("shop-b", "capped"), ("cafe-1", None),
+    ]  # fmt: skip
 
 
 def test_cooldown_spans_visits(store: Store) -> None:
@@ -488,6 +504,24 @@ def test_quiet_hours_that_have_begun_hold_an_offer_back(store: Store) -> None:
     way.rules = rules(quiet_hours=windows("21:00-07:00"))  # edited since
     held = way.send(evening + 5)[0]
     assert (held.outcome, held.reason) == ("suppressed", "quiet_hours")
+
+
+@pytest.mark.parametrize(
+    ("hours", "reason"),
+    [
+        ({"hours": windows("08:00-12:01")}, "outside_hours"),
+        ({"dayparts": (Daypart(windows("08:00-12:01")[0]),)}, "offer_window"),
+    ],
+)
+def test_what_is_good_until_noon_does_not_go_out_after_it(
+    store: Store, hours: dict[str, Any], reason: str
+) -> None:
+    campaigns = rules(replace(COFFEE, **hours))
+    way = ready(store, campaigns, channel=Recorder(Reply(outcome="retry")))
+    assert [d.outcome for d in way.send(NOON)] == ["retry"]
+    (held,) = way.send(NOON + 61.0)
+    assert (held.outcome, held.reason) == ("suppressed", reason)
+    assert len(way.channel.sent) == 1
 
 
 def test_an_offer_never_outlives_the_evening(store: Store) -> None:

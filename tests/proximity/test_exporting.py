@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proximity.consent.objections import bury
 from proximity.campaigns.campaigns import NOWHERE
+from proximity.consent.objections import bury
 from proximity.model import Consent, Endpoint, Event, Fix, Person, ProximityError
 from proximity.people import behaviour
 from proximity.people.people import People
@@ -158,8 +158,15 @@ def test_a_list_of_people_is_no_export(tmp_path: Path) -> None:
         (
             lambda e: e["tables"].update(
                 consent_texts=[
-                    {"sha256": "0" * 64, "purpose": "marketing", "version": "1", "locale": "en",
-                     "text": "we may", "benefit": None, "recorded_at": 1.0}
+                    {
+                        "sha256": "0" * 64,
+                        "purpose": "marketing",
+                        "version": "1",
+                        "locale": "en",
+                        "text": "we may",
+                        "benefit": None,
+                        "recorded_at": 1.0,
+                    }
                 ]
             ),
             "sha256 is not that of the text",
@@ -231,9 +238,7 @@ def test_an_event_that_was_too_long_to_keep_stands_in_no_exports_way() -> None:
     store, people = known_store()
     long = Event(subject="phone-1", at=NOW, name="a", properties={"x": "y" * 20_000})
     heard = behaviour.hear(long, "ada")
-    store.write(
-        lambda c: behaviour.write_events(c, [heard], {"ada"}, lambda _: NOWHERE)
-    ).result()
+    store.write(lambda c: behaviour.write_events(c, [heard], {"ada"}, lambda _: NOWHERE)).result()
     (row,) = exported(store, people).tables["quarantine"]
     event = row["event"]
     assert isinstance(event, dict)

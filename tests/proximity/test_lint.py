@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proximity.campaigns.campaigns import Age, Cap, Contest, TriggerRule
+from proximity.campaigns.campaigns import After, Age, Cap, Contest, TriggerRule
 from proximity.campaigns.lint import PLATFORMS, RULES, Finding, count_emoji, lint, sample_text
 from proximity.content.prices import Price
 from tests.proximity.given import COFFEE, rules, windows
@@ -49,6 +49,13 @@ def test_what_presses_has_to_say_what_its_reader_gains() -> None:
     bare = replace(GOOD, benefit=None)
     assert [one.rule for one in found(bare)] == ["benefit"]
     assert found(replace(bare, purpose="service")) == []
+
+
+def test_a_question_comes_after_value_was_shown() -> None:
+    """Row 3: never at install."""
+    question = replace(GOOD, purpose="opt-in", asks="marketing")
+    assert [(one.rule, one.level) for one in found(question)] == [("after", "fault")]
+    assert found(replace(question, after=After(visits=3))) == []
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,12 @@ from proximity.campaigns.campaigns import Campaigns, Contest, Stock, TriggerRule
 from proximity.dispatch import manual
 from proximity.model import Consent, ProximityError, Transition
 from proximity.segments.segments import parse
+from proximity.site.places import Places
+from proximity.site.registry import Place, Site
 from proximity.store import Store, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules
 from tests.proximity.test_dispatch import Way
+from tests.proximity.test_places import fence, index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +103,23 @@ def test_a_campaign_may_be_sent_by_itself_and_by_hand(store: Store) -> None:
     found = way.decide()
     assert [d.reason for d in found] == [None, None]
     assert [(d.place, d.visit) for d in found] == [("cafe-1", "v"), ("cafe-1", "")]
+
+
+def test_an_audience_of_a_tag_is_whoever_came_to_any_place_in_such_a_venue(store: Store) -> None:
+    """A zone that no fence draws carries its venue's tags, by hand as in memory."""
+    been, problems = parse({"tag": "mall"}, "been")
+    assert been is not None, problems
+    campaigns = rules(replace(NEWS, audience=been))
+    way = club(store, campaigns, 3)
+    venue = index(fence("galleria", tags=["mall"]))
+    site = Site(places={"door": Place(id="door", parent="galleria")})
+    world = way.dispatcher.world._replace(places=Places(venue, site))
+    came = {
+        "visit": "v", "person": "p01", "subject": "phone-1", "place": "door", "enter_at": NOON,
+    }  # fmt: skip
+    store.write(lambda c: c.execute(schema.visits.insert(), [came])).result()
+    wish = manual.wish_for(campaigns, "news")
+    assert manual.queue_all(store, world, wish, NOON + 9) == manual.Queued(1, 1)
 
 
 def test_more_people_than_a_slice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,12 +43,9 @@ def store() -> Iterator[Store]:
 def left(store: Store, *but: str) -> set[object]:
     """Every value of every table but these."""
     tables = [table for table in schema.metadata.sorted_tables if table.name not in but]
-    return {
-        value
-        for table in tables
-        for row in store.read(lambda c, one=table: c.execute(sa.select(one)).all())
-        for value in row
-    }
+    return store.read(
+        lambda c: {value for one in tables for row in c.execute(sa.select(one)) for value in row}
+    )
 
 
 def recognised(values: set[object], keys: list[bytes]) -> set[str]:

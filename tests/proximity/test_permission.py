@@ -11,7 +11,7 @@ from proximity.campaigns.campaigns import Age, Campaign
 from proximity.campaigns.purposes import PURPOSES, presses
 from proximity.gates.gates import Candidate, allows, consented_channel, decide, make_offer
 from proximity.gates.permission import AGES, quiet_windows
-from proximity.model import Consent, GateResult, Hours, Preference
+from proximity.model import Consent, GateResult, Hours, Person, Preference
 from tests.proximity.given import ANNA, CAFE, COFFEE, NOON, candidate, rules, trigger, when, windows
 
 
@@ -190,6 +190,14 @@ def no(**names: Any) -> Preference:
 
 def yes(**names: Any) -> Preference:
     return Preference(allow=True, **names)
+
+
+def test_the_hours_of_all_preferences_are_bounded() -> None:
+    """Looking for the end of thousands of windows would hold up everybody's decisions."""
+    rows = [no(topic=f"t{n}", hours=(Hours("08:00", "09:00"),) * 50) for n in range(3)]
+    assert Person(person="anna", preferences=tuple(rows[:2])).preferences
+    with pytest.raises(ValueError, match="hours of all preferences: 150 are more than 100"):
+        Person(person="anna", preferences=tuple(rows))
 
 
 MORNING, NIGHT = (Hours("08:00", "11:00"),), (Hours("11:00", "13:00"),)

@@ -103,6 +103,7 @@ def test_a_crm_writes_its_table_by_hand(tmp_path: Path) -> None:
         ("person,person\n", "row 1: column 'person' is there twice"),
         ("person,age:number\na,four\n", "row 2: column age:number:"),
         ("person,member:flag\na,yes\n", "row 2: column member:flag: write true or false"),
+        ("person,age:number\na,ten\n", "row 2: column age:number: write a number"),
         ("person,consents\na,{\n", "row 2: column consents:"),
         ("person,x:json\na," + "[" * 3000 + "\n", "row 2: "),
         ("person\na,b\n", "row 2: 2 cells are more than the 1"),

@@ -52,6 +52,8 @@ def capped(cap: Cap, *sends: Send, **changes: Any) -> bool:
         ({"place": "cafe-1"}, {}, True),
         ({"place": "cafe-1"}, {"place": "cafe-2"}, False),
         ({"place": "street"}, {"place": "street"}, True),  # holds for what lies in it
+        ({"place": "street"}, {"place": "cafe-2", "around": ("street",)}, True),  # and counts it
+        ({"place": "street"}, {"place": "cafe-2", "around": ("alley",)}, False),
         ({"place": "cafe-2"}, {"place": "cafe-2"}, False),
         ({}, {"system": "crm"}, True),
         ({"foreign": False}, {"system": "crm"}, False),

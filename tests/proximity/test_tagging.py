@@ -108,6 +108,19 @@ def test_what_does_not_is_refused_in_words(plan: Plan, bad: Event, said: str) ->
     assert not any("ada" in one or "ham" in one for one in found)
 
 
+def test_what_is_set_aside_keeps_no_address(plan: Plan) -> None:
+    """To find the mistake by, its sender needs no one's e-mail."""
+    for mistaken in (
+        event("signup", email="ada@example.test", source=7),
+        event("saved", item=" ada@example.test", gift="yes"),
+        event("nosuch", who="ada@example.test", gift="yes"),
+    ):
+        assert plan.problems(mistaken)
+        kept = plan.shown(mistaken)
+        assert kept.keys() & {"source", "gift"}
+        assert "ada@" not in str(kept)
+
+
 def test_all_that_is_wrong_is_said_at_once(plan: Plan) -> None:
     assert len(plan.problems(event("purchase", price=-1, receipt="1234567"))) == 3
 
