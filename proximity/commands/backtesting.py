@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from proximity.store import Store
 
 DAY_S = 86400.0
+NO_EVENTS = (
+    "proximity: a replay's folder has no events: what asks for them is judged as if there "
+    "had been none; --data knows them"
+)
 _MOST_LINE = 256 * 1024
 
 
@@ -75,6 +79,8 @@ def backtest_command(
             )  # fmt: skip
 
         found = store.read(work)
+    if run is not None:
+        click.echo(NO_EVENTS, err=True)
     if as_json:
         echo_json(found)
     else:

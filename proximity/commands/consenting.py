@@ -360,7 +360,8 @@ def optin_status(
             f"{one.purpose}  {agreed}  {last}  shown {one.shown} times, later {one.later} times"
         )
         for name, at in one.again.items():
-            click.echo(f"  {name}: {'never again' if at is None else f'may ask from {at}'}")
+            soon = "now" if at is not None and at <= format_time(time.time()) else f"from {at}"
+            click.echo(f"  {name}: {'never again' if at is None else f'may ask {soon}'}")
 
 
 @optin.command("answer")

@@ -371,10 +371,11 @@ def _profile(
 
 def _read_preferences(file: Path) -> tuple[Preference, ...]:
     from proximity.inputs import read_text
-    from proximity.model import Preference
+    from proximity.model import Person, Preference
 
     try:
-        return msgspec.json.decode(read_text(file, 1024 * 1024), type=tuple[Preference, ...])
+        said = msgspec.json.decode(read_text(file, 1024 * 1024), type=tuple[Preference, ...])
+        return Person(person="any", preferences=said).preferences  # no more than one may have
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ProximityError(f"{called(file)}: this is no list of preferences: {error}") from None
 

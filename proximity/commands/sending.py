@@ -38,6 +38,8 @@ def send_command(
 ) -> int:  # fmt: skip
     """Send CAMPAIGN to a person or an audience; every gate is asked as always.
 
+    A --dry-run may be of any campaign, as if what it waits for happened now: try it on yourself.
+
     With --data it is queued in the folder and goes out while a server runs on it. Exit 1 where
     nobody is meant, or, with --dry-run, nobody would get it.
     """
@@ -75,7 +77,7 @@ def _in_folder(
     from proximity.people.people import People
 
     rules = load_campaigns(file)
-    wish = manual.wish_for(rules, campaign, **whom)
+    wish = manual.wish_for(rules, campaign, **whom, rehearsal=dry_run)
     places = store.read(lambda conn: InForce(conn).places)
     world = World(lambda: rules, People(store), places, assumed)
     now = time.time()

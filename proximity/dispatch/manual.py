@@ -1,9 +1,9 @@
 """The question: who is sent a campaign because a marketer wants it, and what would become of it.
 
 A manual send is a trigger for each person of an audience, in the same queue as those of places and
-events: the same gates, the same contest with the clock, the same ledger. Sending the same thing
-twice sends it once. Writes nothing but triggers, and none of whoever agreed to nothing; a rehearsal
-writes nothing.
+events: the same gates, the same caps and stock, the same ledger. Sending the same thing twice sends
+it once. Writes nothing but triggers, and none of whoever agreed to nothing; a rehearsal writes
+nothing, and plays whatever a campaign waits for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from proximity.campaigns.campaigns import Campaign, Campaigns
+    from proximity.campaigns.campaigns import Campaign, Campaigns, TriggerRule
     from proximity.dispatch.weighing import World
     from proximity.segments.rules import Rule
     from proximity.store import Store
@@ -41,6 +41,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """To send ``campaign`` to a person, or to all whom ``audience`` means; once each ``occasion``.
 
     ``place`` is where it is sent for, empty for nowhere: the campaign's hours are on its clock.
+    ``rule`` is what it would wait for, where a rehearsal plays that the person has just done it.
     """
 
     campaign: str
@@ -49,6 +50,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     person: str | None = None
     audience: Rule | None = None
+    rule: TriggerRule | None = None
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -79,17 +81,20 @@ def wish_for(
     audience: str | None = None,
     occasion: str | None = None,
     place: str | None = None,
+    rehearsal: bool = False,
 ) -> Wish:
     """Make the wish to send a campaign to ``person``, or to the segment ``audience``, else its own.
 
-    ``occasion`` None is the campaign's version: each version goes to everybody once. Raises
-    ProximityError with every reason why there is no such wish.
+    ``occasion`` None is the campaign's version: each version goes to everybody once. A
+    ``rehearsal`` may be of any campaign: where it is not sent by hand, as if what it waits for
+    happened now. Raises ProximityError with every reason why there is no such wish.
     """
     found = rules.campaigns.get(campaign)
     if found is None:
         raise ProximityError(f"there is no campaign {campaign!r:.80} in force")
     problems = []
-    if not any(rule.on == "manual" for rule in found.waits_for):
+    by_hand = any(rule.on == "manual" for rule in found.waits_for)
+    if not by_hand and not rehearsal:
         problems.append(
             f'campaign {campaign!r}: it is sent by itself alone; give it on = "manual", or a '
             '[[campaign.trigger]] with on = "manual" beside what it waits for'
@@ -104,15 +109,23 @@ def wish_for(
             f"campaign {campaign!r}: it says nowhere whom it is for; name an audience or a person, "
             "or give it its own audience"
         )
+    where = _only_place(found) if place is None else place
+    played = None if by_hand else found.waits_for[0]
+    if not problems and played is not None and played.on != "event" and not where:
+        problems.append(
+            f"campaign {campaign!r}: it waits for somebody at a place, and there are several; "
+            "name the one to try"
+        )
     if problems:
         raise ProximityError(*problems)
     return Wish(
         campaign=campaign,
         version=found.version,
         occasion=f"version {found.version}" if occasion is None else occasion,
-        place=_only_place(found) if place is None else place,
+        place=where,
         person=person,
         audience=None if person is not None else rule,
+        rule=played,
     )
 
 
@@ -174,6 +187,7 @@ def rehearse(store: Store, world: World, wish: Wish, now: float) -> Rehearsal:
 
 
 def _trigger(wish: Wish, person: str, now: float) -> Trigger:
+    played = wish.rule
     return Trigger(
         id=digest(person, wish.campaign, wish.occasion, "manual", None),
         campaign=wish.campaign,
@@ -182,12 +196,14 @@ def _trigger(wish: Wish, person: str, now: float) -> Trigger:
         subject=person,
         place=wish.place,
         visit="",
-        kind="manual",
+        kind="manual" if played is None else played.on,
         at=now,
         decided_at=now,
         evidence_at=now,
+        dwell_s=None if played is None else played.dwell_s,
         because={"occasion": wish.occasion},
-        source="manual",
+        confidence=None if played is None else 1.0,
+        source="manual" if played is None else "event" if played.on == "event" else "fix",
     )
 
 

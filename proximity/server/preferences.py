@@ -13,7 +13,6 @@ import msgspec
 
 from proximity.consent import links
 from proximity.model import Person, Preference, ProximityError, format_time
-from proximity.people.preferences import MOST_PREFERENCES
 from proximity.server.auth import Caller
 from proximity.server.people import KEEPERS, PreferenceRecord, preference_records, written
 from proximity.server.problems import Problem, answer
@@ -91,8 +90,10 @@ async def _read(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
 async def _replace(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     name = read_id(request)
     said = parse_json(await read_body(request, SMALL_LIMIT), tuple[Preference, ...])
-    if len(said) > MOST_PREFERENCES:
-        raise Problem(422, f"{len(said)} preferences are more than {MOST_PREFERENCES}.")
+    try:
+        Person(person=name, preferences=said)
+    except ValueError as error:  # more of them, or of their hours, than one may have
+        raise Problem(422, f"{error}.") from None
     await known(parts, name)
 
     def write(conn: Connection) -> Person:

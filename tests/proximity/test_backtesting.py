@@ -54,6 +54,7 @@ def test_what_a_replay_wrote_is_decided_again(files: Path) -> None:
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)
     assert found["sent"] == sent(files) > 0
+    assert "has no events" in told.stderr
     text = run(files / "campaigns.toml", *given, "--days", 30).stdout
     assert f"would have sent {sent(files)} offers to {found['people']} people" in text
     assert "stopped" in text

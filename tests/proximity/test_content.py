@@ -385,3 +385,10 @@ def test_what_is_remembered_is_bounded_and_never_another_campaign_s(
             assert len(content._remembered) <= 3
             assert len(content._written) <= 5
             assert len(content._filled) <= 5
+
+
+def test_a_text_that_is_no_template_is_a_problem_and_never_shown() -> None:
+    # Reading refuses such a text; what stands in a campaign made otherwise is still held.
+    content = compose(replace(COFFEE, text={"en": "Coffee {% if place %}"}), CAFE, ["en"])
+    assert content.text == ""
+    assert str(content.problem).startswith("text.en: ")

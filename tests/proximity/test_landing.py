@@ -87,3 +87,9 @@ def test_prices() -> None:
     for bad in ("1.90", "EUR 1.90", "1,90 EUR", "-1 EUR", "1.9 eur", "1e9 EUR", "nan EUR", ""):
         with pytest.raises(ValueError, match="is no price"):
             read_price(bad)
+
+
+def test_what_is_commented_out_says_nothing() -> None:
+    struck = "<!-- <meta itemprop='price' content='0.5'> --><meta itemprop='price' content='1.9'>"
+    shown = page(body=struck + "<meta itemprop='priceCurrency' content='EUR'>")
+    assert read_landing(shown).prices == {Price(1.9, "EUR")}

@@ -200,3 +200,8 @@ def test_a_finding_says_who_what_and_which_rule() -> None:
 def test_every_rule_has_a_name_of_its_own_and_a_question() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(rule.asks.endswith("?") for rule in RULES)
+
+
+def test_what_is_no_template_is_left_to_the_check() -> None:
+    """`campaign check` names what is wrong with it; lint says of the rest what it can."""
+    assert all("endif" not in text for _, text in says("Coffee at half price {% if place %}"))

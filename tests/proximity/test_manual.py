@@ -158,6 +158,22 @@ def test_a_rehearsal_tells_what_would_be_and_writes_nothing(
     }  # fmt: skip
 
 
+def test_any_campaign_can_be_tried_on_oneself(store: Store) -> None:
+    way = Way(store, rules(COFFEE)).put()
+    wish = manual.wish_for(way.rules, "coffee", person="anna", rehearsal=True)
+    found = manual.rehearse(store, way.dispatcher.world, wish, NOON)
+    assert found.results == {"send": 1}
+    assert list(found.texts.values()) == ["Un café au cafe-1"]
+    gates = {gate.gate: gate for gate in found.decisions[0].gates}
+    assert gates["location"].because["source"] == "fix"
+    assert way.rows(schema.triggers) == way.rows(schema.ledger) == []
+    several = rules(replace(COFFEE, places=frozenset({"cafe-1", "cafe-2"})))
+    with pytest.raises(ProximityError, match="name the one to try"):
+        manual.wish_for(several, "coffee", person="anna", rehearsal=True)
+    there = manual.wish_for(several, "coffee", person="anna", place="cafe-2", rehearsal=True)
+    assert there.place == "cafe-2"
+
+
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [

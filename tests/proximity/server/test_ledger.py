@@ -10,7 +10,6 @@ from proximity.server.records_of import DecisionRecord, DeliveryRecord, Transiti
 from proximity.store import ledger
 from tests.proximity.server.rig import Rig
 
-
 # A server sweeps what has outlived its retention, at its start too: nothing here is old.
 NOW = time.time()
 

@@ -92,6 +92,10 @@ async def test_what_is_no_preference_is_refused(rig: Rig) -> None:
     assert (await rig.ask("PUT", "/v1/people/ada/preferences", body=bad)).status == 400
     many = [{"allow": True}] * 501
     assert (await rig.ask("PUT", "/v1/people/ada/preferences", body=many)).status == 422
+    hours = [{"from": "09:00", "to": "18:00"}] * 51
+    busy = [{"allow": False, "topic": topic, "hours": hours} for topic in ("tea", "milk")]
+    refused = await rig.ask("PUT", "/v1/people/ada/preferences", body=busy)
+    assert (refused.status, "102 are more than 100" in refused.body.decode()) == (422, True)
     assert (await rig.ask("PUT", "/v1/people/eve/preferences", body=[])).status == 404
     assert (await rig.ask("GET", "/v1/people/eve/preferences")).status == 404
 
