@@ -208,6 +208,10 @@ def test_an_audience_may_be_written_in_place() -> None:
     ("text", "problem"),
     [
         # what each key says
+        (
+            least(tail="\n[[stock]]\nid = 's'\ncount = 3\nwindow = 'day'\ntimezone = 'CEST5'"),
+            "c.toml: stock 's': timezone: 'CEST5' is no time zone: write its IANA name",
+        ),
         (least(top="holidays = 'XX'"), "c.toml: holidays: 'XX' is no country whose holidays are"),
         (least(top="holidays = 'DE-XX'"), "c.toml: holidays: DE has no part 'XX'"),
         (least(top="holidays = 3"), "c.toml: holidays must be a text"),

@@ -261,6 +261,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"event": "e", "properties": {"": 1}}, "a property's name"),
         ({"event": "e", "properties": {f"a{n}": 1 for n in range(21)}}, "more than 20"),
         ({"event": "e", "dwell_s": 5}, "unknown key 'dwell_s'"),
+        ({"segment": ""}, "segment must be a text that is not empty"),
         ({"visited": "p", "tag": "t"}, "this has both visited and tag"),
         ({"all": [{"event": "e"}] * 501}, "501 rules, at most 500"),
         ({"all": [{"any": [{"event": "e"}] * 251}] * 2}, "made of 505 rules"),
