@@ -113,8 +113,6 @@ def _unmet(campaign: str, code: str, dwell_s: float | None = None) -> Unmet:
 
 def _waited(record: Mapping[str, Any], place: PlaceFacts) -> bool:
     """Whether the record of a transition says that it had waited in a receiver."""
-    if record.get("at") is None:
-        return False
     at, decided_at = parse_time(record["at"]), parse_time(record["decided_at"])
     kind, because = record["kind"], record.get("because", {})
     return waited(Transition(kind, "", place.id, "", at, decided_at, because), place)

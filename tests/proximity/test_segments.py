@@ -348,6 +348,16 @@ def test_segments_cannot_grow_beyond_bounds_by_naming_each_other() -> None:
     top = TomlTable({"segment": [*chain, {"id": "s999", "event": "e"}]}, "c.toml")
     read_segments(top)
     assert any("segments lie more than 20 deep" in one for one in top.problems)
+    inner: dict[str, Any] = {"event": "e"}
+    outer: dict[str, Any] = {"segment": "inner"}
+    for _ in range(15):
+        inner, outer = {"not": inner}, {"not": outer}
+    top = TomlTable({"segment": [{"id": "inner", **inner}, {"id": "outer", **outer}]}, "c.toml")
+    assert list(read_segments(top)) == ["inner"]
+    assert any("its rules lie 32 deep, at most 20" in one for one in top.problems)
+    top = TomlTable({"segment": [{"id": 3, "event": "e"}]}, "c.toml")
+    assert read_segments(top) == {}
+    assert [part for part in top.problems if "id must be a text" in part]
     many = [{"id": f"s{n}", "event": "e"} for n in range(1001)]
     top = TomlTable({"segment": many}, "c.toml")
     assert read_segments(top) == {}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proximity.model import Event, ProximityError
-from proximity.people.tagging import NO_PLAN, RESERVED, Plan, parse_plan
+from proximity.people.tagging import NO_PLAN, RESERVED, Plan, PropertyRule, parse_plan
 
 PLAN = """
 [[event]]
@@ -231,3 +231,11 @@ def test_plans_of_great_size_are_refused() -> None:
     wide = ", ".join(f'p{n} = "text"' for n in range(65))
     with pytest.raises(ProximityError, match="65 properties are too many"):
         parse_plan(f'[[event]]\nname = "a"\nproperties = {{ {wide} }}')
+
+
+def test_a_number_out_of_its_bounds_is_told_the_bounds() -> None:
+    assert PropertyRule(kind="number", most=5.0).problem("n", 6.0) == "n must be at most 5"
+    assert PropertyRule(kind="number", least=5.0).problem("n", 4) == "n must be at least 5"
+    both = PropertyRule(kind="number", least=1.0, most=5.0)
+    assert both.problem("n", 6) == "n must be from 1 to 5"
+    assert both.problem("n", 5) is None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proximity.content import templates
 from proximity.content.templates import FILTERS, MAX_TEMPLATE, Template, TemplateError, is_template
 
 VALUES: dict[str, Any] = {
@@ -220,3 +221,24 @@ def test_liquid_is_imported_where_a_template_is_read_and_nowhere_else() -> None:
 
     code = "import sys, proximity.gates.gates, proximity.content.content; sys.exit('liquid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), KeyError("x"), ZeroDivisionError()])
+def test_whatever_the_parser_meets_is_the_text_s_fault(fault: Exception) -> None:
+    def work() -> str:
+        raise fault
+
+    with pytest.raises(TemplateError, match=r"nested too deeply|cannot be used"):
+        templates._guarded(work)
+
+
+def test_a_filter_of_something_unknown_says_what_is_not_known() -> None:
+    with pytest.raises(TemplateError, match="middle"):
+        write("{{ person.middle | upcase }}")
+    with pytest.raises(TemplateError, match="middle"):
+        write("{{ person.likes | join: person.middle }}")
+
+
+def test_plural_forms_are_asked_of_plurals_alone() -> None:
+    found = Template("{{ person.name | upcase }}, {{ stock | plural: one: 'a', other: 'b' }}", "pl")
+    assert found.missing_plurals() == ["few", "many"]
