@@ -150,9 +150,7 @@ class TomlTable:
         return tuple(dict.fromkeys(value))
 
     def windows(self, key: str) -> tuple[Window, ...]:
-        """Read weekly windows of local time."""
-        if not self.has(key):
-            return ()
+        """Read weekly windows of local time under a key that is there."""
         windows, problems = parse_windows(self.table[key], f"{self.where}: {key}")
         self.problems.extend(problems)
         return windows

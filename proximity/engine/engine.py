@@ -328,8 +328,8 @@ class Engine:
                 self._judge(subject, record, held, row, out)
         elif isinstance(record, Sighting):
             self._judge(subject, record, None, None, out)
-        elif isinstance(record, Event):
-            self.events.append(record)
+        else:
+            self.events.append(record)  # type: ignore[arg-type]  # fixes were seen to above
 
     def _take_fixes(self, fixes: list[Fix], out: list[Transition]) -> None:
         """Take many fixes: what can be told of all at once is, then the same as ``_take``."""

@@ -466,3 +466,8 @@ def test_examples_of_the_page_can_be_read() -> None:
     for block in blocks:
         if "chanels" not in block:  # the one that shows what is refused
             parse_campaigns(block)
+
+
+def test_a_budget_of_units_has_a_zone_of_its_own() -> None:
+    tail = "\n[[stock]]\nid = 's'\ncount = 3\nwindow = 'day'\ntimezone = 'Asia/Tokyo'"
+    assert parse_campaigns(least(tail=tail), "c.toml").stocks["s"].timezone == "Asia/Tokyo"

@@ -292,7 +292,10 @@ def test_a_dry_run_on_oneself_sends_nothing_and_says_what_would_be(write, tmp_pa
     refused = run(*stranger, "--dry-run")
     assert refused.exit_code == 1
     assert "1  unconsented" in refused.stdout
-    assert run("campaign", "send", "coffee", *words[3:], "--dry-run").exit_code == 2
+    # What is sent by itself alone can be tried as well, and cannot be sent.
+    tried = run("campaign", "send", "coffee", *words[3:], "--dry-run")
+    assert (tried.exit_code, "anna: would get: " in tried.stdout) == (0, True)
+    assert run("campaign", "send", "coffee", *words[3:]).exit_code == 2
     assert run("campaign", "send", "tea", "--data", data).exit_code == 2
 
 

@@ -13,6 +13,7 @@ from proximity.model import (
     Consent,
     Decision,
     Delivery,
+    Endpoint,
     Event,
     Fix,
     GateResult,
@@ -278,3 +279,12 @@ def test_decisions_and_deliveries_as_lines() -> None:
 
 def test_errors_list_all_problems() -> None:
     assert str(ProximityError("one", "two")) == "one\ntwo"
+
+
+@pytest.mark.parametrize("address", ["", "x" * 5000])
+def test_an_endpoint_s_address_is_bounded_and_never_shown(address: str) -> None:
+    with pytest.raises(ValueError, match="address must have 1 to"):
+        Endpoint(channel="webpush", address=address)
+    shown = repr(Endpoint(channel="webpush", address="secret-address", origin="https://shop.test"))
+    assert "webpush" in shown
+    assert "secret" not in shown

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from beacon_gateway.model import Beacon, Sighting
 from geofences import FenceIndex
 from proximity import Engine, Fix, parse_site
-from proximity.engine.nearmiss import MISSES, MOST_RECORDS, NearMiss, Recent
+from proximity.engine.layout import Layout
+from proximity.engine.nearmiss import MISSES, MOST_RECORDS, NearMiss, Recent, look
 from tests import street
 
 T = 1_000_000.0
@@ -180,3 +182,58 @@ def test_looking_is_bounded() -> None:
 
 def test_every_miss_has_words() -> None:
     assert all(words for words in MISSES.values())
+
+
+def test_who_drove_by_a_place_for_those_on_foot_is_told() -> None:
+    made = engine(street.feature("shop", street.circle(0, 0), radius_m=30, on_foot=True))
+    by_car = walk((60, 0), (0, 0), (0, 0), accuracy_m=5.0, motion="automotive")
+    assert [one.kind for one in made.on_fixes(by_car)] in ([], ["pass"])
+    assert missed(made.near("s")).code == "driving"
+
+
+def test_the_same_moment_twice_and_the_way_off_change_nothing() -> None:
+    layout = Layout(FenceIndex(street.fences(SHOP)), parse_site("", "site.toml"))
+    way = walk((60, 0), (50, 0), (2000, 0), (4000, 0), accuracy_m=5.0)
+    twice = [way[0], way[0], *way[1:]]
+    once = look("s", way, layout)
+    found = look("s", twice, layout)
+    assert (found.fixes, once.fixes) == (5, 4)
+    assert [one.place for one in found.misses] == [one.place for one in once.misses] == ["shop"]
+
+
+TWO = (
+    NEAR_SITE.replace("near_dbm = -65", "")
+    + """
+[[place]]
+id = "door"
+[[gateway]]
+id = "gw-2"
+place = "door"
+"""
+)
+
+
+def test_a_beacon_that_was_louder_elsewhere_and_one_of_nobody_are_told_apart() -> None:
+    site = parse_site(TWO, "site.toml")
+    layout = Layout(FenceIndex(), site)
+    loud = heard(-50, 12)
+    quiet = [replace(one, gateway="gw-2", rssi_dbm=-88, at=one.at + 0.5) for one in loud]
+    stranger = replace(loud[0], beacon=replace(loud[0].beacon, major=9), at=T + 1.0)
+    unheard = replace(loud[0], rssi_dbm=127, at=T + 1.5)
+    mixed = sorted([*loud, *quiet, stranger, unheard], key=lambda one: one.at)
+    found = look("s", mixed, layout)
+    assert found.sightings == 26
+    miss = missed(found, "door")
+    assert (miss.code, miss.because["to"]) == ("elsewhere", "desk")
+    assert [one.place for one in found.misses if one.code == "elsewhere"] == ["door"]
+
+
+def test_an_identity_that_cannot_be_one_beacon_is_told() -> None:
+    far = TWO.replace('id = "gw-2"', 'id = "gw-2"\nlon = 3.0\nlat = 48.0').replace(
+        'id = "gw"\n', 'id = "gw"\nlon = 2.0\nlat = 48.0\n'
+    )
+    layout = Layout(FenceIndex(), parse_site(far, "site.toml"))
+    here = heard(-50, 40)
+    there = [replace(one, gateway="gw-2", at=one.at + 0.5) for one in here]
+    found = look("s", sorted([*here, *there], key=lambda one: one.at), layout)
+    assert "quarantined" in {one.code for one in found.misses}

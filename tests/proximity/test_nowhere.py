@@ -7,6 +7,7 @@ import pytest
 
 from proximity import Engine
 from proximity.engine import nowhere
+from proximity.engine.arbitration import Ranging
 from proximity.engine.history import KEEP_EVERY, Subject
 from proximity.engine.nowhere import cut, doze, lengthened, standing_of, wake
 from proximity.engine.trail import ROW_BYTES, newest_of
@@ -105,3 +106,11 @@ def test_another_site_settles_what_was_nowhere_too() -> None:
     assert len(trail_of(engine)) == 2 * ROW_BYTES
     assert engine.on_fixes([fix(1050, 20.0, 25.0)]) == []
     assert engine.counts["late"] == 1
+
+
+def test_whoever_was_heard_by_receivers_stays_awake() -> None:
+    known = wake(trail(5), 0)
+    known.standing.ranging = Ranging()
+    assert doze(known, 3600.0) is None
+    known.standing.ranging = None
+    assert doze(known, 3600.0) == trail(5)
