@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import structlog
 
+from proximity.commands.backing import COMMANDS as BACKING
 from proximity.commands.campaigning import COMMANDS as CAMPAIGNING
 from proximity.commands.consenting import COMMANDS as CONSENTING
 from proximity.commands.explaining import COMMANDS as EXPLAINING
@@ -259,6 +260,7 @@ for _command in (
     *SEGMENTING,
     *INSTALLING,
     *PRIVACY,
+    *BACKING,
 ):
     main.add_command(_command)
 for _command in OF_A_PERSON:

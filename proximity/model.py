@@ -315,6 +315,7 @@ class Reason(StrEnum):
     AGE = "age"
     OBJECTION = "objection"
     PREFERENCE = "preference"
+    UNREACHABLE = "unreachable"
     SEGMENT = "segment"
     CONFIDENCE = "confidence"
     CONTEXT = "context"
@@ -396,8 +397,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     ``key`` is the same for every attempt and channel of one decision: receivers collapse on it.
     ``version`` is the campaign's when it was decided, None where that is not known; ``source`` what
     told of the trigger. ``links`` are the ways to the same thing (``deeplinks.KINDS``),
-    ``withdraw`` the link by which the person is not told such things again. ``expires_at`` is Unix
-    seconds.
+    ``withdraw`` the link by which the person is not told such things again. ``title`` and ``terms``
+    are plain text; ``route`` the channels to try after ``channel``, in order; ``receipt`` the link
+    by which a device tells what became of it. ``expires_at`` is Unix seconds.
     """
 
     key: str
@@ -417,6 +419,10 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     source: TriggerSource = "fix"
     links: dict[str, str] = {}
     withdraw: str | None = None
+    title: str | None = None
+    terms: str | None = None
+    route: tuple[str, ...] = ()
+    receipt: str | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -424,7 +430,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     ``outcome``: ``accepted`` (handed over), ``retry`` (``next_at`` says when), ``failed`` (for
     good), ``dead_endpoint``, ``expired`` or ``suppressed`` (withdrawn before it was sent;
-    ``reason`` names the gate). ``at`` and ``next_at`` are Unix seconds.
+    ``reason`` names the gate); and what was heard of it later: ``delivered`` (it is on the device),
+    ``opened``, ``clicked``, ``converted``. ``at`` and ``next_at`` are Unix seconds.
     """
 
     key: str

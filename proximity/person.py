@@ -155,7 +155,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``address`` is a credential: it stands in no log and in no evidence, and not in ``repr``.
     ``origin`` is the website or app that it was given to, ``platform`` what it runs on,
-    ``language`` what it is set to (BCP 47). Raises ValueError where a field is out of range.
+    ``language`` what it is set to (BCP 47), ``registered_at`` when it was given (Unix seconds).
+    Raises ValueError where a field is out of range.
     """
 
     channel: str
@@ -163,9 +164,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     origin: str | None = None
     platform: str | None = None
     language: str | None = None
+    registered_at: Time | None = None
 
     def __post_init__(self) -> None:
         check_id(self.channel, "channel")
+        if self.registered_at is not None:
+            msgspec.structs.force_setattr(self, "registered_at", parse_time(self.registered_at))
         if not 0 < len(self.address) <= _MOST_ADDRESS:
             raise ValueError(f"address must have 1 to {_MOST_ADDRESS} characters")
         for name in ("origin", "platform"):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from proximity.campaigns.campaigns import Campaigns
     from proximity.ingest.told import Did
-    from proximity.model import Decision, Delivery, Offer, Transition
+    from proximity.model import Decision, Delivery, Endpoint, Offer, Transition
     from proximity.people.tagging import Plan
     from proximity.site.places import Places
     from proximity.store import Store
@@ -42,12 +42,13 @@ def people_of(store: Store, path: Path | None) -> People:
 class Note:
     """A channel that hands nothing on: it says that it accepted, and the dispatcher notes it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, to_endpoints: bool = False) -> None:
         self.name = name
+        self.to_endpoints = to_endpoints
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Accept ``offer``."""
-        del offer
+        del offer, endpoint
         return Reply(outcome="accepted", reply={"replay": True})
 
     async def close(self) -> None:
@@ -84,7 +85,10 @@ class Offers:
             campaigns=lambda: campaigns,
             people=people,
             places=places,
-            channels={name: Note(name) for name in names},
+            channels={
+                name: Note(name, to_endpoints=campaigns.channel_terms[name].addressed is not None)
+                for name in names
+            },
             owner="replay",
             consent="required",
             elapsed=lambda: 0.0,  # however long this machine sleeps, a replay is the same

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from proximity.campaigns.form import parse_campaigns
-from proximity.channels import CHANNELS
 from proximity.inputs import STANDARD, called
 from proximity.model import Person, ProximityError
 from proximity.tomltable import TomlTable, nearest
@@ -182,7 +181,7 @@ class _Reader:
                 return None
             text, name = array_of_tables("campaign", tables), self.top.where
         try:
-            parse_campaigns(text, name, tuple(CHANNELS))
+            parse_campaigns(text, name)
         except ProximityError as error:
             self.top.problems.extend(error.problems)
         return text

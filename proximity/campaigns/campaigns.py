@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from proximity.campaigns.calendars import NO_HOLIDAYS, Calendar
+from proximity.campaigns.reach import PLAIN, Terms
 from proximity.campaigns.sureness import sureness, told_by
 from proximity.engine.presence import UNHEARD_AFTER_S
 from proximity.model import Trigger, digest, parse_time
@@ -42,9 +43,6 @@ may be (``--late``): whoever wants an hour-old arrival answered has to write so.
 WAITED_S = 120.0
 """What a receiver tells later than this had waited with it. Live sightings arrive within seconds,
 and an offer on a dwell timer wants evidence no older than this."""
-
-CHANNEL_NAMES = ("console", "webhook")
-"""What campaigns may name as channels; ``channels.CHANNELS`` has the same rows."""
 
 PERIODS_S = {"hour": 7200.0, "day": 90_000.0, "week": 8 * 86400.0, "month": 32 * 86400.0}
 """The longest that a calendar period lasts, in seconds: once a year an hour comes twice."""
@@ -223,6 +221,8 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     value: float = 1.0
     least_value: float | None = None
     stock: tuple[str, ...] = ()
+    title: dict[str, str] = {}
+    terms: dict[str, str] = {}
     asks: str | None = None
     after: After | None = None
     most: int = 3
@@ -232,6 +232,8 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     link: str | None = None
     links: Links = Links()
+    landing: bool = False
+    redeem: Literal["button", "code"] | None = None
     version: int = 1
     active: bool = True
     valid_from: float | None = None
@@ -281,8 +283,9 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
     ``quiet_hours`` are local to the person and bind marketing; ``holidays`` is the calendar of all
     windows; ``link_hosts``, where there are any, are the only hosts that links may lead to;
     ``language`` is the one for people of whom no other is known; ``public_url`` is where this
-    server is reached from outside; ``channel`` is each channel's own table; ``version`` is a hash
-    of the whole text.
+    server is reached from outside, ``inbox_origins`` the websites that may show an inbox;
+    ``channel`` is each channel's own table and ``channel_terms``
+    what is common to all (``reach``); ``version`` is a hash of the whole text.
     """
 
     campaigns: dict[str, Campaign] = {}
@@ -297,7 +300,9 @@ class Campaigns(msgspec.Struct, frozen=True, kw_only=True):
     link_hosts: frozenset[str] = frozenset()
     language: str = "en"
     public_url: str | None = None
+    inbox_origins: frozenset[str] = frozenset()
     channel: dict[str, dict[str, Any]] = {}
+    channel_terms: dict[str, Terms] = msgspec.field(default_factory=PLAIN.copy)
     version: str = ""
 
     def get(self, campaign: str, version: int = 1) -> Campaign:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from proximity.campaigns.campaigns import Campaigns
 from proximity.campaigns.form import parse_campaigns
-from proximity.channels import CHANNELS
 from proximity.inputs import called, open_input
 from proximity.model import ProximityError
 
@@ -24,7 +23,7 @@ def load_campaigns(path: str | Path) -> Campaigns:
 
     ``-`` is standard input.
     """
-    return parse_campaigns(read_campaigns(path), called(Path(path)), tuple(CHANNELS))
+    return parse_campaigns(read_campaigns(path), called(Path(path)))
 
 
 def read_campaigns(path: str | Path) -> str:

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns import forms
 from proximity.campaigns.calendars import Calendar
-from proximity.campaigns.campaigns import CHANNEL_NAMES, Campaign, Campaigns, Stock
+from proximity.campaigns.campaigns import Campaign, Campaigns, Stock
 from proximity.campaigns.keys import CAMPAIGN, FILE, TRIGGER_KEYS, trigger_faults
 from proximity.campaigns.purposes import ASKING
-from proximity.content.content import check_link, check_text
-from proximity.content.deeplinks import check_links
+from proximity.campaigns.reach import CHANNEL, PLAIN, cheapest_first, read_terms
+from proximity.content.content import check_link, check_text, check_words
+from proximity.content.deeplinks import check_links, check_origin
 from proximity.model import ProximityError, digest
 from proximity.segments.segments import read_audience, read_segments
 from proximity.tomltable import TomlTable, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
+    from proximity.campaigns.reach import Terms
     from proximity.segments.segments import Rule
 
 __all__ = ["parse_campaigns"]
@@ -31,10 +33,8 @@ MOST_CAMPAIGNS = 2000
 """Campaigns of one file: a chain with more has a file for each region."""
 
 
-def parse_campaigns(
-    text: str, name: str = "campaigns", channels: Collection[str] = CHANNEL_NAMES
-) -> Campaigns:
-    """Read the text of a campaigns file; ``channels`` are the names a campaign may use.
+def parse_campaigns(text: str, name: str = "campaigns") -> Campaigns:
+    """Read the text of a campaigns file.
 
     Raises ProximityError with every problem at once, each led by ``name`` and the campaign's id.
     """
@@ -49,16 +49,18 @@ def parse_campaigns(
     days = frozenset(day.toordinal() for day in values.pop("holiday", ()))
     values["holidays"] = Calendar(values.pop("holidays", None), days)
     values["link_hosts"] = frozenset(host.lower() for host in values.get("link_hosts", ()))
+    values["inbox_origins"] = frozenset(values.get("inbox_origins", ()))
     values["stocks"] = _by_id(top, "stock", values.get("stocks", ()))
     segments = read_segments(top)
-    channel = _read_channels(top.child("channel"), channels)
+    channel, terms = _read_channels(top.child("channel"))
+    values["channel_terms"] = terms
     campaigns: dict[str, Campaign] = {}
     for item in top.children("campaign"):
-        campaign = _read_campaign(item, values, segments, channels)
+        campaign = _read_campaign(item, values, segments)
         if campaign.id in campaigns:
             item.fault("two campaigns have this id; give each its own")
         campaigns[campaign.id] = campaign
-    _check_file(top, values, campaigns, channels)
+    _check_file(top, values, campaigns)
     top.finish()
     if top.problems:
         raise ProximityError(*top.problems)
@@ -76,25 +78,41 @@ def _by_id(top: TomlTable, key: str, stocks: tuple[Stock, ...]) -> dict[str, Sto
     return found
 
 
-def _read_channels(item: TomlTable, channels: Collection[str]) -> dict[str, dict[str, Any]]:
-    # What a channel's own table may hold is for that channel to say, when it is opened.
-    tables = {name: dict(item.child(name).table) for name in channels}
-    item.finish()
-    return {name: table for name, table in tables.items() if table}
+def _read_channels(item: TomlTable) -> tuple[dict[str, dict[str, Any]], dict[str, Terms]]:
+    """Read what each channel's table says for that channel, and the terms that are common to all.
+
+    What a channel's own keys may be is for that channel to say, when it is opened.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    terms = dict(PLAIN)
+    for name in item.table:
+        one = item.child(name)
+        found = read_terms(name, one)
+        if found is None:
+            continue
+        terms[name] = found
+        common = {key.name for key in CHANNEL if key.name != "kind"}
+        own = {key: value for key, value in one.table.items() if key not in common}
+        if own:
+            tables[name] = own
+    return tables, terms
 
 
 def _check_file(
     top: TomlTable,
     values: Mapping[str, Any],
     campaigns: Mapping[str, Campaign],
-    channels: Collection[str],
 ) -> None:
     """Note what keys at the top of the file and campaigns say against each other."""
+    channels = values["channel_terms"]
     if len(campaigns) > MOST_CAMPAIGNS:
         top.fault(f"{len(campaigns)} campaigns are too many, at most {MOST_CAMPAIGNS}")
     if "public_url" in values:
         for fault in check_link(values["public_url"], ()):
             top.fault(f"public_url: {fault}")
+    for origin in values["inbox_origins"]:
+        for fault in check_origin(origin):
+            top.fault(f"inbox_origins: {fault}")
     for cap in values.get("caps", ()):
         if cap.campaign is not None and cap.campaign not in campaigns:
             top.fault(
@@ -108,7 +126,6 @@ def _read_campaign(
     item: TomlTable,
     file: Mapping[str, Any],
     segments: Mapping[str, Rule],
-    channels: Collection[str],
 ) -> Campaign:
     """Read one campaign; what its keys say against each other is noted after what each says."""
     if not item.has("on") and not item.has("trigger"):
@@ -118,6 +135,8 @@ def _read_campaign(
     values.setdefault("id", "")
     if "on" not in values and values.get("triggers"):
         values["on"] = values["triggers"][0].on
+    channels = file["channel_terms"]
+    values["channels"] = cheapest_first(values.get("channels", ()), channels)
     campaign = Campaign(**values)
     faults = _trigger_faults(item, campaign)
     faults += _content_faults(item, campaign, file["link_hosts"])
@@ -171,6 +190,10 @@ def _content_faults(item: TomlTable, campaign: Campaign, hosts: frozenset[str]) 
             price=campaign.price is not None,
             stock=bool(campaign.stock),
         )
+    for key in ("title", "terms"):
+        texts = getattr(campaign, key)
+        faults += [f"{key}.{tag:.40} has no text" for tag in texts if tag not in campaign.text]
+        faults += check_words(key, texts)
     return faults
 
 

@@ -248,11 +248,14 @@ CAMPAIGN: forms.Form = (
     Key(
         "channels",
         forms.names(),
-        "in order of preference: an offer goes to the first one that its person has agreed to "
-        "and wants ([channels](channels.md))",
+        "in order of preference, cheaper ones first where the file says what they "
+        "[cost](channels.md): an offer goes to the first one that its person has agreed to, "
+        "wants and can be reached on, and on to the next where that fails",
         needed=True,
     ),
     Key("text", forms.texts(), "a text for each language tag, see [below](#text)", needed=True),
+    Key("title", forms.texts(), "a title for each language that has a text", "the place's name"),
+    Key("terms", forms.texts(), "small print for each language that has a text", "none"),
     Key("audience", _AUDIENCE, "the id of a `[[segment]]`, or a [rule](segments.md)", "everybody"),
     Key(
         "context",
@@ -369,6 +372,20 @@ CAMPAIGN: forms.Form = (
         forms.table(LINKS, Links),
         "or several ways there: `app`, `universal`, `web` ([links](content.md))",
         "`link`",
+    ),
+    Key(
+        "landing",
+        forms.flag(),
+        "true: its link opens a [page of this server's](landing.md), with a map, hours and terms, "
+        "and from there leads on",
+        "true where it has no link of its own",
+    ),
+    Key(
+        "redeem",
+        forms.choice(("button", "code")),
+        "its reader may redeem it where they read it: `button` notes that they did, `code` also "
+        "shows a code that no other offer has",
+        "it is not redeemed here",
     ),
     Key("version", forms.whole(0, 2**31), "a whole number that decisions carry", "1"),
     Key(
@@ -530,6 +547,13 @@ FILE: forms.Form = (
         forms.text(),
         "where people reach this server, for links of its own",
         "none are made",
+    ),
+    Key(
+        "inbox_origins",
+        forms.names(),
+        "websites, such as `https://shop.example`, whose pages may show people their "
+        "[inbox](inbox.md)",
+        "none",
     ),
     Key(
         "channel",

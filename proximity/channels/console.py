@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from proximity.model import Offer
+    from proximity.model import Endpoint, Offer
 
 __all__ = ["Console", "open_console"]
 
@@ -27,11 +27,12 @@ class Console:
     """Writes each offer as one line to a stream of text."""
 
     name = "console"
+    to_endpoints = False
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:  # noqa: ARG002
         """Write the offer's line; a stream that is gone is a failure for good."""
         # ASCII alone: a name from a map must not be able to steer the terminal it appears on.
         line = json.dumps(

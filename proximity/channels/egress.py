@@ -3,8 +3,9 @@
 The one client that opens connections outwards. What it may reach is decided by address, at the
 moment of connecting: the name is resolved once, every address is judged, and the connection is made
 to those addresses and no others, so that a name that changes its answer gains nothing. Redirects
-are not followed. Of a reply to a POST nothing is kept; a page that is fetched goes to whoever
-asked, and must not be passed on to anybody else.
+are not followed. Of a reply to a POST nothing is kept but what was asked for; that, and a page
+that is fetched, goes to whoever asked and must not be passed on to anybody else. Protocols other
+than HTTP/1.1 connect in their own files, to the addresses that ``judged`` gives.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from yarl import URL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-__all__ = ["Answer", "Egress", "EgressError", "EgressRefused", "Page", "check_url", "refusal"]
+__all__ = [
+    "Answer", "Egress", "EgressError", "EgressRefused", "Page", "check_url", "judged", "refusal",
+]  # fmt: skip
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -55,7 +58,14 @@ _REFUSED: tuple[Network, ...] = (
 
 
 class EgressError(Exception):
-    """The exchange did not come about; trying again may help. The text is a short kind."""
+    """The exchange did not come about; trying again may help. The text is a short kind.
+
+    ``sent``: the request may have arrived all the same, for a connection was there.
+    """
+
+    def __init__(self, kind: str, *, sent: bool = False) -> None:
+        super().__init__(kind)
+        self.sent = sent
 
 
 class EgressRefused(EgressError):  # noqa: N818  a refusal is an answer, not a fault
@@ -63,10 +73,14 @@ class EgressRefused(EgressError):  # noqa: N818  a refusal is an answer, not a f
 
 
 class Answer(NamedTuple):
-    """What came back: the status, and the seconds to wait where the other side asked for it."""
+    """What came back: the status, and the seconds to wait where the other side asked for it.
+
+    ``body`` is the beginning of what it wrote, as much as was asked for.
+    """
 
     status: int
     retry_after_s: float | None
+    body: bytes = b""
 
 
 class Page(NamedTuple):
@@ -131,6 +145,30 @@ def check_url(url: str, allow: Sequence[Network] = ()) -> tuple[URL | None, str]
     return target, ""
 
 
+async def judged(
+    host: str, port: int, allow: Sequence[Network] = (), resolver: AbstractResolver | None = None
+) -> list[str]:
+    """Resolve a host once and judge every address; give those to connect to, and no others.
+
+    Raises EgressRefused where one of them may not be reached, EgressError where there is none.
+    """
+    literal = _literal(host)
+    if literal is not None:
+        reason = refusal(literal, allow)
+        if reason is not None:
+            raise EgressRefused(f"the host is {reason}")
+        return [str(literal)]
+    if _looks_numeric(host):
+        raise EgressRefused("the host is a number in an odd spelling; write the plain address")
+    guard = _Guard(resolver or aiohttp.ThreadedResolver(), allow)
+    try:
+        return [one["host"] for one in await guard.resolve(host, port)]
+    except _RefusedHostError as error:
+        raise EgressRefused(str(error)) from None
+    except (OSError, ValueError) as error:
+        raise EgressError(type(error).__name__) from None
+
+
 class Egress:
     """The client. ``allow`` are networks that may be reached though they are not public.
 
@@ -152,16 +190,18 @@ class Egress:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post ``body``; give the status, whatever it is.
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, keep: int = 0
+    ) -> Answer:
+        """Post ``body``; give the status, whatever it is, and ``keep`` bytes of the reply.
 
         Raises EgressRefused where the target may not be reached, EgressError where the exchange
         failed on the way.
         """
         async with self._ask("POST", url, headers, body) as response:
-            await _drain(response)
+            kept = await _drain(response, keep)
             after = response.headers.get("Retry-After")
-            return Answer(response.status, _retry_after(after, self._clock()))
+            return Answer(response.status, _retry_after(after, self._clock()), kept)
 
     async def fetch(self, url: str) -> Page:
         """Get a page; give its status and the first 512 KiB of it, and follow no redirect.
@@ -191,13 +231,14 @@ class Egress:
             ) as response:
                 yield response
         except TimeoutError:
-            raise EgressError("timeout") from None
+            raise EgressError("timeout", sent=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp wraps what a resolver raises.
             for cause in (error, error.__cause__, error.__context__):
                 if isinstance(cause, _RefusedHostError):
                     raise EgressRefused(str(cause)) from None
-            raise EgressError(type(error).__name__) from None
+            never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
+            raise EgressError(type(error).__name__, sent=not never) from None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -250,16 +291,22 @@ class _Guard(AbstractResolver):
         """Leave the inner one to whoever made it."""
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read a little of the reply and throw it away, so that the other side can finish."""
+async def _drain(response: aiohttp.ClientResponse, keep: int) -> bytes:
+    """Read a little of the reply, so that the other side can finish; give the first ``keep``.
+
+    A reply that breaks off or is slow is kept as far as it came: its status is what counts.
+    """
+    kept = bytearray()
     with contextlib.suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_DRAIN_S):
-            left = _MOST_REPLY
+            left = max(_MOST_REPLY, keep)
             while left > 0 and (chunk := await response.content.read(left)):
                 left -= len(chunk)
+                kept += chunk[: keep - len(kept)]
             if left > 0:
-                return
+                return bytes(kept)
     response.close()
+    return bytes(kept)
 
 
 def _literal(host: str) -> Address | None:

@@ -19,6 +19,7 @@ import msgspec
 
 from proximity.channels.channel import Reply
 from proximity.channels.egress import Egress, EgressError, EgressRefused, check_url
+from proximity.channels.verdicts import MEANS, judge
 from proximity.model import ProximityError, format_time
 from proximity.tomltable import TomlTable
 
@@ -34,20 +35,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proximity.channels.channel import Outcome
-    from proximity.model import Offer
+    from proximity.model import Endpoint, Offer
 
-__all__ = ["OUTCOMES", "Webhook", "make_event", "open_webhook", "outcome_of", "sign"]
+__all__ = ["Webhook", "make_event", "open_webhook", "outcome_of", "sign"]
 
 EVENT_TYPE = "proximity.offer.v1"
 DEFAULT_SOURCE = "urn:proximity-engine"
-
-OUTCOMES: dict[int, Outcome] = {
-    408: "retry",  # the receiver waited too long for the request
-    410: "dead_endpoint",  # Standard Webhooks: the endpoint is gone, stop sending
-    425: "retry",
-    429: "retry",
-}
-"""Status -> outcome where the class of the status does not already say it."""
 
 _LEAST_SECRET = 24
 """Bytes of a secret that Standard Webhooks asks for at least."""
@@ -61,6 +54,7 @@ class Webhook:
     """
 
     name = "webhook"
+    to_endpoints = False
 
     def __init__(
         self,
@@ -77,7 +71,7 @@ class Webhook:
         self._source = source
         self._clock = clock
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:  # noqa: ARG002
         """Post the offer; the outcome follows from the status alone."""
         body = make_event(offer, self._source)
         headers = {
@@ -105,9 +99,7 @@ class Webhook:
 
 def outcome_of(status: int) -> Outcome:
     """Tell what an HTTP status means for an offer: 2xx alone is success, a redirect is none."""
-    if 200 <= status < 300:
-        return "accepted"
-    return OUTCOMES.get(status, "retry" if status >= 500 else "failed")
+    return MEANS[judge("webhook", status).means]
 
 
 def make_event(offer: Offer, source: str = DEFAULT_SOURCE) -> bytes:

@@ -202,7 +202,7 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
     """Read a campaigns file; give it, or every problem that keeps it from being run."""
     from proximity.campaigns.file import read_campaigns
     from proximity.campaigns.form import parse_campaigns
-    from proximity.channels import CHANNELS, open_channels
+    from proximity.channels import open_channels
 
     name, text = called(file), read_campaigns(file)
     try:
@@ -211,7 +211,7 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
         raise ProximityError(f"{name}: is not TOML ({error}): mend the text there") from None
     campaigns = None
     try:
-        campaigns = parse_campaigns(text, name, tuple(CHANNELS))
+        campaigns = parse_campaigns(text, name)
         open_channels(campaigns, file.parent)
     except ProximityError as error:
         return campaigns, list(error.problems)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANYBODY", "LINK_PLACEHOLDERS", "MAX_LINK", "MAX_TEXT", "TEXT_PLACEHOLDERS", "VARIABLES",
-    "Content", "Reader", "check_link", "check_text", "compose", "evidence",
+    "Content", "Reader", "check_link", "check_text", "check_words", "compose", "evidence",
     "link_host", "links_of", "plain",
 ]  # fmt: skip
 
@@ -63,6 +63,12 @@ MAX_TEXT = 1000
 """Characters of an offer's text, as written and as filled in. Push platforms show some 200 and
 carry 4 kB in all; this leaves room for either in any script."""
 
+MAX_TITLE = 120
+"""Characters of a title: phones show some 40 to 65 of them, mail programs 80."""
+MAX_TERMS = 5000
+"""Characters of small print: two pages, which nobody reads on a phone as it is."""
+_WORDS = {name: TEXT_PLACEHOLDERS[name] for name in ("place", "campaign")}
+
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _MAX_NAME = 128  # as long as an id may be
@@ -78,7 +84,8 @@ class Content(msgspec.Struct, frozen=True):
     """What one offer shows, or why there is nothing to show (``problem`` set, ``text`` empty).
 
     ``link`` is the one for everybody, ``links`` each of the campaign's ways to it; ``chosen_by``
-    whose wish the language was (``languages.Choice``).
+    whose wish the language was (``languages.Choice``); ``title`` is the campaign's, else the
+    place's name; ``terms`` are its small print.
     """
 
     language: str | None
@@ -87,6 +94,8 @@ class Content(msgspec.Struct, frozen=True):
     problem: str | None = None
     links: dict[str, str] = {}
     chosen_by: str = "default"
+    title: str | None = None
+    terms: str | None = None
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -134,6 +143,20 @@ def check_text(
     problems += [f"text.{language:.40}: {fault}" for fault in check_holes(text, TEXT_PLACEHOLDERS)]
     if "{link}" in text and not link:
         problems.append(f"text.{language:.40} asks for {{link}} and the campaign has no link")
+    return problems
+
+
+def check_words(key: str, texts: Mapping[str, object]) -> list[str]:
+    """Name every fault of a campaign's ``title`` or ``terms``: plain text with the place's hole."""
+    most = MAX_TITLE if key == "title" else MAX_TERMS
+    problems = []
+    for language, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            problems.append(f"{key}.{language:.40} is empty: write it, or leave it out")
+            continue
+        if len(text) > most:
+            problems.append(f"{key}.{language:.40} has {len(text)} characters, at most {most}")
+        problems += [f"{key}.{language:.40}: {fault}" for fault in check_holes(text, _WORDS)]
     return problems
 
 
@@ -241,7 +264,17 @@ class _Texts:
             problem = f"text has {len(text)} characters, at most {MAX_TEXT}"
         if problem is not None:
             return Content(language, problem=problem, chosen_by=by), personal
-        return Content(language, text, link, None, ways, by), personal
+        title = self._words(campaign.title.get(language), place) or plain(place.name or place.id)
+        terms = self._words(campaign.terms.get(language), place)
+        return Content(language, text, link, None, ways, by, title or None, terms), personal
+
+    def _words(self, text: str | None, place: PlaceFacts) -> str | None:
+        """Fill in a title or small print, which name nothing of the reader's."""
+        if text is None:
+            return None
+        values = {"place": plain(place.name or place.id), "campaign": plain(self.campaign.id)}
+        base = direction(outside(text))
+        return fill(text, {name: isolate(value, base) for name, value in values.items()})
 
     def _fill(
         self, language: str, place: PlaceFacts, link: str | None, reader: Reader

@@ -17,8 +17,8 @@ from proximity.content.holes import check_holes, fill
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["KINDS", "LINK_PLACEHOLDERS", "MAX_LINK", "check_link", "check_links", "fill_links",
-           "link_host", "target"]  # fmt: skip
+__all__ = ["KINDS", "LINK_PLACEHOLDERS", "MAX_LINK", "check_link", "check_links",
+           "check_origin", "fill_links", "link_host", "target"]  # fmt: skip
 
 LINK_PLACEHOLDERS = {
     "place": "the place's id, percent-encoded",
@@ -66,6 +66,14 @@ def check_link(link: str, hosts: Collection[str]) -> list[str]:
         problems.append(f"link {link!r:.80} is not https (http is for localhost alone)")
     if hosts and host not in hosts:
         problems.append(f"link leads to {host!r:.80}, which is not among link_hosts")
+    return problems
+
+
+def check_origin(origin: str) -> list[str]:
+    """Name every fault of a website's origin: scheme and host as browsers write it, no path."""
+    problems = check_link(origin, ())
+    if not problems and origin != "{0.scheme}://{0.netloc}".format(urlsplit(origin)).lower():
+        problems.append(f"{origin!r:.80} is no origin: write https://host, in small letters")
     return problems
 
 

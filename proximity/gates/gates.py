@@ -66,6 +66,13 @@ GATES = (
     Gate("age", Reason.AGE, permission.age, alike=_always),
     Gate("objection", Reason.OBJECTION, permission.objection, alike=_always),
     Gate("preference", Reason.PREFERENCE, permission.preference, alike=_always),
+    Gate(
+        "reach",
+        Reason.UNREACHABLE,
+        permission.reach,
+        lambda one, rules: not permission.needs_address(one, rules),
+        _always,
+    ),
     Gate("segment", Reason.SEGMENT, relevance.segment, lambda one, _: one.audience is None),
     Gate(
         "confidence",

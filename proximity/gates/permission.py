@@ -9,19 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.purposes import LOCATION_PURPOSES, PUBLIC_CHANNELS, PURPOSES, presses
+from proximity.campaigns.reach import Terms, addresses
 from proximity.campaigns.recall import FEW, recall, recall_both
 from proximity.model import format_time
 from proximity.windows import load_zone, within
 
 if TYPE_CHECKING:
-    from proximity.campaigns.campaigns import Campaigns, PlaceFacts
+    from proximity.campaigns.campaigns import Campaign, Campaigns, PlaceFacts
     from proximity.gates.candidates import Candidate
     from proximity.model import Consent, Person, Preference
     from proximity.windows import Window
 
 __all__ = [
     "AGES", "DEFAULT_AGE", "age", "allows", "consent", "consented_channel", "is_quiet_wish",
-    "least_age", "location", "objection", "own_zone", "preference", "quiet_windows",
+    "least_age", "location", "needs_address", "objection", "own_zone", "preference",
+    "quiet_windows", "reach", "routes",
 ]  # fmt: skip
 
 AGES = {
@@ -34,6 +36,7 @@ AGES = {
 in the United States. A law that changes is a number here, or ``[age] least`` in the file."""
 DEFAULT_AGE = 16
 """Where a country has set none: article 8 itself."""
+_UNKNOWN = Terms()
 LOWEST_AGE = 13
 """Whoever is younger is too young everywhere."""
 
@@ -53,24 +56,72 @@ def allows(consent: Consent, purpose: str, channel: str, at: float) -> bool:
 
 
 def consented_channel(candidate: Candidate) -> tuple[str | None, Consent | None]:
-    """Find the channel that the person has agreed to, and the consent.
+    """Find the channel that an offer takes, and the consent that allows it.
 
-    It is the first of the campaign's that they also want, else the first that they agreed to. A
+    It is the first of the campaign's that the person has agreed to, that they want and on which
+    they can be reached; else the first that they want, else the first that they agreed to. A
     consent without a channel, or for ``*``, holds for all. Where consent is kept upstream each
     channel counts as agreed to.
     """
-    first: tuple[str | None, Consent | None] = (None, None)
+    best: tuple[str | None, Consent | None] = (None, None)
+    rank = 0
     for channel in candidate.campaign.channels:
         found = None
         if not candidate.assumed:
             found = _consent_for(candidate, channel)
             if found is None:
                 continue
-        if not candidate.person.preferences or _refusal(candidate, channel) is None:
+        if candidate.person.preferences and _refusal(candidate, channel) is not None:
+            this = 1
+        elif not _reached(candidate, channel):
+            this = 2
+        else:
             return channel, found
-        if first[0] is None:
-            first = channel, found
-    return first
+        if this > rank:
+            best, rank = (channel, found), this
+    return best
+
+
+def routes(candidate: Candidate) -> tuple[str, ...]:
+    """Give the channels that an offer may take, in the order in which they are tried.
+
+    Each of them the person has agreed to, wants and can be reached on.
+    """
+    return tuple(
+        channel
+        for channel in candidate.campaign.channels
+        if (candidate.assumed or _consent_for(candidate, channel) is not None)
+        and not (candidate.person.preferences and _refusal(candidate, channel) is not None)
+        and _reached(candidate, channel)
+    )
+
+
+def reach(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
+    """Let pass whom one of the campaign's channels reaches: they left an address, if it needs one.
+
+    Which addresses is nobody's business here: a record says how many.
+    """
+    if not needs_address(candidate.campaign, candidate.rules):
+        return True, {"needed": False}
+    channel, _ = consented_channel(candidate)
+    if channel is None:  # of whom nothing may be told: where they can be reached is no matter
+        return True, {"channel": None}
+    terms = candidate.rules.channel_terms.get(channel, _UNKNOWN)
+    if terms.addressed is None:
+        return True, {"channel": channel, "needed": False}
+    count = len(addresses(candidate.person, terms))
+    return count > 0, {"channel": channel, "endpoints": count}
+
+
+def needs_address(campaign: Campaign, rules: Campaigns) -> bool:
+    """Whether any of a campaign's channels reaches only whom it has an address of."""
+    terms = rules.channel_terms
+    return any(terms.get(one, _UNKNOWN).addressed is not None for one in campaign.channels)
+
+
+def _reached(candidate: Candidate, channel: str) -> bool:
+    terms = candidate.rules.channel_terms.get(channel, _UNKNOWN)
+    return terms.addressed is None or bool(addresses(candidate.person, terms))
 
 
 def _consent_for(candidate: Candidate, channel: str) -> Consent | None:

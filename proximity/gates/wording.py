@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns.recall import recall
 from proximity.content.content import ANYBODY, Reader, compose, evidence
-from proximity.gates.permission import consented_channel
+from proximity.gates.permission import routes
 from proximity.gates.timing import good_until
 from proximity.model import Offer
 
@@ -54,7 +54,8 @@ def make_offer(candidate: Candidate) -> Offer:
     """
     campaign, trigger = candidate.campaign, candidate.trigger
     written = _write(candidate)
-    channel, _ = consented_channel(candidate)
+    ways = routes(candidate)
+    channel = ways[0] if ways else None
     if channel is None or written.language is None or written.problem is not None:
         raise ValueError(f"decision {trigger.id}: an offer needs a decision to send it")
     return Offer(
@@ -74,6 +75,9 @@ def make_offer(candidate: Candidate) -> Offer:
         visit=trigger.visit,
         source=trigger.source,
         links=written.links,
+        title=written.title,
+        terms=written.terms,
+        route=ways[1:],
     )
 
 

@@ -7,7 +7,6 @@ of the disk's refusals. Knows nothing of what the rows hold.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -168,7 +167,7 @@ class Backlog:
     def _flush_soon(self) -> None:
         """Have the row that is being gathered written as soon as nothing more comes for it."""
         loop = asyncio.get_running_loop()
-        ends = time.perf_counter() + _OPEN_S
+        ends = loop.time() + _OPEN_S
         seen, quiet = -1, 0
 
         def look() -> None:
@@ -178,7 +177,7 @@ class Backlog:
             count = len(self._open.records)
             quiet = quiet + 1 if count == seen else 0
             seen = count
-            if quiet >= _QUIET_TURNS or time.perf_counter() >= ends:
+            if quiet >= _QUIET_TURNS or loop.time() >= ends:
                 self._flush()
             else:
                 loop.call_soon(look)

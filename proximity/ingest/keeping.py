@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from proximity.store import StoreFailed, clocks, journal
@@ -100,11 +99,12 @@ class Keeping:
         return task
 
     async def _save(self, taking: Taking, empty: journal.Snapshot, now: float) -> None:
+        elapsed = asyncio.get_running_loop().time
         took_s, more = 0.0, True
         while more:
-            began = perf_counter()
+            began = elapsed()
             more = taking.step()
-            took_s += perf_counter() - began
+            took_s += elapsed() - began
             await asyncio.sleep(0)
         state = await asyncio.to_thread(taking.whole)
         write = self._store.awrite

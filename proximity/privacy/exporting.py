@@ -36,8 +36,11 @@ _MOST_ROWS = 2_000_000
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
 
-_LEFT_OUT = frozenset({"person_keys", "tokens", "triggers", "outbox", "erasure_notices"})
-"""Credentials, what waits to be decided or sent, and what is told to processors."""
+_LEFT_OUT = frozenset(
+    {"person_keys", "tokens", "triggers", "outbox", "offers", "erasure_notices"}
+)
+"""Credentials, what waits to be decided or sent, what is told to processors; and offers as they lie
+in the inbox: what each said and what became of it is in the ledger."""
 _JSON: dict[str, tuple[str, Any]] = {
     "people": ("record", Known),
     "ledger": ("record", dict[str, Any]),

@@ -88,6 +88,8 @@ AGED: tuple[Aged, ...] = (
     Aged("visits", _ledger, _ledger.c.at, _ledger.c.kind == "transition"),
     Aged("visits", _visits, sa.func.coalesce(_visits.c.exit_at, _visits.c.enter_at)),
     Aged("decisions", _ledger, _ledger.c.at, _ledger.c.kind != "transition"),
+    Aged("decisions", schema.offers, schema.offers.c.created_at),
+    Aged("decisions", schema.codes, schema.codes.c.at),
     Aged("events", schema.events, schema.events.c.at),
     Aged("quarantine", schema.quarantine, schema.quarantine.c.at),
     Aged("sends", _sends, _sends.c.at),

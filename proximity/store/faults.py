@@ -50,7 +50,7 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
     cause = error.orig
     code = getattr(cause, "sqlite_errorcode", None)
     if code in _FULL or getattr(cause, "sqlstate", None) == _POSTGRES_FULL:
-        return StoreFull(f"{where}: the disk is full; free some space, writes then go on")
+        return StoreFull(full(where))
     if (isinstance(code, int) and code & 0xFF in _BROKEN) or error.connection_invalidated:
         return StoreBroken(
             f"{where}: the disk failed ({_told(cause)}); nothing more is acknowledged; "
@@ -65,6 +65,11 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
     if committing:
         return StoreBroken(f"{where}: the commit failed ({_told(cause)}); start again")
     return None
+
+
+def full(where: str) -> str:
+    """Say that the disk under the store ``where`` is full, and what mends it."""
+    return f"{where}: the disk is full; free some space, writes then go on"
 
 
 def _told(cause: object) -> str:

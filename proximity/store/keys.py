@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["destroy_key", "find_key", "person_keys", "store_key"]
 
-Use = Literal["links", "objections", "receipts", "ledger"]
+Use = Literal["links", "objections", "receipts", "ledger", "endpoints"]
 
 KEY_BYTES = 32
 """As long as SHA-256's result: a longer key of an HMAC adds nothing (RFC 2104, 3)."""

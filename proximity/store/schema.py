@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -203,6 +203,48 @@ outbox = Table(
     Index("outbox_by_next", "next_at"),
     Index("outbox_by_person", "person"),
     info=_kept("queue", erased="person"),
+)
+
+offers = Table(
+    "offers",
+    metadata,
+    _key("key", Text, "none", "the decision; the same on every channel"),
+    _column("person", Text, "pseudonym", "whose"),
+    _column("campaign", Text, "none", "of which campaign"),
+    _column("place", Text, "location", "where it was triggered"),
+    _column("offer", LargeBinary, "personal", "msgpack of the offer, as it was decided"),
+    _column("created_at", Double, "none", "Unix seconds"),
+    _column("expires_at", Double, "none", "good until, Unix seconds"),
+    _column("state", Text, "none", "what became of it, on whichever channel"),
+    _column("changed", _Serial, "none", "which change in all was its last: a reader's cursor"),
+    _column("in_inbox", Integer, "none", "1: its reader finds it in their inbox"),
+    _column("read_at", Double, "personal", "when it was opened first, Unix seconds", optional=True),
+    _column("redeemed_at", Double, "personal", "when it was used, Unix seconds", optional=True),
+    Index("offers_by_person", "person", "changed"),
+    Index("offers_by_changed", "changed"),
+    info=_kept("decisions", erased="person"),
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    _key("code", Text, "none", "what is shown at the till; no two offers have the same"),
+    _column("key", Text, "none", "of which offer", unique=True),
+    _column("person", Text, "pseudonym", "who redeemed it"),
+    _column("at", Double, "none", "when, Unix seconds"),
+    Index("codes_by_person", "person"),
+    info=_kept("decisions", erased="person"),
+)
+
+gone_endpoints = Table(
+    "gone_endpoints",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _key("channel", Text, "none", "of which channel"),
+    _key("hash", Text, "pseudonym", "HMAC-SHA256 of the address under the store's key"),
+    _column("reason", Text, "none", "what the provider said of it"),
+    _column("at", Double, "none", "when, Unix seconds"),
+    info=_kept("person", erased="person"),
 )
 
 people = Table(
@@ -472,4 +514,18 @@ gateway_clocks = Table(
     _column("heard_at", Double, "none", "when it was last heard, Unix seconds"),
     _column("trusted", Integer, "none", "1: known well enough to date what seems late"),
     info=_kept("requests"),
+)
+
+outbound = Table(
+    "outbound",
+    metadata,
+    _key("subscriber", Text, "none", "who is told, by the name in the subscribers' file"),
+    _key("feed", Text, "none", "of what: the ledger, or people's changes"),
+    _column("position", _Serial, "none", "the last row that they have"),
+    _column("state", Text, "none", "on, or gone: they said that they take no more"),
+    _column(
+        "failing_since", Double, "none", "since when they take nothing, Unix seconds", optional=True
+    ),
+    _column("moved_at", Double, "none", "when it was last written, Unix seconds"),
+    info=_kept("kept"),
 )

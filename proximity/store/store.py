@@ -24,7 +24,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from proximity.store import schema
-from proximity.store.faults import StoreFailed, classify
+from proximity.store.ballast import FREE_PAGES, Ballast
+from proximity.store.faults import StoreFailed, StoreFull, classify, full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class Store:
         self._engine = engine
         self._closed = False
         self._held: Callable[[], None] | None = None
+        self._ballast = None if path is None else Ballast(path.with_suffix(".ballast"))
         # In memory there is one connection; whoever calls uses it in turn, and nothing is queued.
         self._turn = threading.RLock()
         self._only: Connection | None = None
@@ -98,14 +100,15 @@ class Store:
             raise
         return cls(engine, name, path)
 
-    def write(self, work: Callable[[Connection], T]) -> Future[T]:
+    def write(self, work: Callable[[Connection], T], *, freeing: bool = False) -> Future[T]:
         """Run ``work`` in the next write transaction; the future holds what it returned.
 
         The future resolves only after the commit has been synced to the disk. A work that raises
         is undone alone and its error is the future's; where the disk or the commit fails, all of
         the group fail with StoreFailed (StoreFull: the disk is full). In memory it is done at once.
+        ``freeing``: it deletes more than it writes, so on a full disk it may have the ballast.
         """
-        item = _Work(work)
+        item = _Work(work, freeing=freeing)
         if self._closed:
             item.resolve(StoreFailed(f"{self.name}: the store is closed"))
         elif self._only is None:
@@ -117,9 +120,9 @@ class Store:
                 self._commit([item])
         return item.future
 
-    async def awrite(self, work: Callable[[Connection], T]) -> T:
+    async def awrite(self, work: Callable[[Connection], T], *, freeing: bool = False) -> T:
         """Do the same as ``write`` from an event loop."""
-        return await asyncio.wrap_future(self.write(work))
+        return await asyncio.wrap_future(self.write(work, freeing=freeing))
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on one unchanging view of what has been committed. Raises StoreFailed."""
@@ -163,11 +166,13 @@ class Store:
     def hold(self) -> None:
         """Claim the journal for this process until ``close``; one engine may append to it.
 
-        Raises StoreFailed where another process holds it. Other processes still read and write
-        everything else.
+        Room is set aside for the day when the disk is full. Raises StoreFailed where another
+        process holds it. Other processes still read and write everything else.
         """
         if self._held is None and self._only is None:
             self._held = _hold(self._engine, self.name, self.path)
+        if self._ballast is not None:
+            self._ballast.lay()
 
     def close(self) -> None:
         """Finish what is queued, then let go of the database."""
@@ -226,20 +231,51 @@ class Store:
         """Run a group in one transaction; resolve its futures once that is on the disk."""
         failure = self.failure
         if failure is None:
-            try:
-                with self._writing() as connection:
-                    _transact(connection, group, self.name)
-            except DBAPIError as error:
-                failure = classify(error, self.name, committing=True)
-            except StoreFailed as error:
-                failure = error
-            except Exception as error:  # noqa: BLE001  a dead writer would leave all callers waiting
-                failure = StoreFailed(f"{self.name}: the write failed ({type(error).__name__})")
-            if failure is not None and failure.lasting:
-                self.failure = failure
-            if failure is not None and self.refusing is None:
-                # Told once, however many fail: whoever is answered may not be who can make room.
-                log.warning("the disk takes nothing", reason=str(failure))
+            failure = self._tight() or self._attempt(group)
+        freeing = [item for item in group if item.freeing]
+        if isinstance(failure, StoreFull) and freeing and self._ballast is not None:
+            self._ballast.give()
+            again = self._attempt(freeing)
+            self._settle(freeing, again)
+            group = [item for item in group if not item.freeing]
+            failure = again if again is not None and again.lasting else failure
+        self._settle(group, failure)
+
+    def _attempt(self, group: list[_Work[Any]]) -> StoreFailed | None:
+        """Run a group in one transaction; what it failed with, if anything."""
+        try:
+            with self._writing() as connection:
+                _transact(connection, group, self.name)
+        except DBAPIError as error:
+            return classify(error, self.name, committing=True)
+        except StoreFailed as error:
+            return error
+        except Exception as error:  # noqa: BLE001  a dead writer would leave all callers waiting
+            return StoreFailed(f"{self.name}: the write failed ({type(error).__name__})")
+        return None
+
+    def _tight(self) -> StoreFull | None:
+        """Refuse what may make the file larger while the ballast is given up."""
+        ballast = self._ballast
+        if ballast is None or not ballast.spent or ballast.lay():
+            return None
+        try:
+            with self._writing() as connection:
+                # Beside any transaction: it is a look at the file's first page.
+                asked = connection.connection.cursor().execute("PRAGMA freelist_count")
+                free = asked.fetchone()[0]
+        except (DBAPIError, sqlite3.Error):
+            free = 0
+        return None if free >= FREE_PAGES else StoreFull(full(self.name))
+
+    def _settle(self, group: list[_Work[Any]], failure: StoreFailed | None) -> None:
+        """Note what became of a group, and tell whoever waits for it."""
+        if failure is not None and failure.lasting:
+            self.failure = failure
+        if failure is not None and self.refusing is None:
+            # Told once, however many fail: whoever is answered may not be who can make room.
+            log.warning("the disk takes nothing", reason=str(failure))
+        if failure is not None or not all(item.freeing for item in group):
             self.refusing = failure
         for item in group:
             item.resolve(failure)
@@ -248,13 +284,15 @@ class Store:
 class _Work(Generic[T]):
     """One write that waits for its group: what to run, and the future of what came of it."""
 
-    def __init__(self, work: Callable[[Connection], T]) -> None:
+    def __init__(self, work: Callable[[Connection], T], *, freeing: bool = False) -> None:
         self.future: Future[T] = Future()
+        self.freeing = freeing
         self._work = work
         self._error: Exception | None = None
 
     def run(self, connection: Connection, where: str) -> bool:
         """Run it; False where it raised and is to be undone. Raises StoreFailed for all."""
+        self._error = None
         try:
             self._result = self._work(connection)
         except Exception as error:  # noqa: BLE001  its caller is told; the group goes on
@@ -316,9 +354,14 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
     if not path.exists() and not create:
         raise StoreFailed(f"{path}: there is no engine database here; start the server once")
     try:
+        new = not path.exists()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # It holds where people were: nobody else's to read, nor are the files SQLite puts beside.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if new:
+            # SQLite syncs what is in the file; that there is one stands in the folders.
+            for folder in (path.parent, path.parent.parent):
+                _sync_folder(folder)
     except OSError as error:
         raise StoreFailed(f"{path}: cannot be opened ({error.strerror})") from None
     engine = sa.create_engine(
@@ -330,6 +373,14 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
     )
     _speak_sqlite(engine)
     return engine, str(path), path
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _speak_sqlite(engine: Engine) -> None:
@@ -364,8 +415,12 @@ def _sha256(text: str) -> bytes:
 def _prepare(engine: Engine, name: str) -> None:
     """Make the tables where there are none; migrate them where they are older."""
     with engine.connect() as connection:
-        if _revision(connection) == schema.REVISION:
-            return
+        found = _revision(connection)
+    if found == schema.REVISION:
+        return
+    if engine.dialect.name == "sqlite" and found is not None and found < SECURE_SINCE:
+        # Ahead of the migration: should it end half-way, the next start still sees the need.
+        _rewrite(engine, name)
     with engine.connect() as connection, connection.execution_options(writes=True).begin():
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OWN_LOCK + 1)))
@@ -380,15 +435,18 @@ def _prepare(engine: Engine, name: str) -> None:
         from proximity.store import migrations
 
         migrations.upgrade(connection, found, name)
-    if engine.dialect.name == "sqlite" and found < SECURE_SINCE:
-        _rewrite(engine)
 
 
-def _rewrite(engine: Engine) -> None:
+def _rewrite(engine: Engine, name: str) -> None:
     """Write the file anew, once: what was deleted before this revision is still in free pages."""
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("VACUUM")
+    except sqlite3.Error as error:
+        raise StoreFailed(
+            f"{name}: its older form cannot be written anew ({error}): it needs as much room again "
+            "as the file has, and nobody else at work on it"
+        ) from None
     finally:
         raw.close()
 

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import io
 import json
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -18,8 +19,10 @@ from tests.proximity.channels.receivers import receiver
 from tests.proximity.given import NOON, offer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from proximity.model import Endpoint, Offer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -27,22 +30,33 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 STRANGE = ["", "a\nb", "\x1b[31m", "\u202e", "قهوة", "☕" * 500, '"},{"', "\u2028", "\x00"]
 
 
+class Tried(NamedTuple):
+    """A channel with a real receiver behind it; ``received`` gives the keys that came there."""
+
+    channel: Channel
+    received: Callable[[], list[str]]
+    endpoint: Endpoint | None = None
+
+    async def send(self, one: Offer) -> Reply:
+        return await self.channel.send(one, self.endpoint)
+
+
 @asynccontextmanager
-async def console(_: Path) -> AsyncIterator[tuple[Channel, Callable[[], list[str]]]]:
+async def console(_: Path) -> AsyncIterator[Tried]:
     stream = io.StringIO()
-    yield (
+    yield Tried(
         Console(stream),
         lambda: [json.loads(one)["key"] for one in stream.getvalue().splitlines()],
     )
 
 
 @asynccontextmanager
-async def webhook(folder: Path) -> AsyncIterator[tuple[Channel, Callable[[], list[str]]]]:
+async def webhook(folder: Path) -> AsyncIterator[Tried]:
     (folder / "secret").write_text(SECRET)
     async with receiver() as one:
         config = {"url": one.url(), "secret_file": "secret", "allow": ["127.0.0.1"]}
         channel = open_webhook(config, folder)
-        yield channel, lambda: [json.loads(body)["id"] for _, _, body in one.requests]
+        yield Tried(channel, lambda: [json.loads(body)["id"] for _, _, body in one.requests])
         await channel.close()
 
 
@@ -56,30 +70,31 @@ def test_every_channel_is_asked() -> None:
 
 @every_channel
 async def test_it_has_the_name_that_campaigns_call_it_by(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, _):
-        assert channel.name == name
+    async with OPENERS[name](tmp_path) as tried:
+        assert tried.channel.name == name
+        assert tried.channel.to_endpoints is (tried.endpoint is not None)
 
 
 @every_channel
 async def test_an_offer_taken_is_accepted_and_carries_its_key(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, received):
-        reply = await channel.send(offer(channel=name, key="k-7"))
+    async with OPENERS[name](tmp_path) as tried:
+        reply = await tried.send(offer(channel=name, key="k-7"))
         assert reply.outcome == "accepted"
-        assert received() == ["k-7"]
+        assert tried.received() == ["k-7"]
 
 
 @every_channel
 async def test_an_offer_sent_again_has_the_same_key(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, received):
+    async with OPENERS[name](tmp_path) as tried:
         for _ in range(2):
-            await channel.send(offer(channel=name))
-        assert received() == ["k1", "k1"]
+            await tried.send(offer(channel=name))
+        assert tried.received() == ["k1", "k1"]
 
 
 @every_channel
 async def test_replies_are_plain_values_that_the_ledger_can_keep(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, _):
-        reply = await channel.send(offer(channel=name))
+    async with OPENERS[name](tmp_path) as tried:
+        reply = await tried.send(offer(channel=name))
         assert isinstance(reply, Reply)
         assert json.loads(json.dumps(reply.reply)) == reply.reply
 
@@ -87,26 +102,26 @@ async def test_replies_are_plain_values_that_the_ledger_can_keep(name: str, tmp_
 @every_channel
 @pytest.mark.parametrize("text", STRANGE)
 async def test_strange_text_is_handed_over_whole(name: str, text: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, received):
+    async with OPENERS[name](tmp_path) as tried:
         strange = offer(channel=name, text=text, link=None, place=text or "p", campaign=text or "c")
-        assert (await channel.send(strange)).outcome == "accepted"
-        assert received() == ["k1"]
+        assert (await tried.send(strange)).outcome == "accepted"
+        assert tried.received() == ["k1"]
 
 
 @every_channel
 async def test_many_at_once_all_arrive(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, received):
+    async with OPENERS[name](tmp_path) as tried:
         keys = [f"k{n:02}" for n in range(40)]
         replies = await asyncio.gather(
-            *(channel.send(offer(channel=name, key=key, created_at=NOON)) for key in keys)
+            *(tried.send(offer(channel=name, key=key, created_at=NOON)) for key in keys)
         )
         assert {reply.outcome for reply in replies} == {"accepted"}
-        assert sorted(received()) == keys
+        assert sorted(tried.received()) == keys
 
 
 @every_channel
 async def test_it_can_be_closed_twice(name: str, tmp_path: Path) -> None:
-    async with OPENERS[name](tmp_path) as (channel, _):
-        await channel.send(offer(channel=name))
-        await channel.close()
-        await channel.close()
+    async with OPENERS[name](tmp_path) as tried:
+        await tried.send(offer(channel=name))
+        await tried.channel.close()
+        await tried.channel.close()

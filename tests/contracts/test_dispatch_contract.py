@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from proximity.campaigns.campaigns import Campaign, Campaigns, Cap, Contest, Stock
 from proximity.channels import Reply
 from proximity.dispatch import outbox, queue
-from proximity.model import Offer, Trigger
+from proximity.model import Endpoint, Offer, Trigger
 from proximity.store import Store, ledger, schema
 from tests.proximity.given import ANNA, COFFEE, NOON, rules, trigger
 from tests.proximity.test_dispatch import Way
@@ -243,6 +243,7 @@ def test_while_one_claims_nobody_tears_a_moment_apart(target: str, store: Store)
 
 
 class Watch:
+    to_endpoints = False
     """A channel that notes the order in which hand-overs and withdrawals come."""
 
     name = "console"
@@ -252,7 +253,7 @@ class Watch:
         self.flying: set[str] = set()
         self.begun = threading.Event()
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         self.log.append(("begins", offer.key))
         self.begun.set()
         await asyncio.sleep(0)

@@ -30,7 +30,7 @@ from proximity.channels import Reply
 from proximity.consent import objections
 from proximity.dispatch import outbox, queue
 from proximity.dispatch.dispatch import Dispatcher
-from proximity.model import Consent, Offer, Person, Transition
+from proximity.model import Consent, Endpoint, Offer, Person, Transition
 from proximity.people.people import People
 from proximity.privacy import erasing
 from proximity.site.places import Places
@@ -94,13 +94,14 @@ EARLIER = RULES.replace('from = "22:00"', 'from = "18:30"')
 
 
 class Held:
+    to_endpoints = False
     """A channel whose receiver takes its time: each hand-over stays open until it is told."""
 
     def __init__(self, name: str, begun: Any) -> None:
         self.name = name
         self._begun = begun
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._begun(offer, answer)
         return await answer

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from proximity.campaigns.campaigns import (
-    CHANNEL_NAMES,
     Campaigns,
     Cap,
     PlaceFacts,
@@ -15,6 +14,7 @@ from proximity.campaigns.campaigns import (
 )
 from proximity.campaigns.file import load_campaigns
 from proximity.campaigns.form import parse_campaigns
+from proximity.campaigns.reach import KINDS
 from proximity.channels import CHANNELS
 from proximity.model import ProximityError, Transition, digest, parse_time
 from tests.proximity.given import CAFE, COFFEE, FULL, LEAST, NOON, rules, windows
@@ -152,7 +152,7 @@ def test_too_many_campaigns_are_refused() -> None:
 
 
 def test_channels_that_campaigns_may_name_are_those_there_are() -> None:
-    assert set(CHANNEL_NAMES) == set(CHANNELS)
+    assert set(KINDS) == set(CHANNELS)
 
 
 def test_a_file_is_read_from_disk_with_its_name_in_problems(tmp_path: Any) -> None:

@@ -22,7 +22,7 @@ from proximity.dispatch.deciding import MOST_CLAIMS
 from proximity.dispatch.dispatch import AT_ONCE, LATEST_S, Dispatcher
 from proximity.dispatch.handing import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
 from proximity.gates.gates import GATES
-from proximity.model import Consent, Decision, Delivery, Offer, Person, Trigger
+from proximity.model import Consent, Decision, Delivery, Endpoint, Offer, Person, Trigger
 from proximity.people.people import People
 from proximity.privacy import erasing
 from proximity.site.places import Places
@@ -40,6 +40,7 @@ MORNING = when("2026-01-07 07:00")
 
 
 class Recorder:
+    to_endpoints = False
     """A real channel whose receiver is a list; replies come from a script, then all is taken."""
 
     name = "console"
@@ -49,7 +50,7 @@ class Recorder:
         self.replies = list(replies)
         self.before: Callable[[], None] = lambda: None
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         self.before()
         self.sent.append(offer)
         return self.replies.pop(0) if self.replies else Reply(outcome="accepted")

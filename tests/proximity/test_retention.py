@@ -32,6 +32,11 @@ ROWS: dict[str, dict[str, Any]] = {
         "key": "k", "channel": "c", "offer": b"", "created_at": 0.0, "next_at": 0.0,
         "state": "ready", "token": 0, "attempts": 0,
     },
+    "offers": {
+        "key": "k", "person": "p", "campaign": "c", "place": "x", "offer": b"", "expires_at": 0.0,
+        "state": "accepted", "changed": 1, "in_inbox": 1,
+    },
+    "codes": {"code": "ABCD", "key": "k", "person": "p"},
     "tokens": {"id": "i", "role": "feed", "hash": "h", "created_at": 0.0},
     "gateway_secrets": {"id": "i", "gateway": "g", "secret": "s", "created_at": 0.0},
     "signed_requests": {"gateway": "g", "message": "m"},
@@ -39,7 +44,8 @@ ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TIMES = {
     "ledger": "at", "visits": "enter_at", "events": "at", "quarantine": "at", "sends": "at",
-    "triggers": "due_at", "outbox": "expires_at", "tokens": "revoked_at",
+    "triggers": "due_at", "outbox": "expires_at", "offers": "created_at", "codes": "at",
+    "tokens": "revoked_at",
     "gateway_secrets": "until", "signed_requests": "at", "gateway_clocks": "heard_at",
 }  # fmt: skip
 

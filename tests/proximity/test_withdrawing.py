@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from proximity.model import Offer
+    from proximity.model import Endpoint, Offer
 
 T = TypeVar("T")
 
@@ -94,6 +94,7 @@ class Stepped:
 
 
 class Receiver:
+    to_endpoints = False
     """A channel that notes when each hand-over begins, and takes its time."""
 
     name = "console"
@@ -101,7 +102,7 @@ class Receiver:
     def __init__(self, steps: Steps, log: list[tuple[str, str]]) -> None:
         self._steps, self._log = steps, log
 
-    async def send(self, offer: Offer) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         self._log.append(("begins", offer.key))
         await self._steps.point(f"receives {offer.key[-1]}")
         return Reply(outcome="accepted")
@@ -179,7 +180,8 @@ class Story:
         way = Way(self.store, self.rules)
 
         class Noted(Receiver):
-            async def send(self, offer: Offer) -> Reply:
+            to_endpoints = False
+            async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
                 self._log.append(("begins", offer.key))
                 return Reply(outcome="accepted")
 

@@ -1,0 +1,70 @@
+"""``proximity backup`` and ``proximity restore``: a copy of all state, carried away and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from proximity.commands.questions import FILE, FOLDER, echo_json
+
+if TYPE_CHECKING:
+    from proximity.store.backup import Copied
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="What it holds, as JSON.")
+
+
+@click.command("backup")
+@click.option("--data", required=True, type=FOLDER, help="Folder of the server's state.")
+@click.argument("out", type=FILE)
+@_JSON
+def backup(data: Path, out: Path, *, as_json: bool) -> None:
+    """Copy all state to the new file OUT, beside a running server or without one.
+
+    OUT is checked and on the disk when this ends. It holds who was where, and credentials: keep it
+    as you keep the folder. A store on PostgreSQL is copied by its own `pg_dump`.
+    """
+    from proximity.store.backup import backup as copy
+
+    _tell(out, copy(data / "engine.db", out), as_json=as_json)
+
+
+@click.command("restore")
+@click.option("--data", required=True, type=FOLDER, help="Folder that will hold the state.")
+@click.argument("source", metavar="BACKUP", type=FILE)
+@_JSON
+def restore(data: Path, source: Path, *, as_json: bool) -> None:
+    """Make a data folder from BACKUP; a folder that holds state already is refused.
+
+    Whoever was erased since is in it again: erase them once more before `serve`.
+    """
+    from proximity.server.settings import data_file
+    from proximity.store.backup import restore as copy
+
+    target = data_file(data)
+    _tell(target, copy(source, target), as_json=as_json)
+
+
+def _tell(path: Path, copied: Copied, *, as_json: bool) -> None:
+    from proximity.model import format_time
+
+    until = format_time(copied.until) if copied.until else None
+    if as_json:
+        echo_json(
+            {
+                "file": str(path),
+                "position": copied.position,
+                "until": until,
+                "schema": copied.revision,
+                "bytes": copied.bytes,
+            }
+        )
+        return
+    click.echo(
+        f"{path}: whole, {copied.bytes:,} bytes, schema {copied.revision}, all that was "
+        f"acknowledged up to journal row {copied.position}" + (f" of {until}" if until else "")
+    )
+
+
+COMMANDS: tuple[click.Command, ...] = (backup, restore)

@@ -1,0 +1,154 @@
+"""How is a store's state carried away while it works, and how does it come back?
+
+A copy is taken by SQLite's online backup on one unchanging view, checked, and given its name once
+it is on the disk: a file of that name is whole, or is not there. Knows files and the schema's
+revision; knows nothing of what is in the rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proximity.store import schema
+from proximity.store.faults import StoreFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Copied", "backup", "restore"]
+
+_BUSY_S = 10.0
+"""As long as the store itself waits for another writer."""
+_BESIDE = ("", "-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file. An old log would be played into a restored file and break it."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a copy holds: all that was acknowledged up to journal row ``position``.
+
+    ``until`` is the server's time of the newest row (Unix seconds, 0 where nothing ever came),
+    ``revision`` the schema's, ``bytes`` the file's size.
+    """
+
+    position: int
+    until: float
+    revision: str
+    bytes: int
+
+
+def backup(source: Path, target: Path) -> Copied:
+    """Copy the store at ``source`` to a new file ``target``, whatever is writing to it meanwhile.
+
+    One file, readable by its owner alone, whole and on the disk when this returns. Raises
+    StoreFailed where there is a file already, the disk has no room, or what was copied is damaged.
+    """
+    if not source.exists():
+        raise StoreFailed(f"{source}: there is no engine database here: give the --data of `serve`")
+    return _copy(source, target)
+
+
+def restore(source: Path, target: Path) -> Copied:
+    """Make the store at ``target`` from the file ``source`` that ``backup`` wrote.
+
+    Raises StoreFailed where there is a store already or the rest of one, where ``source`` is no
+    whole store, or where a newer version of the program has written it; nothing is there then.
+    """
+    for beside in _BESIDE:
+        there = target.with_name(target.name + beside)
+        if there.exists():
+            raise StoreFailed(
+                f"{there}: is there already, and is not overwritten: restore into an empty folder, "
+                "or move this one away first"
+            )
+    if not source.exists():
+        raise StoreFailed(f"{source}: there is no backup here")
+    return _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> Copied:
+    """Copy, check, and only then name the copy."""
+    fresh = target.with_name(target.name + ".new")
+    try:
+        _refuse_taken(target)
+        fresh.unlink(missing_ok=True)  # of a copy that was broken off
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with contextlib.ExitStack() as undone:
+            undone.callback(_remove, fresh)
+            with _opened(source) as old, _opened(fresh) as new:
+                # All pages in one step: a reader holds one view and stops no writer, while a copy
+                # in pieces begins anew whenever another process writes.
+                old.backup(new)
+                # A file by itself, without a log beside it.
+                new.execute("PRAGMA journal_mode = DELETE")
+                copied = _judge(new, source, fresh)
+            _sync(fresh)
+            _refuse_taken(target)
+            fresh.rename(target)
+        _sync(target.parent)
+    except sqlite3.Error as error:
+        raise StoreFailed(f"{source}: no whole copy can be made of it ({error})") from None
+    except OSError as error:
+        raise StoreFailed(f"{target}: cannot be written ({error.strerror})") from None
+    return copied
+
+
+def _refuse_taken(target: Path) -> None:
+    if target.exists():
+        raise StoreFailed(f"{target}: is there already, and is not overwritten: give another name")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    # In a file that is only read, the log of a server that was killed is still part of it.
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _judge(connection: sqlite3.Connection, source: Path, fresh: Path) -> Copied:
+    """Check every page of a copy and tell what it holds. Raises StoreFailed."""
+    verdict = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    if verdict != ["ok"]:
+        raise StoreFailed(f"{source}: is damaged ({'; '.join(verdict)}): use an older backup")
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if not {schema.version.name, schema.journal.name} <= tables:
+        raise StoreFailed(f"{source}: holds no engine state: give the file that `backup` wrote")
+    revision = str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+    if revision > schema.REVISION:
+        raise StoreFailed(
+            f"{source}: a newer version of the program wrote it (schema {revision}, this one knows "
+            f"{schema.REVISION}); install that version"
+        )
+    # Rows go once a snapshot covers them: the end is the last of either.
+    ends = [
+        connection.execute(f"SELECT max(position), max(now) FROM {table}").fetchone()  # noqa: S608
+        for table in (schema.journal.name, schema.snapshots.name)
+    ]
+    return Copied(
+        position=max(int(position or 0) for position, _ in ends),
+        until=max(float(now or 0.0) for _, now in ends),
+        revision=revision,
+        bytes=fresh.stat().st_size,
+    )
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(fresh: Path) -> None:
+    for beside in _BESIDE:
+        fresh.with_name(fresh.name + beside).unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""Offers as their readers find them, and endpoints that are gone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "offers",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("campaign", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("offer", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("changed", _SERIAL, nullable=False),
+        sa.Column("in_inbox", sa.Integer(), nullable=False),
+        sa.Column("read_at", sa.Double(), nullable=True),
+        sa.Column("redeemed_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    op.create_index("offers_by_person", "offers", ["person", "changed"])
+    op.create_index("offers_by_changed", "offers", ["changed"])
+    op.create_table(
+        "codes",
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("code"),
+        sa.UniqueConstraint("key"),
+    )
+    op.create_index("codes_by_person", "codes", ["person"])
+    op.create_table(
+        "gone_endpoints",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("person", "channel", "hash"),
+    )
+    op.create_table(
+        "outbound",
+        sa.Column("subscriber", sa.Text(), nullable=False),
+        sa.Column("feed", sa.Text(), nullable=False),
+        sa.Column("position", _SERIAL, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("failing_since", sa.Double(), nullable=True),
+        sa.Column("moved_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("subscriber", "feed"),
+    )

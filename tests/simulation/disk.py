@@ -1,0 +1,85 @@
+"""The question: what is on the disk when the power goes?
+
+One database in memory stands for the disk that all processes share; each has a ``Disk`` of its own
+over it. What a process writes waits, is committed together with what came meanwhile, and is told
+of a step later: whoever dies before the commit has written nothing, whoever dies after it has,
+and was not told. It must not know what is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from proximity.store import Store
+from proximity.store.store import _Work
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from sqlalchemy import Connection
+
+    from tests.simulation.loop import Loop
+
+T = TypeVar("T")
+
+SYNC_S = (0.0003, 0.004)
+"""How long a sync takes, s: a good disk's."""
+SLOW_S = (0.5, 3.0)
+"""And how long a card takes that is tidying up."""
+SLOW = 0.004
+"""How often it is."""
+_ROOMY = 2**30
+
+
+class Disk(Store):
+    """A process's way to the shared disk of ``store``; ``told`` is called after each commit."""
+
+    def __init__(
+        self, store: Store, loop: Loop, dice: random.Random, told: Callable[[Disk], None]
+    ) -> None:
+        super().__init__(store._engine, store.name, None)
+        self._loop = loop
+        self._dice = dice
+        self._told = told
+        self._waiting: list[_Work[Any]] = []
+        self._after: list[Callable[[], None]] = []
+
+    def write(self, work: Callable[[Connection], T]) -> Future[T]:
+        """Do as a store does; in a thread at once, else with what else waits for the disk."""
+        item = _Work(work)
+        if self._loop.in_thread:
+            self._loop.boundary()
+            self._commit_all([item])
+            self._loop.boundary()
+            return item.future
+        self._waiting.append(item)
+        if len(self._waiting) == 1:
+            slow = self._dice.random() < SLOW
+            self._loop.call_later(self._dice.uniform(*(SLOW_S if slow else SYNC_S)), self._flush)
+        return item.future
+
+    def once_written(self, note: Callable[[], None]) -> None:
+        """Have ``note`` called at the commit of the transaction that calls this, if it comes."""
+        self._after.append(note)
+
+    def fill(self, *, full: bool) -> None:
+        """Let the disk be full, or have room again."""
+        raw = self._engine.raw_connection()
+        try:
+            raw.cursor().execute(f"PRAGMA max_page_count = {1 if full else _ROOMY}")
+        finally:
+            raw.close()
+
+    def _flush(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._commit_all(group)
+
+    def _commit_all(self, group: list[_Work[Any]]) -> None:
+        self._after.clear()
+        self._commit(group)
+        if self.refusing is None:
+            for note in self._after:
+                note()
+            self._told(self)
