@@ -24,7 +24,7 @@ ARGS ?=
 demo: $(VENV)/.engine
 	@$(BIN)/proximity demo $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.servers
+test: $(VENV)/.dev $(VENV)/.servers $(VENV)/.npm
 	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.dev
@@ -43,7 +43,7 @@ quality: $(VENV)/.dev
 setup: $(VENV)/.dev
 
 clean:
-	rm -rf $(VENV) build dist .build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) tests/npm/node_modules build dist .build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # A dangling link (its Python was removed) counts as missing, and the environment is made anew.
 $(BIN)/python:
@@ -64,11 +64,17 @@ $(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the engine and the development tools into $(VENV)"
 	@$(INSTALL) --upgrade pip
-	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,eid,mqtt,gis,postgres]' --group dev
+	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,eid,mqtt,gis,postgres,push,email]' --group dev
 	@touch $(VENV)/.engine $@
 
-# The broker and the message bus that tests start, where the machine has none. No stamp where they
-# cannot be had: those tests say so, and the next run tries again.
+# The broker, message bus and browser that tests start, where the machine has none. No stamp where
+# they cannot be had: those tests say so, and the next run tries again.
 $(VENV)/.servers: tests/servers/fetch.sh | $(BIN)/python
 	@if sh tests/servers/fetch.sh $(VENV)/servers; then touch $@; \
-	else echo "tests that need a broker or a message bus are skipped: apt could not fetch them" >&2; fi
+	else echo "tests that need a broker, a message bus or a browser are skipped: apt could not fetch them" >&2; fi
+
+# Other people's clients and servers, in JavaScript, that tests ask. As with the servers: no stamp
+# where they cannot be had.
+$(VENV)/.npm: tests/npm/package.json tests/npm/package-lock.json | $(BIN)/python
+	@if command -v npm >/dev/null && npm ci --silent --prefix tests/npm; then touch $@; \
+	else echo "tests that ask programs in JavaScript are skipped: npm could not install them" >&2; fi

@@ -59,7 +59,7 @@ def texts() -> list[Path]:
         path
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in kinds and "__pycache__" not in path.parts
+        if path.suffix in kinds and not {"__pycache__", "node_modules"} & {*path.parts}
     ]
     beside = [path for path in ROOT.iterdir() if path.is_file() and path.suffix in kinds]
     return [*inside, *beside, ROOT / "Makefile", ROOT / ".ci" / "run"]

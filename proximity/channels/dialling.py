@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from proximity.channels.egress import EgressError, EgressRefused, check_url, refusal
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proximity.channels.egress import Network
     from proximity.tomltable import TomlTable
 
-__all__ = ["Peer", "Tls", "dial", "read_allowed", "read_peer", "read_secret"]
+__all__ = ["Peer", "Tls", "dial", "read_allowed", "read_context", "read_peer", "read_secret"]
 
 Tls = Literal["tls", "starttls", "none"]
 
@@ -88,13 +88,13 @@ def read_peer(table: TomlTable, folder: Path, ports: Mapping[Tls, int]) -> Peer 
     allow = read_allowed(table)
     host = table.text("host")
     default = next(iter(ports))
-    tls = table.choice("tls", ports) or default
+    tls = cast("Tls", table.choice("tls", ports) or default)
     port = table.whole("port", ports[tls], least=1, most=65535)
     username = table.text("username")
     password = read_secret(table, folder, "password")
     if (username is None) != (password is None):
         table.fault("username and password_file (or password_env) go together: write both, or none")
-    context = _read_context(table, folder)
+    context = read_context(table, folder)
     if host is None:
         table.fault("host is missing: a campaign uses this channel, so say where its server is")
         return None
@@ -151,7 +151,7 @@ def read_secret(table: TomlTable, folder: Path, name: str) -> str | None:
     return raw
 
 
-def _read_context(table: TomlTable, folder: Path) -> ssl.SSLContext:
+def read_context(table: TomlTable, folder: Path) -> ssl.SSLContext:
     """Trust what the system trusts, or the authorities of ``ca_file`` alone."""
     file = table.text("ca_file")
     if file is None:

@@ -4,8 +4,7 @@ The one client that opens connections outwards. What it may reach is decided by 
 moment of connecting: the name is resolved once, every address is judged, and the connection is made
 to those addresses and no others, so that a name that changes its answer gains nothing. Redirects
 are not followed. Of a reply to a POST nothing is kept but what was asked for; that, and a page
-that is fetched, goes to whoever asked and must not be passed on to anybody else. Protocols other
-than HTTP/1.1 connect in their own files, to the addresses that ``judged`` gives.
+that is fetched, goes to whoever asked and must not be passed on to anybody else.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ from yarl import URL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-__all__ = [
-    "Answer", "Egress", "EgressError", "EgressRefused", "Page", "check_url", "judged", "refusal",
-]  # fmt: skip
+__all__ = ["Answer", "Egress", "EgressError", "EgressRefused", "Page", "check_url", "refusal"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -145,30 +142,6 @@ def check_url(url: str, allow: Sequence[Network] = ()) -> tuple[URL | None, str]
     return target, ""
 
 
-async def judged(
-    host: str, port: int, allow: Sequence[Network] = (), resolver: AbstractResolver | None = None
-) -> list[str]:
-    """Resolve a host once and judge every address; give those to connect to, and no others.
-
-    Raises EgressRefused where one of them may not be reached, EgressError where there is none.
-    """
-    literal = _literal(host)
-    if literal is not None:
-        reason = refusal(literal, allow)
-        if reason is not None:
-            raise EgressRefused(f"the host is {reason}")
-        return [str(literal)]
-    if _looks_numeric(host):
-        raise EgressRefused("the host is a number in an odd spelling; write the plain address")
-    guard = _Guard(resolver or aiohttp.ThreadedResolver(), allow)
-    try:
-        return [one["host"] for one in await guard.resolve(host, port)]
-    except _RefusedHostError as error:
-        raise EgressRefused(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise EgressError(type(error).__name__) from None
-
-
 class Egress:
     """The client. ``allow`` are networks that may be reached though they are not public.
 
@@ -230,8 +203,9 @@ class Egress:
                 method, target, data=body, headers=headers, allow_redirects=False
             ) as response:
                 yield response
-        except TimeoutError:
-            raise EgressError("timeout", sent=True) from None
+        except TimeoutError as error:
+            connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+            raise EgressError("timeout", sent=not connecting) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp wraps what a resolver raises.
             for cause in (error, error.__cause__, error.__context__):

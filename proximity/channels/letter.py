@@ -15,7 +15,7 @@ from email.errors import MessageError
 from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ _MOST_LOCAL, _MOST_ADDRESS = 64, 254
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
 _LOCAL = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_MAILBOX = re.compile(r'"?(?P<name>[^"<>@\x00-\x1f]*?)"? *<(?P<address>[^<>]+)>|[^<>]+')
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # All control characters but those that end lines; a mail's text has no use for them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -67,7 +68,7 @@ class _Verbatim(UnstructuredHeader):
 
 
 _HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("list-unsubscribe", _Verbatim)
+_HEADERS.map_to_type("list-unsubscribe", _Verbatim)  # type: ignore[arg-type]  # a mixin, as its own
 _ASCII = SMTP.clone(header_factory=_HEADERS)
 _UTF8 = SMTPUTF8.clone(header_factory=_HEADERS)
 
@@ -111,11 +112,11 @@ def read_mailbox(text: str) -> Address:
 
     Raises ProximityError.
     """
-    name, found = parseaddr(text)
+    found = _MAILBOX.fullmatch(text)
     try:
-        address = read_address(found)
+        address = read_address("" if found is None else found["address"] or text)
         local, _, domain = address.rpartition("@")
-        return Address(_line(name), local, domain)
+        return Address((found and found["name"]) or "", local, domain)
     except (NoAddress, MessageError, ValueError):
         raise ProximityError(
             f'{text!r:.80} is no sender: write an address, or "Name <address>"'

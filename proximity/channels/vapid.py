@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from proximity.channels.credentials import read_credential
 from proximity.model import ProximityError
 
 try:
@@ -28,7 +29,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests' environmen
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from proximity.tomltable import TomlTable
@@ -44,7 +45,6 @@ while it waits in a proxy would be refused, and that counts as our fault."""
 _MOST_TOKENS = 256
 """Push services a token is remembered for. There are some ten in the world; whoever names more in
 subscriptions of their own costs a signature each, and no memory."""
-_MOST_KEY_FILE = 16 * 1024
 _RAW = re.compile(r"[A-Za-z0-9_-]{43}=?")  # 32 bytes in base64url, as most generators print them
 _MAIL = re.compile(r"mailto:[^\s<>@]+@(?P<host>[^\s<>@?]+)")
 _SITE = re.compile(r"https://(?P<host>[^\s/?#:@]+)(:[0-9]+)?(/\S*)?")
@@ -125,36 +125,19 @@ def public_key_of(key: ec.EllipticCurvePrivateKey) -> str:
     return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
-def read_key(
-    table: TomlTable, folder: Path, environment: Mapping[str, str] = os.environ
-) -> ec.EllipticCurvePrivateKey | None:
+def read_key(table: TomlTable, folder: Path) -> ec.EllipticCurvePrivateKey | None:
     """Read the key that a channel's table points at; None, with a fault noted, where it cannot be.
 
     A relative ``key_file`` is looked for in ``folder``.
     """
-    file, variable = table.text("key_file"), table.text("key_env")
-    if (file is None) == (variable is None):
-        table.fault(
-            "name either key_file or key_env: where the private key is kept; "
-            "`proximity push keys --out FILE` makes one"
-        )
+    text = read_credential(table, folder, "key", "the private key (`proximity push keys` makes it)")
+    if text is None:
         return None
-    if file is not None:
-        where = f"key_file {file!r:.80}"
-        try:
-            with (folder / file).open("rb") as stream:
-                raw = stream.read(_MOST_KEY_FILE)
-        except OSError as error:
-            table.fault(f"{where} cannot be read: {error.strerror}")
-            return None
-    else:
-        where = f"key_env {variable!r:.80}"
-        raw = environment.get(variable or "", "").encode()
-    key = _parse(raw)
+    key = _parse(text.strip())
     if key is None:
         table.fault(
-            f"{where}: no private key of the curve P-256, as PEM without a password or as 32 bytes "
-            "in base64url; `proximity push keys --out FILE` makes one"
+            "the key is no private key of the curve P-256, as PEM without a password or as 32 "
+            "bytes in base64url; `proximity push keys --out FILE` makes one"
         )
     return key
 
@@ -172,8 +155,7 @@ def check_contact(contact: str) -> str:
     return ""
 
 
-def _parse(raw: bytes) -> ec.EllipticCurvePrivateKey | None:
-    text = raw.decode("ascii", errors="replace").strip()
+def _parse(text: str) -> ec.EllipticCurvePrivateKey | None:
     try:
         if _RAW.fullmatch(text):
             secret = base64.urlsafe_b64decode(text.rstrip("=") + "=")

@@ -16,11 +16,12 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from yarl import URL
+from msgspec.structs import replace
 
 from proximity.channels.channel import Reply
 from proximity.channels.egress import Answer, Egress, EgressError, EgressRefused, check_url
 from proximity.channels.vapid import Vapid, check_contact, read_key
+from proximity.channels.verdicts import reply_to
 from proximity.content.languages import direction
 from proximity.model import ProximityError
 from proximity.tomltable import TomlTable
@@ -37,27 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from proximity.channels.channel import Outcome
     from proximity.channels.egress import Network
     from proximity.model import Endpoint, Offer
 
 __all__ = [
-    "OUTCOMES", "URGENCIES", "Subscription", "WebPush", "encrypt", "make_message", "open_web_push",
+    "URGENCIES", "Subscription", "WebPush", "encrypt", "make_message", "open_web_push",
     "read_subscription", "topic_of",
 ]  # fmt: skip
-
-OUTCOMES: dict[int, Outcome] = {
-    400: "config_error",  # our request, our token or our key is refused (RFC 8030, 5; RFC 8292, 2)
-    401: "config_error",
-    403: "config_error",  # the subscription was made with another key than ours
-    404: "dead_endpoint",  # the subscription has expired (RFC 8030, 7.3)
-    408: "retry",
-    410: "dead_endpoint",  # unsubscribed, as Mozilla's and Google's services say it
-    413: "failed",  # still too large for it, though shortened
-    425: "retry",
-    429: "retry",  # RFC 8030, 8.4
-}
-"""Status -> outcome where the class of the status does not already say it."""
 
 URGENCIES = {
     "service": "high",  # somebody is being served now, however low their battery
@@ -79,7 +66,7 @@ _LEFT_OUT = ("withdraw", "receipt", "title", "link")
 """What is left out for want of room where a short text is not enough, the first first."""
 _MOST_TTL_S = 28 * 86400  # what the large services keep at most
 _ELLIPSIS = "…"
-_JOINERS = "\u200d\ufe0e\ufe0f"
+_JOINERS = "\u200d\ufe0e\ufe0f"  # ZWJ joins what stands on both sides; the others how it is shown
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -138,10 +125,10 @@ class WebPush:
         """Say why nothing could be sent to this address; empty where it may be tried."""
         try:
             subscription = read_subscription(address)
-        except ValueError as error:
+            self._origin(subscription)
+        except (ValueError, EgressRefused) as error:
             return str(error)
-        target, problem = check_url(subscription.endpoint, self._allow)
-        return "" if target is not None else f"endpoint: {problem}"
+        return ""
 
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Send the offer to one browser, shortened once where the service asks for that."""
@@ -164,12 +151,8 @@ class WebPush:
         except EgressError as error:
             late = str(error) == "timeout"
             return Reply(outcome="retry", reply={"error": str(error)}, unsure=late)
-        outcome = outcome_of(answer.status)
-        return Reply(
-            outcome=outcome,
-            reply={"status": answer.status, **said},
-            retry_after_s=answer.retry_after_s if outcome == "retry" else None,
-        )
+        found = reply_to("web-push", answer.status, retry_after_s=answer.retry_after_s)
+        return replace(found, reply={**found.reply, **said})
 
     async def _post(self, offer: Offer, to: Subscription, most: int) -> Answer:
         good_s = int(offer.expires_at - self._clock())
@@ -179,10 +162,17 @@ class WebPush:
             "TTL": str(min(max(good_s, 0), _MOST_TTL_S)),
             "Urgency": URGENCIES.get(offer.purpose, "normal"),
             "Topic": topic_of(offer.key),
-            "Authorization": self._vapid.authorize(_origin(to.endpoint)),
+            "Authorization": self._vapid.authorize(self._origin(to)),
         }
         body = encrypt(make_message(offer, most), to)
         return await self._egress.post(to.endpoint, body, headers)
+
+    def _origin(self, to: Subscription) -> str:
+        """Give the push service's origin, as tokens name it. Raises EgressRefused."""
+        target, problem = check_url(to.endpoint, self._allow)
+        if target is None:
+            raise EgressRefused(f"endpoint: {problem}")
+        return str(target.origin())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -235,7 +225,7 @@ def encrypt(
 
 
 def make_message(offer: Offer, most: int = MOST_MESSAGE) -> bytes:
-    """Write what the service worker is told, as JSON of at most ``most`` bytes (300 or more).
+    """Write what the service worker is told, as JSON of at most ``most`` bytes (1,000 or more).
 
     A text that is too long ends in an ellipsis; where that is not enough, links go.
     """
@@ -256,7 +246,9 @@ def make_message(offer: Offer, most: int = MOST_MESSAGE) -> bytes:
         found = _fitted(told, most)
         if found is not None:
             return found
-    return msgspec.json.encode({"key": told["key"], "text": _ELLIPSIS})
+    last = _fitted({"key": told["key"], "text": told["text"]}, most, least=1)
+    assert last is not None, "a key has 128 characters at most"
+    return last
 
 
 def topic_of(key: str) -> str:
@@ -264,13 +256,6 @@ def topic_of(key: str) -> str:
     if len(key) <= 32 and key.isascii() and key.isalnum():
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def outcome_of(status: int) -> Outcome:
-    """Tell what a push service's status means: 2xx alone is success, a redirect is none."""
-    if 200 <= status < 300:
-        return "accepted"
-    return OUTCOMES.get(status, "retry" if status >= 500 else "failed")
 
 
 def open_web_push(config: Mapping[str, Any], folder: Path) -> WebPush:
@@ -300,8 +285,8 @@ def open_web_push(config: Mapping[str, Any], folder: Path) -> WebPush:
     return WebPush(Vapid(key, contact), Egress(allow), allow)
 
 
-def _fitted(told: Mapping[str, Any], most: int) -> bytes | None:
-    """Write the fields, the text shortened as far as it must be; None where too little is left."""
+def _fitted(told: Mapping[str, Any], most: int, least: int = _LEAST_TEXT) -> bytes | None:
+    """Write the fields, the text cut to ``least`` characters at worst; None: too long still."""
     text: str = told["text"]
     kept = len(text)
     while True:
@@ -310,22 +295,20 @@ def _fitted(told: Mapping[str, Any], most: int) -> bytes | None:
         over = len(whole) - most
         if over <= 0:
             return whole
-        if kept <= _LEAST_TEXT:
+        if kept <= least:
             return None
         # A character takes four bytes in UTF-8, or six where JSON escapes it, at most.
-        kept = max(min(kept - 1, len(text[:kept]) - over // 6), _LEAST_TEXT)
+        kept = max(min(kept - 1, len(text[:kept]) - over // 6), least)
 
 
 def _cut(text: str, length: int) -> str:
     """Shorten a text to at most ``length`` characters, an ellipsis included; no accent is lost."""
     end = length - 1
-    while end > 0 and (unicodedata.combining(text[end]) or text[end] in _JOINERS):
+    while end > 0 and (
+        unicodedata.combining(text[end]) or text[end] in _JOINERS or text[end - 1] == _JOINERS[0]
+    ):
         end -= 1
-    return text[:end].rstrip(_JOINERS + " ") + _ELLIPSIS
-
-
-def _origin(url: str) -> str:
-    return str(URL(url).origin())
+    return text[:end].rstrip(" ") + _ELLIPSIS
 
 
 def _decode(text: str) -> bytes:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYTHING", "PURPOSES", "check_purpose", "consent_of", "erase", "grant", "import_said",
-    "is_no", "load_consents", "matches", "rows_of", "standing", "withdraw",
+    "is_no", "load_consents", "matches", "rows_by_person", "rows_of", "standing", "withdraw",
 ]  # fmt: skip
 
 PURPOSES = {
@@ -176,19 +176,21 @@ def withdraw(
     now: float,
     source: str,
     method: str | None = None,
+    again: bool = False,
 ) -> list[InFlight]:
     """Record a no from ``at`` on: to a purpose, a channel, both, or everything.
 
     What waits to be sent on it is taken out in the same transaction; gives what is being handed
     over at this moment and cannot be called back. A consent to every channel ends with the first
     channel that is withdrawn: in doubt, no. The same no said again, with no yes between, is no new
-    row: a link to withdraw may be pressed for ever. Of who was erased nothing is written.
+    row: a link to withdraw may be pressed for ever. ``again`` records it all the same: it was said
+    elsewhere, at a moment that counts. Of who was erased nothing is written.
     """
     try:
         refuse_erased(connection, (person,))
     except ProximityError:
         return []  # there is nothing to withdraw, and nothing waits
-    if not _said_already(rows_of(connection, person), purpose, _channel(channel)):
+    if again or not _said_already(rows_of(connection, person), purpose, _channel(channel)):
         row = _row(person, purpose, channel, at, at, source=source, method=method, now=now)
         _record(connection, [row], now)
     return outbox.withdraw(connection, person, purpose, _channel(channel), at=at)
@@ -208,6 +210,14 @@ def erase(connection: Connection, person: str, now: float) -> int:
 def rows_of(connection: Connection, person: str) -> list[Row[Any]]:
     """Read all that a person ever said, in order."""
     return list(_read(connection, (person,)))
+
+
+def rows_by_person(connection: Connection, persons: Collection[str]) -> dict[str, list[Row[Any]]]:
+    """Read all that each of these people ever said, in order."""
+    found: dict[str, list[Row[Any]]] = {}
+    for row in _read(connection, persons):
+        found.setdefault(row.person, []).append(row)
+    return found
 
 
 def matches(

@@ -15,6 +15,8 @@ from proximity.consent.precision import NOTHING, allowed
 from proximity.consent.texts import Wording, check_text, register
 from proximity.dispatch import outbox
 from proximity.model import Consent, Person
+from proximity.sync.clocks import Told, note
+from proximity.sync.fields import PERSON
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -86,6 +88,8 @@ def record_objection(
     """
     refuse_erased(connection, (person,))
     object_to(connection, person, at=at, source=source)
+    told = Told(at=at, origin=PERSON)
+    note(connection, {person: {"objected": True}}, told, within="objected")
     return outbox.withdraw(connection, person, at=at, reason="objection")
 
 
@@ -93,7 +97,7 @@ def lift_mark(people: People, connection: Connection, person: str, kind: Kind) -
     """Lift an objection, or the mark of an erasure; tells whether there was one."""
     found = lift(connection, person, kind)
     if found:
-        people.moved(connection)
+        people.moved(connection, (person,))
     return found
 
 

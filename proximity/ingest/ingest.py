@@ -70,8 +70,9 @@ _TURN_S = 0.003
 # How often the engine's timers are looked at. It costs the top of a heap, follows any clock (one
 # that is set, or runs faster for a rehearsal), and lets what falls due together share a row.
 _TICK_S = 0.1
-# What is left to do when stopping gets this long; what is not done then, the next start does.
-_DRAIN_S = 10.0
+# What is left to do when stopping gets this long, and a last snapshot as long again: the whole
+# stop may take ten seconds. What is not done then, the next start does.
+_DRAIN_S = 1.5
 # While the disk is full the next attempt comes after this long.
 _RETRY_S = 1.0
 
@@ -342,9 +343,10 @@ class Ingest:
         idle = self._backlog.idle.is_set()
         if idle and self.fault is None and self._fold.position > self._keeping.newest[0]:
             try:
-                await self._keeping.begin(self._fold, self._present.tell())
-            except StoreFailed as error:
-                log.warning("no snapshot was left when stopping", reason=str(error))
+                async with asyncio.timeout(_DRAIN_S):
+                    await self._keeping.begin(self._fold, self._present.tell())
+            except (StoreFailed, TimeoutError) as error:
+                log.warning("no snapshot was left when stopping", reason=str(error) or "late")
 
     # What comes in -------------------------------------------------------------------------
 

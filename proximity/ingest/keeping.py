@@ -68,7 +68,7 @@ class Keeping:
     async def prune(self, now: float) -> None:
         """Delete the rows from before what may still be late. Raises StoreFailed."""
         self._pruned_at = now
-        await self._store.awrite(partial(journal.prune, before=now - self._late_s))
+        await self._store.awrite(partial(journal.prune, before=now - self._late_s), freeing=True)
 
     async def learnt(self, redating: Redating, now: float) -> None:
         """Write what was learnt of gateways' clocks; what is not written is learnt again."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proximity.campaigns.reach import Terms
     from proximity.model import Endpoint, Person
 
-__all__ = ["Gone", "Reach", "add", "gone", "known_gone", "living", "reachability", "remove"]
+__all__ = ["Gone", "Reach", "add", "gone", "known_gone", "living", "mark", "reachability", "remove"]
 
 MOST_ENDPOINTS = 100
 """Of one person: whoever leaves more loses the ones they left first."""
@@ -128,6 +128,11 @@ def known_gone(connection: Connection, person: str) -> list[Gone]:
     """Give a person's dead addresses, oldest first."""
     found = connection.execute(_OF_PERSON, {"person": person})
     return [Gone(channel=row.channel, reason=row.reason, at=row.at) for row in found]
+
+
+def mark(connection: Connection, endpoint: Endpoint, now: float) -> str:
+    """Name an address without telling it: the beginning of its keyed hash, for other records."""
+    return _hash(store_key(connection, "endpoints", now), endpoint)[:12]
 
 
 def reachability(person: Person, dead: Sequence[Gone], terms: Mapping[str, Terms]) -> list[Reach]:

@@ -22,6 +22,8 @@ from proximity.people import profiles
 from proximity.people.file import read_people
 from proximity.store import schema
 from proximity.store.ledger import insert_new
+from proximity.sync.clocks import Told, note_people
+from proximity.sync.fields import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -172,17 +174,27 @@ class People:
         self.put_all(connection, (person,), source=source)
 
     def put_all(
-        self, connection: Connection, persons: Sequence[Person], *, source: str = "file"
+        self,
+        connection: Connection,
+        persons: Sequence[Person],
+        *,
+        source: str = "file",
+        told: Told | None = None,
     ) -> int:
-        """Put people, but for those who were erased and do not come back; how many those are."""
+        """Put people, but for those who were erased and do not come back; how many those are.
+
+        ``told`` says who tells of each field, and when: then they are written as they are, without
+        preferences and endpoints where there are none.
+        """
         gone = marked(connection, [one.person for one in persons], "erased")
         kept = [one for one in persons if one.person not in gone]
+        changed: set[str] = set()
         for one in kept:
-            profiles.put(connection, one)
-            _carry(connection, one)
+            (profiles.put if told is None else profiles.write)(connection, one)
+            changed |= {one.person, *_carry(connection, one)}
         said = [(one.person, one.consents) for one in kept]
         consents.import_said(connection, said, source=source, now=self._clock())
-        self.moved(connection)
+        self.moved(connection, changed, told or self._told(source))
         return len(persons) - len(kept)
 
     def enrol(
@@ -240,11 +252,12 @@ class People:
                 connection.execute(table.insert(), rows)
         said = [(person, agreed) for person, _, agreed in carried]
         consents.import_said(connection, said, source=source, now=self._clock())
-        self.moved(connection)
+        self.moved(connection, persons, self._told(source))
 
     def remove(self, connection: Connection, person: str) -> bool:
         """Forget a person: profile, subjects and consents; tells whether there was anything."""
         removed = consents.erase(connection, person, self._clock())
+        connection.execute(schema.changes.delete().where(schema.changes.c.person == person))
         for table in (schema.people, schema.attributes, schema.subjects):
             removed += connection.execute(table.delete().where(table.c.person == person)).rowcount
         self.moved(connection)
@@ -253,7 +266,7 @@ class People:
     def grant(self, connection: Connection, person: str, consent: Consent, source: str) -> None:
         """Record a yes and where it came from; raises as ``consents.grant`` does."""
         consents.grant(connection, person, consent, source=source, now=self._clock())
-        self.moved(connection)
+        self.moved(connection, (person,), self._told(source))
 
     def withdraw(
         self,
@@ -271,7 +284,7 @@ class People:
             connection, person, purpose, channel,
             at=at, now=self._clock(), source=source, method=method,
         )  # fmt: skip
-        self.moved(connection)
+        self.moved(connection, (person,), self._told(source))
         return in_flight
 
     def prefer(
@@ -282,13 +295,13 @@ class People:
         before = self.read(connection, person)
         after = msgspec.structs.replace(before, preferences=tuple(preferences))
         profiles.write(connection, after)
-        self.moved(connection)
+        self.moved(connection, (person,), self._told(PERSON))
 
     def answer(self, connection: Connection, person: str, event: Event, plan: Plan) -> bool:
         """Change what is known of a person as they said in an event; tells whether it changed."""
         changed = profiles.answer(connection, person, event, plan)
         if changed:
-            self.moved(connection)
+            self.moved(connection, (person,), Told(at=event.at, origin=PERSON))
         return changed
 
     def read(self, connection: Connection, person: str) -> Person:
@@ -308,13 +321,24 @@ class People:
         found = _carriers(connection, list(subjects))
         return {subject: found.get(subject, subject) for subject in subjects}
 
-    def moved(self, connection: Connection) -> None:
-        """Move the version in the same transaction, so that every process sees it with the rows."""
+    def moved(
+        self, connection: Connection, persons: Collection[str] = (), told: Told | None = None
+    ) -> None:
+        """Move the version in the same transaction, so that every process sees it with the rows.
+
+        ``persons`` are those who may have changed: what has is noted for those who follow.
+        """
         # Counted by the database, so that two processes at once are two steps and no conflict.
         if not connection.execute(_MOVE).rowcount:
             first = {"key": _VERSION, "value": "0"}
             connection.execute(insert_new(connection.dialect.name, schema.meta, "key"), first).all()
             connection.execute(_MOVE)
+        if persons:
+            now = self.read_all(connection, persons)
+            note_people(connection, now, told or self._told("here"))
+
+    def _told(self, origin: str) -> Told:
+        return Told(at=self._clock(), origin=origin)
 
     def _bound(self) -> None:
         known = (self._persons, self._profiles, self._consents, self._erased)
@@ -326,17 +350,22 @@ class People:
         self._any_erased = None
 
 
-def _carry(connection: Connection, person: Person) -> None:
-    """Replace what a person carries; what somebody else carried is theirs from now on."""
+def _carry(connection: Connection, person: Person) -> set[str]:
+    """Replace what a person carries; what somebody else carried is theirs from now on.
+
+    Gives who lost something.
+    """
     subjects = schema.subjects
     connection.execute(subjects.delete().where(subjects.c.person == person.person))
     names = list(dict.fromkeys(person.subjects))
+    losers = set(_carriers(connection, names).values())
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
         connection.execute(subjects.delete().where(subjects.c.subject.in_(some)))
     if names:
         rows = [{"subject": subject, "person": person.person} for subject in names]
         connection.execute(subjects.insert(), rows)
+    return losers
 
 
 def _carriers(connection: Connection, subjects: Sequence[str]) -> dict[str, str]:

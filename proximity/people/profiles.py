@@ -119,7 +119,7 @@ def answer(connection: Connection, person: str, event: Event, plan: Plan) -> boo
     known = read(connection, person) or Known()
     fields = {name: getattr(known, name) for name in Known.__struct_fields__}
     before = Person(person=person, **fields)
-    rule = None if said.attribute is None else plan.attributes.get(said.attribute)
+    rule = None if said.attribute is None else plan.answerable.get(said.attribute)
     try:
         after = answered(before, said, rule)
     except ValueError:

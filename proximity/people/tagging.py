@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_PLAN",
     "RESERVED",
+    "RESERVED_ATTRIBUTES",
     "AttributeRule",
     "EventRule",
     "Plan",
@@ -130,6 +131,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unknown: Literal["refuse", "keep"] = "keep"
     version: str = ""
 
+    @property
+    def answerable(self) -> dict[str, AttributeRule]:
+        """Attributes of which people may say something: the engine's own, and the plan's."""
+        return RESERVED_ATTRIBUTES | self.attributes
+
     def problems(self, event: Event) -> list[str]:
         """Say all that is wrong with an event; nothing where it is to be kept.
 
@@ -155,7 +161,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             known_names = {*self.events, *RESERVED}
             return [f"the plan has no event {event.name!r:.60}; {nearest(event.name, known_names)}"]
         if event.name == "preference-set" and not found:
-            found += problems_of(event.properties, self.attributes)
+            found += problems_of(event.properties, self.answerable)
         if self.events:
             found += self._exposed(rule, event.properties)
         return found
@@ -184,7 +190,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def attribute_problem(self, name: str, value: object) -> str | None:
         """Say what is wrong with an attribute's value; one that is not named may be anything."""
-        rule = self.attributes.get(name)
+        rule = self.answerable.get(name)
         return None if rule is None else rule.problem(f"attribute {name}", value)
 
     def _named(self, rule: EventRule) -> dict[str, PropertyRule]:
@@ -259,6 +265,25 @@ RESERVED: dict[str, EventRule] = {
     )
 }
 """The events that the engine itself understands; a plan may say more of them, never less."""
+
+RESERVED_ATTRIBUTES: dict[str, AttributeRule] = {
+    rule.name: rule
+    for rule in (
+        AttributeRule(
+            name="inbox_minutes",
+            kind="number",
+            one_of=(1, 5, 10, 30, 60),
+            editable=True,
+            ask={
+                "en": "How often may your app look for offers? (minutes)",
+                "fr": "À quel rythme votre appli peut-elle chercher des offres ? (minutes)",
+                "de": "Wie oft darf Ihre App nach Angeboten sehen? (Minuten)",
+                "es": "¿Cada cuánto puede su aplicación buscar ofertas? (minutos)",
+            },
+        ),
+    )
+}
+"""Attributes that the engine itself goes by, and that people may set; a plan may say otherwise."""
 
 NO_PLAN = Plan()
 """Where nobody agreed on anything, events are kept as they come."""

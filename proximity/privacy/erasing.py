@@ -159,10 +159,10 @@ def finish(store: Store, begun: Begun, *, now: float) -> Receipt | None:
         _count(connection, begun.id, "snapshots", drop_snapshots(connection))
         _count(connection, begun.id, "", records)
 
-    store.write(tidy).result()
+    store.write(tidy, freeing=True).result()
     if not _cut(store):
         return None
-    receipt = store.write(lambda c: _conclude(c, begun, now)).result()
+    receipt = store.write(lambda c: _conclude(c, begun, now), freeing=True).result()
     _cut(store)  # in it the names still stood; should this fail, the next start does it
     return receipt
 
@@ -214,7 +214,10 @@ def _delete_rows(store: Store, begun: Begun) -> int:
             )
             for first in range(0, len(found), PIECE):
                 some = found[first : first + PIECE]
-                store.write(lambda c, t=table, s=some: _delete(c, begun.id, t, s)).result()  # type: ignore[misc]
+                store.write(
+                    lambda c, t=table, s=some: _delete(c, begun.id, t, s),  # type: ignore[misc]
+                    freeing=True,
+                ).result()
             count += len(found)
     return count
 

@@ -37,10 +37,11 @@ _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
 
 _LEFT_OUT = frozenset(
-    {"person_keys", "tokens", "triggers", "outbox", "offers", "erasure_notices"}
+    {"person_keys", "tokens", "triggers", "outbox", "offers", "erasure_notices", "changes"}
 )
-"""Credentials, what waits to be decided or sent, what is told to processors; and offers as they lie
-in the inbox: what each said and what became of it is in the ledger."""
+"""Credentials, what waits to be decided or sent, what is told to processors, when what stands in
+other tables was said; and offers as they lie in the inbox: what each said and what became of it is
+in the ledger."""
 _JSON: dict[str, tuple[str, Any]] = {
     "people": ("record", Known),
     "ledger": ("record", dict[str, Any]),
@@ -122,7 +123,7 @@ def import_person(
             key = next(iter(table.primary_key.columns)).name
             connection.execute(insert_new(connection.dialect.name, table, key), rows)
         counts[table.name] = len(rows)
-    people.moved(connection)
+    people.moved(connection, (export.person,))
     return counts
 
 

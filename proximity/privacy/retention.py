@@ -67,7 +67,7 @@ SCHEDULE: dict[str, Rule] = {
         365.0, "whom a processor still has to erase: until they say it is done, a year at most"
     ),
     "revoked": Rule(90.0, "credentials, once revoked: as long as somebody asks for their misuse"),
-    "requests": Rule(30.0, "signatures and clocks of gateways: as long as one may be switched off"),
+    "requests": Rule(30.0, "signatures and clocks of gateways, messages of peers: as long as one may be off"),
 }  # fmt: skip
 """The schedule. A file may shorten or lengthen what ends by time (``docs/privacy.md``)."""
 
@@ -99,6 +99,7 @@ AGED: tuple[Aged, ...] = (
     Aged("revoked", _secrets, _secrets.c.until),
     Aged("requests", schema.signed_requests, schema.signed_requests.c.at),
     Aged("requests", schema.gateway_clocks, schema.gateway_clocks.c.heard_at),
+    Aged("requests", schema.messages, schema.messages.c.at),
 )
 """What time alone ends, a row for each table. The engine ends ``traces`` by itself."""
 
@@ -152,12 +153,14 @@ def sweep(store: Store, now: float, days: Mapping[str, float]) -> Iterator[tuple
             yield (
                 aged.table.name,
                 store.write(
-                    lambda c, a=aged, k=keys: _drop(c, a, k)  # type: ignore[misc]
+                    lambda c, a=aged, k=keys: _drop(c, a, k),  # type: ignore[misc]
+                    freeing=True,
                 ).result(),
             )
             if len(keys) < PIECE:
                 break
-    gone = store.write(lambda c: _give_up(c, now - days["notices"] * DAY_S)).result()
+    forgotten_before = now - days["notices"] * DAY_S
+    gone = store.write(lambda c: _give_up(c, forgotten_before), freeing=True).result()
     if gone:
         yield schema.erasure_notices.name, gone
 

@@ -52,7 +52,10 @@ def strike(store: Store, names: Collection[str]) -> int:
             if payload is not None:
                 changed.append({"spot": row.position, "rest": payload})
         if changed:
-            store.write(lambda c, rows=changed: _put_rows(c, rows)).result()  # type: ignore[misc]
+            store.write(
+                lambda c, rows=changed: _put_rows(c, rows),  # type: ignore[misc]
+                freeing=True,
+            ).result()
 
 
 def _page(connection: Connection, position: int) -> list[Row]:

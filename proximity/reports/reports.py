@@ -126,7 +126,8 @@ def make_due(
                 "rows": msgspec.json.encode(rows).decode(),
                 "made_at": now,
             }
-            store.write(lambda conn, row=row: _keep(conn, row)).result()  # type: ignore[misc]
+            # Small, and what it counts can only go once it is made.
+            store.write(lambda conn, row=row: _keep(conn, row), freeing=True).result()  # type: ignore[misc]
             made += 1
     return made
 

@@ -7,6 +7,7 @@ disk, for the next one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from proximity.privacy import erasing, retention
 from proximity.privacy.notices import tell
 from proximity.reports.reports import make_due
 from proximity.server import erasures
-from proximity.store import StoreFailed
+from proximity.store import StoreFailed, StoreFull
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts
@@ -26,6 +27,8 @@ log = structlog.get_logger("proximity.server")
 
 # The schedule counts in days; an hour late is no matter, and a sweep costs a scan of some tables.
 SWEEP_S = 3600.0
+# But while the disk is full it is looked every minute whether anything may go, beginning at once.
+FULL_S, LOOK_S = 60.0, 2.0
 # A processor that did not take a notice, and a log that a reader held, are tried again after this.
 AGAIN_S = 60.0
 # Erasures for silence in one round: each waits for a snapshot.
@@ -63,15 +66,28 @@ async def erase_due(parts: Parts) -> int:
 
 
 async def sweep_always(parts: Parts) -> None:
-    """Delete what has outlived its rule, at the start and every hour."""
+    """Delete what has outlived its rule: at the start, every hour, and when the disk is full."""
     while not parts.closing.is_set():
+        full = isinstance(parts.store.refusing, StoreFull)
         try:
             await sweep_due(parts)
         except StoreFailed as error:
             log.warning("a round waits for the disk", round="sweeping", reason=str(error))
         except Exception as error:  # noqa: BLE001 - one bad round must not end all others
             log_fault("a round failed", error, round="sweeping")
-        await _rest(parts, parts.closing, SWEEP_S)
+        await _until_due(parts, full)
+
+
+async def _until_due(parts: Parts, full: bool) -> None:
+    """Wait until it is time to sweep again; ``full``: the disk was, when it was swept last."""
+    began = time.monotonic()
+    while not parts.closing.is_set():
+        await _rest(parts, parts.closing, LOOK_S)
+        passed_s = time.monotonic() - began
+        if isinstance(parts.store.refusing, StoreFull) and (passed_s >= FULL_S or not full):
+            return
+        if passed_s >= SWEEP_S:
+            return
 
 
 async def sweep_due(parts: Parts) -> Counter[str]:
@@ -86,7 +102,10 @@ async def sweep_due(parts: Parts) -> Counter[str]:
         if piece is None:
             break
         swept[piece[0]] += piece[1]
-    await parts.store.awrite(lambda conn: retention.date(conn, now))
+    if swept:
+        # Before anything else: where the disk was full, this is the room that was made.
+        await asyncio.to_thread(parts.store.cut_log)
+    await parts.store.awrite(lambda conn: retention.date(conn, now), freeing=True)
     silent = await parts.store.aread(lambda conn: retention.dormant(conn, now, days))
     for person in silent[:_MOST_DORMANT]:
         await erasures.begin(parts, person, tombstone=False, source="retention")
@@ -94,7 +113,6 @@ async def sweep_due(parts: Parts) -> Counter[str]:
         await parts.ingest.look()
     if swept or silent:
         log.info("swept", people=len(silent), **swept)
-        await asyncio.to_thread(parts.store.cut_log)
     return swept
 
 

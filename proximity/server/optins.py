@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from aiohttp import web
 
 from proximity.consent.asked import Answered, Asking, answer, status
-from proximity.server.auth import Caller
+from proximity.server.auth import Caller, Role
+from proximity.server.endpoints import LEAVERS, whose
 from proximity.server.people import KEEPERS, written
+from proximity.server.problems import Problem
 from proximity.server.problems import answer as reply
 from proximity.server.reading import SMALL_LIMIT, id_param, parse_json, read_body
 from proximity.server.routes import Content, Route
@@ -41,8 +43,14 @@ async def _status(request: web.Request, parts: Parts, _caller: Caller) -> web.St
     return reply(AskingPage(found))
 
 
-async def _answer(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    said = parse_json(await read_body(request, SMALL_LIMIT), Answered)
+async def _answer(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
+    fields = parse_json(await read_body(request, SMALL_LIMIT), dict[str, Any])
+    if caller.role is Role.DEVICE:
+        fields = await _own(parts, caller, fields)
+    try:
+        said = msgspec.convert(fields, Answered)
+    except msgspec.ValidationError as error:
+        raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
     now = parts.clock()
     kept: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
     places = parts.places.facts
@@ -51,6 +59,15 @@ async def _answer(request: web.Request, parts: Parts, _caller: Caller) -> web.St
         lambda conn: answer(parts.people, conn, said, now=now, places=places, consent=kept),
     )
     return reply(Noted(new), 201 if new else 200)
+
+
+async def _own(parts: Parts, caller: Caller, fields: dict[str, Any]) -> dict[str, Any]:
+    """Let a device speak for its own person, and name nobody else. Raises Problem 403."""
+    named = fields.get("person")
+    own = await parts.store.aread(lambda conn: whose(conn, parts, caller, named))
+    if fields.get("subject") not in {None, caller.speaks_for}:
+        raise Problem(403, "This token speaks for somebody else's device.")
+    return {**fields, "person": own, "subject": caller.speaks_for}
 
 
 PERSON = id_param("person", "who was asked", required=True)
@@ -69,12 +86,13 @@ ROUTES = (
         method="POST",
         path="/v1/optin",
         endpoint=_answer,
-        roles=KEEPERS,
+        roles=LEAVERS,
         summary="Record that a person was asked, and their answer; a yes is a consent as well.",
         body=Content(meaning="The answer.", schema=Answered),
         answers={
             200: Content(meaning="It was there already, or nothing of them is kept.", schema=Noted),
             201: Content(meaning="It is recorded.", schema=Noted),
+            403: Content(meaning="A device's token speaks for its own person alone."),
             422: Content(meaning="`problems` says every reason. Nothing was changed."),
         },
     ),

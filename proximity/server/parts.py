@@ -6,10 +6,11 @@ Values and references only; opening and closing them is ``serve``'s work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proximity.inbox.pace import Pace
 from proximity.people.tagging import NO_PLAN
 from proximity.privacy.policy import Policy
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from weakref import ReferenceType
 
     from proximity.campaigns.campaigns import Campaigns
+    from proximity.channels import Channel
     from proximity.ingest.ingest import Ingest
     from proximity.people.people import People
     from proximity.people.tagging import Plan
@@ -47,6 +49,8 @@ class Parts:
     clock: Callable[[], float]
     plan: Plan = NO_PLAN
     """Which events are kept, and which attributes of people there are."""
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    """What offers are handed over by: each judges the addresses that people leave for it."""
     late_s: float = 3600.0
     """How far behind the clock a record may be, seconds."""
     assumed: bool = False
@@ -66,6 +70,10 @@ class Parts:
     gateway that asks no more must not keep in memory."""
     policy: Policy = field(default_factory=Policy)
     """How long what is kept, who else has to erase, which places are sensitive."""
+    pace: Pace = field(default_factory=Pace)
+    """How often who looked into which inbox of late."""
+    followers: int = 0
+    """Inboxes that are followed live."""
     erasing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an erasure was begun."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -18,7 +18,7 @@ from proximity.model import Event
 from proximity.people.behaviour import PREFERENCE_SET
 from proximity.server.auth import Caller
 from proximity.server.pages import page, read_language, read_link
-from proximity.server.preferences import DOES, Wishes, known, wishes
+from proximity.server.preferences import DOES, Wishes, known, questions, wishes
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import parse_json, read_body
 from proximity.server.routes import JSON, Content, Route
@@ -208,9 +208,8 @@ def _form(person: Person, parts: Parts, language: str, words: Words) -> Iterator
         f'</label><label>{escape(words.closes)} <input type="time" name="to" '
         f'value="{escape(closes)}"></label></fieldset>'
     )
-    for rule in parts.plan.attributes.values():
-        if rule.editable:
-            yield _ask(rule, person.attributes.get(rule.name), language, words)
+    for rule in questions(parts):
+        yield _ask(rule, person.attributes.get(rule.name), language, words)
 
 
 def _ask(rule: AttributeRule, value: Any, language: str, words: Words) -> str:
@@ -258,7 +257,7 @@ def _read_form(body: bytes, person: Person, parts: Parts) -> Sequence[dict[str, 
     return [
         *_changed_choices(fields, person, parts),
         *_changed_hours(fields, person),
-        *_changed_answers(fields, person, parts.plan.attributes.values()),
+        *_changed_answers(fields, person, questions(parts)),
     ]
 
 
@@ -289,7 +288,7 @@ def _changed_answers(
 ) -> Iterator[dict[str, Any]]:
     for rule in rules:
         said: Sequence[str] | None = fields.get(f"ask:{rule.name}")
-        if not rule.editable or said is None:
+        if said is None:
             continue
         text = said[0].strip()
         if text != _as_text(person.attributes.get(rule.name)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from proximity.channels.inbox import Inbox
 from proximity.consent import links
 from proximity.model import Person, Preference, ProximityError, format_time
 from proximity.server.auth import Caller
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from sqlalchemy import Connection
 
+    from proximity.people.tagging import AttributeRule
     from proximity.server.parts import Parts
 
 DOES = "preferences"
@@ -69,10 +71,17 @@ def wishes(person: Person, parts: Parts) -> Wishes:
                 one_of=rule.one_of,
                 value=person.attributes.get(rule.name),
             )
-            for rule in parts.plan.attributes.values()
-            if rule.editable
+            for rule in questions(parts)
         ),
     )
+
+
+def questions(parts: Parts) -> list[AttributeRule]:
+    """Give what people may be asked: the plan's questions, and the inbox's where there is one."""
+    plan = parts.plan
+    used = {name for one in parts.campaigns().campaigns.values() for name in one.channels}
+    rules = plan.answerable if Inbox.name in used else plan.attributes
+    return [rule for rule in rules.values() if rule.editable]
 
 
 async def known(parts: Parts, name: str) -> Person:

@@ -53,9 +53,12 @@ log = structlog.get_logger("proximity.server")
 # A request's headers must be complete within this, and an idle connection is closed after it:
 # both hold a file descriptor and nothing else. Bodies have a deadline of their own.
 HEADERS_S = 15.0
-# In-flight requests get half of the ten seconds that a drain may last; aiohttp waits for them
-# twice, once for the answer and once for the connection.
-DRAIN_S = 4.5
+# A stop may last ten seconds in all. Requests in flight get these: aiohttp waits for them twice,
+# once for the answer and once for the connection.
+REQUESTS_S = 1.5
+# What is being decided and handed over gets these: a receiver that takes longer is sent the same
+# again by the next start. The rest is the journal's and the last snapshot's.
+ROUNDS_S = 3.5
 # Descriptors kept for the database, its log and the channels' connections.
 SPARE_FILES = 128
 MOST_CONNECTIONS = 4096
@@ -185,6 +188,7 @@ async def opened(
         people=people,
         places=places,
         campaigns=lambda: files.campaigns,
+        channels=files.channels,
         plan=files.plan,
         tokens=tokens,
         signatures=signatures,
@@ -245,7 +249,7 @@ async def bound(settings: Settings, parts: Parts, tls: ssl.SSLContext | None) ->
         keepalive_timeout=HEADERS_S,
         lingering_time=2.0,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=DRAIN_S)
+    runner = web.ServerRunner(server, shutdown_timeout=REQUESTS_S)
     await runner.setup()
     most = _most_connections()
 
@@ -334,7 +338,7 @@ async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> 
         parts.closing.set()
         parts.ingest.triggers_added.set()
         wake_sender.set()
-        _done, late = await asyncio.wait(tasks, timeout=DRAIN_S)
+        _done, late = await asyncio.wait(tasks, timeout=ROUNDS_S)
         for task in late:
             # What it was sending stays leased, and is sent again by whoever starts next.
             task.cancel()

@@ -49,7 +49,7 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
         )
         await response.prepare(request)
         loop = asyncio.get_running_loop()
-        await _write(response, b": the ledger, live\nretry: 2000\n\n")
+        await write(response, b": the ledger, live\nretry: 2000\n\n")
         beat = loop.time() + HEARTBEAT_S
         seen = -1  # what of the ledger's growth elsewhere has been looked at
         try:
@@ -73,12 +73,12 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
                     rows = found
                 if rows:
                     frames = (f"id: {r.seq}\nevent: {r.kind}\ndata: {r.record}\n\n" for r in rows)
-                    await _write(response, "".join(frames).encode())
+                    await write(response, "".join(frames).encode())
                     continue
                 if loop.time() >= beat:
-                    await _write(response, b": still here\n\n")
+                    await write(response, b": still here\n\n")
                     beat = loop.time() + HEARTBEAT_S
-                if not await _wait(news, min(RECHECK_S, beat - loop.time())):
+                if not await wait(news, min(RECHECK_S, beat - loop.time())):
                     seen = -1  # another process may have written
         except TimeoutError:
             parts.metrics.streams_cut.inc()
@@ -110,12 +110,14 @@ def _newest(connection: Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(schema.ledger.c.seq))) or 0
 
 
-async def _write(response: web.StreamResponse, frames: bytes) -> None:
+async def write(response: web.StreamResponse, frames: bytes) -> None:
+    """Write frames. Raises TimeoutError where the reader takes nothing for ``SLOW_S``."""
     async with asyncio.timeout(SLOW_S):
         await response.write(frames)
 
 
-async def _wait(news: asyncio.Event, seconds: float) -> bool:
+async def wait(news: asyncio.Event, seconds: float) -> bool:
+    """Wait for news for so many seconds at most; tells whether there was any."""
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
             return await news.wait()

@@ -8,12 +8,16 @@ from proximity.server.alarms import ROUTES as ALARMS
 from proximity.server.beacons import ROUTES as BEACONS
 from proximity.server.campaigns import ROUTES as CAMPAIGNS
 from proximity.server.consents import ROUTES as CONSENTS
+from proximity.server.endpoints import ROUTES as ENDPOINTS
 from proximity.server.erasures import ROUTES as ERASURES
 from proximity.server.events import ROUTES as EVENTS
 from proximity.server.explaining import ROUTES as EXPLAINING
 from proximity.server.fences import ROUTES as FENCES
 from proximity.server.gateways import ROUTES as GATEWAYS
 from proximity.server.health import ROUTES as HEALTH
+from proximity.server.inbox import ROUTES as INBOX
+from proximity.server.inboxlink import ROUTES as INBOX_LINK
+from proximity.server.inboxstream import ROUTES as INBOX_STREAM
 from proximity.server.ledger import ROUTES as LEDGER
 from proximity.server.objections import ROUTES as OBJECTIONS
 from proximity.server.opening import ROUTES as OPENING
@@ -49,12 +53,16 @@ TABLE: tuple[Route, ...] = (
     *PEOPLE,
     *PREFERENCES,
     *PREFERENCE_PAGE,
+    *ENDPOINTS,
     *EVENTS,
     *ERASURES,
     *PRIVACY,
     *CONSENTS,
     *OBJECTIONS,
     *OPTINS,
+    *INBOX,
+    *INBOX_LINK,
+    *INBOX_STREAM,
     *WITHDRAWAL,
     *OPENING,
     *LEDGER,

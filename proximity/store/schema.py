@@ -200,7 +200,9 @@ outbox = Table(
     _column("token", Integer, "none", "counts leases: an older holder is fenced off"),
     _column("attempts", Integer, "none", "how often it was tried"),
     _column("person", Text, "pseudonym", "whose: a withdrawal finds it by this", optional=True),
-    Index("outbox_by_next", "next_at"),
+    _column("onward", Integer, "none", "channels left to try after this one", optional=True),
+    _column("doubt", Integer, "none", "1: a channel before may have got it there", optional=True),
+    Index("outbox_by_channel", "channel", "attempts", "next_at"),
     Index("outbox_by_person", "person"),
     info=_kept("queue", erased="person"),
 )
@@ -217,7 +219,7 @@ offers = Table(
     _column("expires_at", Double, "none", "good until, Unix seconds"),
     _column("state", Text, "none", "what became of it, on whichever channel"),
     _column("changed", _Serial, "none", "which change in all was its last: a reader's cursor"),
-    _column("in_inbox", Integer, "none", "1: its reader finds it in their inbox"),
+    _column("in_inbox", Integer, "none", "1: it lies in the inbox; -1: its reader set it aside"),
     _column("read_at", Double, "personal", "when it was opened first, Unix seconds", optional=True),
     _column("redeemed_at", Double, "personal", "when it was used, Unix seconds", optional=True),
     Index("offers_by_person", "person", "changed"),
@@ -528,4 +530,35 @@ outbound = Table(
     ),
     _column("moved_at", Double, "none", "when it was last written, Unix seconds"),
     info=_kept("kept"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _column("seq", _Serial, "none", "which change in all was their last: a reader's cursor"),
+    _column("clocks", Text, "personal", "of each field when it was last said, and by whom (JSON)"),
+    Index("changes_by_seq", "seq"),
+    info=_kept("person", erased="person"),
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    _key("id", Text, "none", "who is kept alike with us: a CRM, a shop, another engine"),
+    _column("heard_at", Double, "none", "when a round with them last ended well, Unix seconds"),
+    _column("position", Text, "none", "how far we are in what they say", optional=True),
+    _column("cursor", _Serial, "none", "how far they are in our changes"),
+    _column("counts", Text, "none", "what became of what they said (JSON)"),
+    info=_kept("kept"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _key("peer", Text, "none", "who sent it"),
+    _key("id", Text, "none", "what they call it: taken once"),
+    _column("at", Double, "none", "when it came, Unix seconds"),
+    Index("messages_by_at", "at"),
+    info=_kept("requests"),
 )

@@ -233,8 +233,13 @@ class Store:
         if failure is None:
             failure = self._tight() or self._attempt(group)
         freeing = [item for item in group if item.freeing]
-        if isinstance(failure, StoreFull) and freeing and self._ballast is not None:
-            self._ballast.give()
+        ballast = self._ballast
+        if (
+            isinstance(failure, StoreFull)
+            and freeing
+            and ballast
+            and (ballast.give() or ballast.spent)
+        ):
             again = self._attempt(freeing)
             self._settle(freeing, again)
             group = [item for item in group if not item.freeing]

@@ -1,188 +1,148 @@
-"""The real server, killed again and again under load: what was acknowledged has its effect, once."""
+"""Server, dispatcher and gateway, killed again and again under load: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import random
 import signal
-import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
-LON, LAT = 2.35, 48.85
-FENCE = {
-    "type": "Feature",
-    "id": "cafe",
-    "properties": {"radius_m": 60},
-    "geometry": {"type": "Point", "coordinates": [LON, LAT]},
-}
-CAMPAIGN = """
-[[campaign]]
-id = "coffee"
-purpose = "service"
-on = "enter"
-places = ["cafe"]
-max_age_s = 600
-channels = ["console"]
-[campaign.text]
-en = "Coffee."
-"""
-KILLS = 25  # of each of two servers
-SENDERS = 8
+from tests.edges.shop import (
+    CAMPAIGN,
+    READY_MOST_S,
+    TAGS,
+    UUID,
+    Process,
+    Senders,
+    Shop,
+    in_ci,
+    nothing_lost,
+    one_effect_each,
+    spooled,
+    until,
+)
+
+KILLS = in_ci(60, 200)
+RECORDS = in_ci(18_000, 60_000)
+"""Acknowledged records that the kills fall among, in all."""
+RATE = 500.0
+"""Records a second, to each of two shops."""
+SHOPS = 2
+"""Side by side, since most of the time goes into starting: a core for each."""
+SHARES = {"server": 4, "dispatcher": 3, "gateway": 3}
 
 
-class Server:
-    """`proximity serve` over one data folder, started and killed as often as one likes."""
+def write_trace(path: Path) -> Path:
+    """Tags that go by a gateway for longer than the test lasts, each heard twice a second."""
+    with path.open("w") as file:
+        for half in range(2 * 1800):
+            for minor in range(TAGS):
+                beacon = {"format": "ibeacon", "uuid": UUID, "major": 1, "minor": minor}
+                record = {
+                    "type": "sighting", "beacon": beacon, "at": 1_700_000_000 + half * 0.5,
+                    "rssi_dbm": -60, "gateway": "gw-1",
+                }  # fmt: skip
+                file.write(json.dumps(record) + "\n")
+    return path
+
+
+class Busy(Shop):
+    """A shop with a gateway, and a second dispatcher beside the server's own."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "fences.geojson").write_text(json.dumps(FENCE))
-        (folder / "site.toml").write_text('fences = "fences.geojson"\ntimezone = "Europe/Paris"\n')
-        (folder / "campaigns.toml").write_text(CAMPAIGN)
-        self.folder = folder
-        self.url = ""
-        self.up = asyncio.Event()
-        self.process: asyncio.subprocess.Process | None = None
-        self.token = self._command("token", "create", "--role", "admin").strip()
+        super().__init__(folder)
+        token = self.command("token", "create", "--role", "gateway", "--id", "gw-1")
+        (folder / "token").write_text(token)
+        (folder / "rules.toml").write_text(CAMPAIGN)
+        self.trace = write_trace(folder / "trace.jsonl")
+        self.spooled: set[tuple[str, int]] = set()
+        self.kills = dict.fromkeys(SHARES, 0)
 
-    def _command(self, *words: str) -> str:
-        command = [sys.executable, "-m", "proximity", *words, "--data", str(self.folder / "data")]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    def begin(self) -> None:
+        """Name the other processes, once the server's port is known."""
+        self.others = {
+            "dispatcher": Process(
+                sys.executable, "-m", "tests.edges.dispatching", self.data / "engine.db",
+                self.folder / "sink", "other", 1.0, self.folder / "rules.toml",
+                log=self.folder / "dispatcher.log",
+            ),
+            "gateway": Process(
+                sys.executable, "-m", "beacon_gateway", "run", "--server", self.url,
+                "--token-file", self.folder / "token", "--data", self.folder / "gateway",
+                "--simulate", self.trace, log=self.folder / "gateway.log",
+            ),
+        }  # fmt: skip
 
-    async def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "proximity", "serve",
-                "--data", self.folder / "data", "--site", self.folder / "site.toml",
-                "--campaigns", self.folder / "campaigns.toml",
-                "--consent", "assumed", "--port", "0",
-                stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
-        assert self.process.stdout is not None
-        line = (await self.process.stdout.readline()).decode()
-        assert line.startswith("listening on "), (self.folder / "log").read_text()[-2000:]
-        self.url = line.removeprefix("listening on ").strip()
-        self.up.set()
+    async def kill(self, who: str) -> None:
+        """Kill one of them and start it anew."""
+        self.kills[who] += 1
+        if who == "server":
+            assert await self.end(signal.SIGKILL) == -signal.SIGKILL
+            assert await self.open(), self.server.told()
+            return
+        process = self.others[who]
+        assert await process.end(signal.SIGKILL) == -signal.SIGKILL
+        if who == "gateway":
+            self.spooled |= spooled(self.folder / "gateway", self.folder / "aside")
+        await process.start()
+        if who == "dispatcher":
+            await process.said("working")
 
-    async def end(self, how: signal.Signals) -> int:
-        self.up.clear()
-        assert self.process is not None
-        assert self.process.returncode is None, "it died by itself"
-        self.process.send_signal(how)
-        return await self.process.wait()
-
-
-async def send(
-    server: Server, subjects: Iterator[str], acknowledged: list[str], stop: list[bool]
-) -> None:
-    """Report one subject after another as a phone does: again and again until it is acknowledged."""
-    headers = {"Authorization": f"Bearer {server.token}"}
-    timeout = aiohttp.ClientTimeout(total=10)
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        while not stop[0]:
-            subject = next(subjects)
-            body = {
-                "type": "fix", "subject": subject, "at": time.time(),
-                "lon": LON, "lat": LAT, "accuracy_m": 5,
-            }  # fmt: skip
-            while True:
-                await server.up.wait()
-                try:
-                    async with session.post(f"{server.url}/v1/fixes", json=body) as answer:
-                        if answer.status == 202:
-                            receipt = await answer.json()
-                            assert receipt["accepted"] + receipt["duplicate"] == 1, receipt
-                            break
-                except (aiohttp.ClientError, TimeoutError, ConnectionError):
-                    await asyncio.sleep(0.005)
-            acknowledged.append(subject)
+    async def close(self) -> None:
+        for process in (self.server, *self.others.values()):
+            await process.gone()
 
 
-async def read_all(server: Server, what: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor = "0"
-    async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {server.token}"}
-    ) as session:
-        while True:
-            query = {"after": cursor, "limit": "1000"}
-            async with session.get(f"{server.url}/v1/{what}", params=query) as answer:
-                assert answer.status == 200, await answer.text()
-                page = await answer.json()
-            if not page["items"]:
-                return found
-            found += page["items"]
-            cursor = page["cursor"]
+async def storm(folder: Path, seed: int) -> tuple[Busy, int]:
+    """Kill one process after the other while records come in; look at the books afterwards."""
+    dice = random.Random(seed)
+    shop = Busy(folder)
+    assert await shop.open()
+    shop.begin()
+    senders = Senders(shop, RATE)
+    try:
+        for process in shop.others.values():
+            await process.start()
+        while sum(shop.kills.values()) < KILLS // SHOPS:
+            (victim,) = dice.choices([*SHARES], [*SHARES.values()])
+            # At any moment of its life, but not without having lived.
+            await asyncio.sleep(dice.uniform(0.05, 0.5))
+            await shop.kill(victim)
+            if dice.random() < 0.1:
+                await asyncio.gather(*(shop.kill(one) for one in SHARES))
+        await until(lambda: len(senders.taken) >= RECORDS // SHOPS, 300.0)
+        await senders.stop()
+        # What the gateway had kept is told in the end; what it hears meanwhile is told as well.
+        await until(lambda: shop.spooled <= shop.books.sightings().keys(), why="kept and not told")
+        assert await shop.others["gateway"].end(signal.SIGTERM) == 0
+        told = json.loads((shop.folder / "gateway" / "health.json").read_text())
+        assert told["dropped"] == {}
+        nothing_lost(shop, senders.taken)
+        assert {one: n for one, n in shop.books.sightings().items() if n != 1} == {}
+        await one_effect_each(shop, senders.subjects)
+        assert await shop.end(signal.SIGTERM) == 0
+    finally:
+        await senders.close()
+        await shop.close()
+    return shop, len(senders.taken)
 
 
 @pytest.mark.slow
-async def test_killed_fifty_times_under_load(tmp_path: Path) -> None:
-    """Two servers side by side, since most of the time goes into starting: a core for each."""
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    await asyncio.gather(*(storm(folder, seed) for seed, folder in enumerate(folders)))
-
-
-async def storm(folder: Path, seed: int) -> None:
-    """Kill a server `KILLS` times while phones report to it, then look at what it holds."""
-    dice = random.Random(seed)
-    server = Server(folder)
-    numbers = itertools.count()
-    subjects = (f"s{number}" for number in numbers)
-    acknowledged: list[str] = []
-    stop = [False]
-    senders = [
-        asyncio.create_task(send(server, subjects, acknowledged, stop)) for _ in range(SENDERS)
-    ]
-    try:
-        for _ in range(KILLS):
-            await server.start()
-            before = len(acknowledged)
-            # Not before it has taken something, and then at any moment.
-            while len(acknowledged) == before:  # noqa: ASYNC110 - a list has no event
-                await asyncio.sleep(0.002)
-            await asyncio.sleep(dice.uniform(0.0, 0.3))
-            assert await server.end(signal.SIGKILL) == -signal.SIGKILL
-        stop[0] = True
-        await server.start()
-        await asyncio.gather(*senders)
-        sent = set(acknowledged)
-        assert len(sent) == len(acknowledged) > 5 * KILLS
-
-        # Every decision is made and handed over in the end: nothing more is waiting then.
-        deadline = time.monotonic() + 60
-        deliveries: list[dict[str, Any]] = []
-        while len({one["key"] for one in deliveries}) < len(sent):
-            assert time.monotonic() < deadline, (len(deliveries), len(sent))
-            await asyncio.sleep(0.2)
-            deliveries = await read_all(server, "deliveries")
-        transitions = await read_all(server, "transitions")
-        decisions = await read_all(server, "decisions")
-        assert await server.end(signal.SIGTERM) == 0
-    finally:
-        for task in senders:
-            task.cancel()
-        if server.process is not None and server.process.returncode is None:
-            server.process.kill()
-            await server.process.wait()
-
-    entered = Counter(one["subject"] for one in transitions if one["kind"] == "enter")
-    assert sent - entered.keys() == set(), "acknowledged and lost"
-    assert {s: n for s, n in entered.items() if n != 1} == {}, "entered twice"
-    assert entered.keys() == sent
-    decided = Counter(one["subject"] for one in decisions)
-    assert {s: n for s, n in decided.items() if n != 1} == {}, "decided twice"
-    assert decided.keys() == sent
-    assert {one["decision"] for one in decisions} == {"send"}
-    accepted = {one["subject"] for one in deliveries if one["outcome"] == "accepted"}
-    assert accepted == sent, "decided and never handed over"
-    print(f"{KILLS} kills, {len(sent)} acknowledged")  # noqa: T201 - shown with -s
+async def test_killed_two_hundred_times_under_load(tmp_path: Path) -> None:
+    done = await asyncio.gather(*(storm(tmp_path / str(seed), seed) for seed in range(SHOPS)))
+    starts = sorted(seconds for shop, _ in done for seconds in shop.ready_s)
+    taken = sum(count for _, count in done)
+    kills = {who: sum(shop.kills[who] for shop, _ in done) for who in SHARES}
+    kept = sum(len(shop.spooled) for shop, _ in done)
+    print(  # noqa: T201 - shown with -s
+        f"{sum(kills.values())} kills {kills}, {taken} acknowledged, 0 lost; {kept} sightings were "
+        f"on disk when their gateway was killed, 0 lost; ready after {starts[len(starts) // 2]:.2f} "
+        f"s (median), {starts[-1]:.2f} s (longest), two servers side by side"
+    )
+    assert sum(kills.values()) >= KILLS
+    assert taken >= RECORDS
+    assert starts[-1] < READY_MOST_S

@@ -452,7 +452,7 @@ def test_every_field_of_a_campaign_has_a_key_and_every_key_a_field() -> None:
         (campaignkeys.CAP, Cap, set()),
         (campaignkeys.TRIGGER, TriggerRule, set()),
         (campaignkeys.CONTEXT, Circumstance, set()),
-        (campaignkeys.FILE, Campaigns, {"version"}),
+        (campaignkeys.FILE, Campaigns, {"version", "channel_terms"}),
     ]:
         fields = {key.field or key.name for key in form}
         if value is Campaigns:  # read apart, or into another

@@ -11,7 +11,8 @@ into=$(cd "$into" && pwd)
 
 # A program, and the package that has it.
 wanted=
-for pair in mosquitto:mosquitto dbus-daemon:dbus-daemon systemd-analyze:systemd; do
+for pair in mosquitto:mosquitto dbus-daemon:dbus-daemon systemd-analyze:systemd \
+    chromium:chromium strace:strace openssl:openssl mkfs.ext4:e2fsprogs losetup:mount; do
     program=${pair%%:*}
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || wanted="$wanted ${pair##*:}"
 done
@@ -45,3 +46,5 @@ for package in "$apt"/cache/archives/*.deb; do
     dpkg-deb -x "$package" "$into"
 done
 rm -rf "$apt"
+# Its own starter looks for the program below /usr.
+[ ! -x "$into/usr/lib/chromium/chromium" ] || ln -sf ../lib/chromium/chromium "$into/usr/bin/chromium"

@@ -43,12 +43,12 @@ class Disk(Store):
         self._loop = loop
         self._dice = dice
         self._told = told
-        self._waiting: list[_Work[Any]] = []
-        self._after: list[Callable[[], None]] = []
+        self._waiting: list[_Noted] = []
+        self._running: _Noted | None = None
 
     def write(self, work: Callable[[Connection], T]) -> Future[T]:
         """Do as a store does; in a thread at once, else with what else waits for the disk."""
-        item = _Work(work)
+        item = _Noted(self, work)
         if self._loop.in_thread:
             self._loop.boundary()
             self._commit_all([item])
@@ -62,7 +62,8 @@ class Disk(Store):
 
     def once_written(self, note: Callable[[], None]) -> None:
         """Have ``note`` called at the commit of the transaction that calls this, if it comes."""
-        self._after.append(note)
+        assert self._running is not None
+        self._running.notes.append(note)
 
     def fill(self, *, full: bool) -> None:
         """Let the disk be full, or have room again."""
@@ -76,10 +77,25 @@ class Disk(Store):
         group, self._waiting = self._waiting, []
         self._commit_all(group)
 
-    def _commit_all(self, group: list[_Work[Any]]) -> None:
-        self._after.clear()
-        self._commit(group)
+    def _commit_all(self, group: list[_Noted]) -> None:
+        self._commit(list(group))
         if self.refusing is None:
-            for note in self._after:
-                note()
+            for item in group:
+                if item._error is None:
+                    for note in item.notes:
+                        note()
             self._told(self)
+
+
+class _Noted(_Work[Any]):
+    """A write, and what is to be noted once it is on the disk."""
+
+    def __init__(self, disk: Disk, work: Callable[[Connection], Any]) -> None:
+        super().__init__(work)
+        self.notes: list[Callable[[], None]] = []
+        self._disk = disk
+
+    def run(self, connection: Connection, where: str) -> bool:
+        """Run it, so that it can say what to note."""
+        self._disk._running = self
+        return super().run(connection, where)

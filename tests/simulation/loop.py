@@ -78,7 +78,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def spawn(self, process: Process, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start ``work`` in a process."""
-        return process.context.run(self.create_task, work)
+        return process.context.copy().run(self.create_task, work)
 
     def kill(self, process: Process) -> None:
         """End a process where it stands."""
@@ -241,7 +241,6 @@ class Loop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Note what nobody asked about; of the dead nobody does."""
-        error = context.get("exception")
-        if error is not None and self.current().alive:
-            self.faults.append(f"{context.get('message')}: {error!r}")
+        """Note what ended a callback; what nobody asks a task about is garbage, found any time."""
+        if "handle" in context and self.current().alive:
+            self.faults.append(f"{context['message']}: {context.get('exception')!r}")

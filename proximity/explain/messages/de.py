@@ -36,6 +36,7 @@ SENTENCES = {
     "reason.objection": "Sie haben uns gebeten, Ihnen nichts zu senden.",
     "reason.preference": "Sie haben uns gesagt, dass Sie darüber, dort oder zu dieser Zeit keine "
     "Nachrichten möchten.",
+    "reason.unreachable": "Wir hatten keine Adresse, unter der wir Sie erreichen konnten.",
     "reason.segment": "Es ist für eine Gruppe gedacht, zu der Sie nicht gehören.",
     "reason.confidence": "Wir waren nicht sicher genug, dass Sie dort waren.",
     "reason.context": "Es passte nicht zu dem, was Sie dort taten.",

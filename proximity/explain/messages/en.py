@@ -36,6 +36,7 @@ SENTENCES = {
     "do not know the age.",
     "reason.objection": "You asked us not to send you anything.",
     "reason.preference": "You told us that you do not want messages about this, there or then.",
+    "reason.unreachable": "We had no address on which we could have reached you.",
     "reason.segment": "It is meant for a group of people that you are not in.",
     "reason.confidence": "We were not sure enough that you were there.",
     "reason.context": "It did not suit what you were doing there.",

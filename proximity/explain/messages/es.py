@@ -34,6 +34,7 @@ SENTENCES = {
     "reason.objection": "Usted nos pidió que no le enviáramos nada.",
     "reason.preference": "Usted nos dijo que no quiere mensajes sobre esto, en ese lugar o a esa "
     "hora.",
+    "reason.unreachable": "No teníamos ninguna dirección en la que localizarle.",
     "reason.segment": "Está dirigida a un grupo de personas del que usted no forma parte.",
     "reason.confidence": "No estábamos bastante seguros de que usted estuviera allí.",
     "reason.context": "No convenía a lo que usted hacía allí.",

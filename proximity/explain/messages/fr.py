@@ -36,6 +36,7 @@ SENTENCES = {
     "reason.objection": "Vous nous avez demandé de ne rien vous envoyer.",
     "reason.preference": "Vous nous avez dit ne pas vouloir de messages à ce sujet, à cet endroit "
     "ou à ce moment.",
+    "reason.unreachable": "Nous n'avions aucune adresse où vous joindre.",
     "reason.segment": "Elle s'adresse à un groupe de personnes dont vous ne faites pas partie.",
     "reason.confidence": "Nous n'étions pas assez sûrs que vous étiez là.",
     "reason.context": "Elle ne convenait pas à ce que vous faisiez là.",

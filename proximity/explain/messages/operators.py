@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     Reason.AGE: "the person is too young for it, or their age is not known",
     Reason.OBJECTION: "the person objected to being sent anything",
     Reason.PREFERENCE: "the person does not want this topic, channel, place or hour",
+    Reason.UNREACHABLE: "the person left no address for any channel of the campaign",
     Reason.SEGMENT: "the person is not in the audience",
     Reason.CONFIDENCE: "the engine was not sure enough of the presence",
     Reason.CONTEXT: "venue, time or what the person did lately did not fit",

@@ -60,3 +60,42 @@ def upgrade() -> None:
         sa.Column("moved_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("subscriber", "feed"),
     )
+    _make_sync()
+    _by_channel()
+
+
+def _make_sync() -> None:
+    """Make what keeps people alike here and elsewhere."""
+    op.create_table(
+        "changes",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("seq", _SERIAL, nullable=False),
+        sa.Column("clocks", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("person"),
+    )
+    op.create_index("changes_by_seq", "changes", ["seq"])
+    op.create_table(
+        "peers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("heard_at", sa.Double(), nullable=False),
+        sa.Column("position", sa.Text(), nullable=True),
+        sa.Column("cursor", _SERIAL, nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "messages",
+        sa.Column("peer", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("peer", "id"),
+    )
+    op.create_index("messages_by_at", "messages", ["at"])
+
+
+def _by_channel() -> None:
+    """Let the outbox tell what waits for each channel, and what has another one left."""
+    for name in ("onward", "doubt"):
+        op.add_column("outbox", sa.Column(name, sa.Integer(), nullable=True))
+    op.drop_index("outbox_by_next", "outbox")
+    op.create_index("outbox_by_channel", "outbox", ["channel", "attempts", "next_at"])

@@ -1,0 +1,386 @@
+"""The question: how is a POST made over a long-lived HTTP/2 connection, and did it arrive.
+
+RFC 9113 by h2, over a connection that ``dialling`` makes to a judged address, with TLS 1.2 or newer
+and the certificate of the name. One connection for each peer, opened anew when it is lost. Whoever
+asks is told whether a request that failed may have arrived. It must not know what is posted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+from proximity.channels.dialling import dial
+from proximity.channels.egress import TIMEOUT_S, EgressError
+from proximity.model import ProximityError
+
+try:
+    from h2 import events
+    from h2.config import H2Configuration
+    from h2.connection import ConnectionState, H2Connection
+    from h2.errors import ErrorCodes
+    from h2.exceptions import H2Error
+    from h2.settings import SettingCodes, Settings
+except ModuleNotFoundError as error:  # pragma: no cover - the tests' environment has it
+    raise ProximityError("channel apns needs h2: pip install 'proximity-engine[push]'") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from proximity.channels.dialling import Peer
+
+__all__ = ["Line", "Response", "tls_context"]
+
+_PING_S = 2.0
+_IDLE_S = 60.0
+"""A connection that was silent for so long is asked whether it is still there: routers forget
+connections without a word, and the offer would wait for a timeout."""
+_MOST_STREAMS = 100
+"""At once, whatever the peer allows: so many at 20 ms each are 5,000 a second."""
+_MOST_BODY = 4096
+_FRAME_HEAD = 9
+_MOST_FRAME = 16384
+
+
+class Response(NamedTuple):
+    """What came back: the status and the beginning of the body."""
+
+    status: int
+    body: bytes
+
+
+def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Make a context fit for HTTP/2 (RFC 9113, 9.2): TLS 1.2 at least, and agreed by ALPN."""
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+class Line:
+    """The way to one peer: one connection at a time, kept open between requests."""
+
+    def __init__(self, peer: Peer, timeout_s: float = TIMEOUT_S) -> None:
+        self._peer = peer
+        self._timeout_s = timeout_s
+        self._connection: _Connection | None = None
+        self._retired: set[_Connection] = set()  # told to go, but still answering
+        self._opening = asyncio.Lock()
+
+    async def post(
+        self, path: str, headers: Sequence[tuple[str, str]], body: bytes, accepts: frozenset[int]
+    ) -> Response:
+        """Post ``body``; give the answer, whatever it is.
+
+        Until an answer with a status in ``accepts`` has come, one request at a time is under way on
+        the connection. A request that surely did not arrive is made once more, over a new
+        connection. Raises EgressRefused where the peer may not be reached, EgressError, whose
+        ``sent`` tells whether the request may have arrived, where no answer came.
+        """
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        for last in (False, True):
+            connection = await self._ready(deadline)
+            try:
+                return await connection.post(path, headers, body, accepts, deadline)
+            except EgressError as error:
+                if error.sent or last or str(error) == "timeout":
+                    raise
+        raise AssertionError("the second attempt answers or raises")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._connection is not None:
+            self._retired.add(self._connection)
+            self._connection = None
+        for one in tuple(self._retired):
+            await one.close()
+        self._retired.clear()
+
+    async def _ready(self, deadline: float) -> _Connection:
+        try:
+            async with asyncio.timeout_at(deadline), self._opening:
+                one = self._connection
+                if one is not None and one.usable and await one.answers():
+                    return one
+                if one is not None:
+                    self._retired = {old for old in self._retired if not old.over}
+                    self._retired.add(one)
+                    one.retire()
+                    self._connection = None
+                self._connection = await _connect(self._peer)
+                return self._connection
+        except TimeoutError:
+            raise EgressError("timeout") from None
+
+
+async def _connect(peer: Peer) -> _Connection:
+    """Connect, agree on TLS and HTTP/2, and begin to listen."""
+    plain = await dial(peer)
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=plain, ssl=peer.context, server_hostname=peer.host, ssl_handshake_timeout=5.0
+        )
+    except (OSError, ssl.SSLError) as error:
+        plain.close()
+        raise EgressError(type(error).__name__) from None
+    except BaseException:
+        plain.close()
+        raise
+    agreed: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    if agreed.selected_alpn_protocol() != "h2":
+        writer.close()
+        raise EgressError("the other side does not speak HTTP/2")
+    port = "" if peer.port == 443 else f":{peer.port}"
+    host = f"[{peer.host}]" if ":" in peer.host else peer.host
+    return _Connection(reader, writer, host + port)
+
+
+class _Stream:
+    """One request under way."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.body = bytearray()
+
+    def fail(self, kind: str, *, sent: bool) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(EgressError(kind, sent=sent))
+
+
+class _Connection:
+    """One connection, and the task that listens to it."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._authority = authority
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        own = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: 16384}
+        self._h2.local_settings = Settings(client=True, initial_values=own)
+        self._h2.initiate_connection()
+        self._streams: dict[int, _Stream] = {}
+        self._room = asyncio.Condition()  # notified when streams end and windows open
+        self._pong: asyncio.Future[None] | None = None
+        self._proven = False  # an answer has shown that we are known here
+        self._leaving = False  # no new requests
+        self._doubted = False
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._flush()
+        self._listening = self._loop.create_task(self._listen())
+
+    @property
+    def usable(self) -> bool:
+        """Whether new requests may begin."""
+        return not self._leaving
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come."""
+        return self._listening.done()
+
+    async def answers(self) -> bool:
+        """Whether the other side is still there: asked by a ping after silence or a timeout."""
+        if not self._doubted and self._loop.time() - self._heard_at < _IDLE_S:
+            return True
+        if self._pong is None:
+            self._pong = self._loop.create_future()
+            self._h2.ping(b"present?")
+            self._flush()
+        try:
+            async with asyncio.timeout(_PING_S):
+                await asyncio.shield(self._pong)
+        except (TimeoutError, EgressError):
+            return False
+        return not self._leaving
+
+    def retire(self) -> None:
+        """Begin no more requests; close when those under way are answered."""
+        self._leaving = True
+        if not self._streams:
+            self._writer.close()
+
+    async def close(self) -> None:
+        """Close now; what is under way fails."""
+        self._leaving = True
+        with contextlib.suppress(H2Error, OSError):
+            self._h2.close_connection()
+            self._flush()
+        self._listening.cancel()
+        self._writer.close()
+        with contextlib.suppress(asyncio.CancelledError, OSError, ssl.SSLError, TimeoutError):
+            await self._listening
+        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._writer.wait_closed()
+
+    async def post(
+        self, path: str, headers: Sequence[tuple[str, str]], body: bytes,
+        accepts: frozenset[int], deadline: float,
+    ) -> Response:  # fmt: skip
+        """Make one request; ``deadline`` is in the loop's time."""
+        number, stream = None, _Stream()
+        try:
+            async with asyncio.timeout_at(deadline):
+                async with self._room:
+                    await self._room.wait_for(self._has_room)
+                    if self._leaving:
+                        raise EgressError("closed")
+                    number = self._begin(path, headers, stream)
+                await self._write_body(number, body)
+                answer = await stream.answer
+        except TimeoutError:
+            self._doubted = True
+            raise EgressError("timeout", sent=number is not None) from None
+        finally:
+            if number is not None:
+                await self._end(number)
+        self._proven = self._proven or answer.status in accepts
+        return answer
+
+    def _has_room(self) -> bool:
+        allowed = min(self._h2.remote_settings.max_concurrent_streams, _MOST_STREAMS)
+        return self._leaving or len(self._streams) < (allowed if self._proven else min(allowed, 1))
+
+    def _begin(self, path: str, headers: Sequence[tuple[str, str]], stream: _Stream) -> int:
+        pseudo = [
+            (":method", "POST"), (":scheme", "https"),
+            (":authority", self._authority), (":path", path),
+        ]  # fmt: skip
+        try:
+            number = self._h2.get_next_available_stream_id()
+            self._h2.send_headers(number, [*pseudo, *headers])
+        except H2Error as error:  # the stream numbers are used up, among others
+            self._leaving = True
+            raise EgressError(type(error).__name__) from None
+        self._streams[number] = stream
+        self._flush()
+        return number
+
+    async def _write_body(self, number: int, body: bytes) -> None:
+        """Write the body as far as the peer's windows let it, waiting for them to open."""
+        rest = memoryview(body)
+        while True:
+            async with self._room:
+                await self._room.wait_for(lambda: self._window(number) > 0 or not rest)
+                stream = self._streams[number]
+                if stream.answer.done():  # answered, reset or lost before it was all there
+                    return
+                piece = min(self._window(number), len(rest))
+                try:
+                    self._h2.send_data(number, bytes(rest[:piece]), end_stream=piece == len(rest))
+                except H2Error as error:
+                    stream.fail(type(error).__name__, sent=True)
+                    return
+                self._flush()
+                rest = rest[piece:]
+            if not rest:
+                with contextlib.suppress(OSError, ssl.SSLError):
+                    await self._writer.drain()
+                return
+
+    def _window(self, number: int) -> int:
+        """How many bytes may be sent now; one where the stream is over, so that nobody waits."""
+        if self._streams[number].answer.done():
+            return 1
+        try:
+            window = self._h2.local_flow_control_window(number)
+        except H2Error:
+            return 1
+        return min(window, self._h2.max_outbound_frame_size)
+
+    async def _end(self, number: int) -> None:
+        """Forget a stream; where it is still open, tell the other side that nobody waits."""
+        stream = self._streams.pop(number)
+        if not stream.answer.done():
+            stream.answer.cancel()
+            with contextlib.suppress(H2Error):
+                self._h2.reset_stream(number, ErrorCodes.CANCEL)
+                self._flush()
+        if self._leaving and not self._streams:
+            self._writer.close()
+        async with self._room:
+            self._room.notify_all()
+
+    async def _listen(self) -> None:
+        kind = "closed"
+        try:
+            waiting = bytearray()
+            while data := await self._reader.read(65536):
+                self._heard_at, self._doubted = self._loop.time(), False
+                waiting += data
+                for frame in _frames(waiting):
+                    for event in self._h2.receive_data(frame):
+                        self._on(event)
+                self._flush()
+                async with self._room:
+                    self._room.notify_all()
+        except (OSError, ssl.SSLError, H2Error) as error:
+            kind = type(error).__name__
+        finally:
+            self._leaving = True
+            for stream in self._streams.values():
+                stream.fail(kind, sent=True)
+            if self._pong is not None and not self._pong.done():
+                self._pong.cancel()
+            with contextlib.suppress(H2Error, OSError):
+                self._flush()
+            self._writer.close()
+        async with self._room:
+            self._room.notify_all()
+
+    def _on(self, event: events.Event) -> None:
+        match event:
+            case events.ResponseReceived():
+                # h2 has seen to it that there is exactly one, and three digits.
+                status = dict(event.headers)[":status"]
+                self._stream(event.stream_id).status = int(status)
+            case events.DataReceived():
+                stream = self._stream(event.stream_id)
+                stream.body += event.data[: _MOST_BODY - len(stream.body)]
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case events.StreamEnded():
+                stream = self._stream(event.stream_id)
+                if not stream.answer.done():
+                    stream.answer.set_result(Response(stream.status, bytes(stream.body)))
+            case events.StreamReset():
+                refused = event.error_code == ErrorCodes.REFUSED_STREAM
+                self._stream(event.stream_id).fail("reset", sent=not refused)
+            case events.PingAckReceived() if self._pong is not None and not self._pong.done():
+                self._pong.set_result(None)
+                self._pong = None
+            case events.ConnectionTerminated():
+                self._leave(event)
+            case _:
+                pass  # settings, windows and pings, which h2 sees to
+
+    def _leave(self, event: events.ConnectionTerminated) -> None:
+        """Begin no more; what the peer has not begun with surely did not arrive (RFC 9113, 6.8)."""
+        self._leaving = True
+        for number, stream in self._streams.items():
+            if number > (event.last_stream_id or 0):
+                stream.fail("goaway", sent=False)
+        # h2 takes the connection for closed now, but the peer goes on with what it has begun with.
+        self._h2.state_machine.state = ConnectionState.CLIENT_OPEN
+
+    def _stream(self, number: int | None) -> _Stream:
+        """Give a stream; one of no consequence where nobody waits for it any more."""
+        return self._streams.get(number or 0) or _Stream()
+
+    def _flush(self) -> None:
+        if waiting := self._h2.data_to_send():
+            self._writer.write(waiting)
+
+
+def _frames(waiting: bytearray) -> Iterator[bytes]:
+    """Take whole frames off the front: h2 would not give what preceded a frame it cannot take."""
+    while len(waiting) >= _FRAME_HEAD:
+        size = _FRAME_HEAD + int.from_bytes(waiting[:3])
+        if len(waiting) < size <= _FRAME_HEAD + _MOST_FRAME:
+            return
+        yield bytes(waiting[:size])
+        del waiting[:size]

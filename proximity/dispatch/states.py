@@ -1,0 +1,64 @@
+"""The question: what is known of an offer's way to its reader, whatever order the news come in.
+
+``STATES`` is a table, from the least that can be known of an offer to the most. News move an offer
+up in it and never down, so that a receipt which overtakes the record of its hand-over, or comes
+twice, changes nothing in the end. Pure: who tells the news, and where it is written, is
+``offers``' and ``receipts``'.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["RECEIPTS", "SEEN", "STATES", "Row", "State", "fold"]
+
+State = Literal[
+    "queued", "leased", "suppressed", "expired", "dead_endpoint", "failed",
+    "accepted", "delivered", "opened", "clicked", "converted",
+]  # fmt: skip
+
+
+class Row(NamedTuple):
+    """A row of ``STATES``.
+
+    ``open``: it may still be handed over; ``told``: it is heard of from the reader's side, and not
+    ours to find out; ``dates``: the column of ``offers`` that says since when.
+    """
+
+    rank: int
+    open: bool = False
+    told: bool = False
+    dates: str | None = None
+
+
+STATES: dict[str, Row] = {
+    # It waits in the outbox: for its turn, for the next try, or for the next channel of its route.
+    "queued": Row(0, open=True),
+    # Its hand-over has begun. Only the outbox says so, while it lasts.
+    "leased": Row(1, open=True),
+    # No channel took it. Were two of these ever told of one offer, what says more of the channels
+    # counts: a refusal came from a provider, an expiry from our own clock.
+    "suppressed": Row(2),
+    "expired": Row(3),
+    "dead_endpoint": Row(4),
+    "failed": Row(5),
+    # A channel took it, and whatever another one said is history.
+    "accepted": Row(6),
+    "delivered": Row(7, told=True),
+    "opened": Row(8, told=True, dates="read_at"),
+    "clicked": Row(9, told=True, dates="read_at"),
+    "converted": Row(10, told=True, dates="redeemed_at"),
+}
+
+RECEIPTS = frozenset(name for name, row in STATES.items() if row.told)
+"""News that come from the reader's side."""
+SEEN = frozenset(name for name, row in STATES.items() if row.dates is not None)
+"""States in which its reader has it before them: no channel has to carry it any more."""
+
+
+def fold(state: str, news: str) -> str:
+    """Give the state of an offer in ``state`` once ``news`` is known: whichever says more.
+
+    Raises KeyError where either is no state.
+    """
+    return news if STATES[news].rank > STATES[state].rank else state
