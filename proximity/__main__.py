@@ -23,6 +23,7 @@ from proximity.commands.explaining import COMMANDS as EXPLAINING
 from proximity.commands.persons import COMMANDS as PERSONS
 from proximity.commands.privacy import COMMANDS as PRIVACY
 from proximity.commands.privacy import OF_A_PERSON
+from proximity.commands.pushing import COMMANDS as PUSHING
 from proximity.commands.questions import Finite, echo_json
 from proximity.commands.reporting import COMMANDS as REPORTING
 from proximity.commands.segmenting import COMMANDS as SEGMENTING
@@ -140,6 +141,7 @@ def _log_to_stderr() -> None:
     type=FILE,
     help="Privacy file: how long what is kept, who else has to erase, sensitive areas.",
 )
+@click.option("--client", type=FOLDER, help="Folder of a web client, served as /client/.")
 @click.option(
     "--mqtt", metavar="URL",
     help="Also take records from the broker at mqtt[s]://[USER@]HOST[:PORT].",
@@ -260,6 +262,7 @@ for _command in (
     *SEGMENTING,
     *INSTALLING,
     *PRIVACY,
+    *PUSHING,
     *BACKING,
 ):
     main.add_command(_command)

@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from proximity.model import Person
+from proximity.model import Person, Preference
 from proximity.people import profiles
 from proximity.people.facts import Happened, Profile, Stay
+from proximity.person import Hours
 from proximity.segments.conditions import OPERATORS
 from proximity.store import schema
 
@@ -70,11 +71,23 @@ def stays(draw: st.DrawFn) -> Stay:
     )
 
 
+_about = {
+    name: st.none() | st.sampled_from(some)
+    for name, some in {"topic": ["shoes", "it's"], "channel": ["email"], "place": ["shop"]}.items()
+}
+wishes = st.builds(
+    Preference,
+    allow=st.booleans(),
+    hours=st.sampled_from([None, None, (Hours(opens="08:00", closes="10:00"),)]),
+    **_about,
+)
+
 people = st.lists(
     st.tuples(
         st.dictionaries(names, values, max_size=3),
         st.lists(happenings, max_size=5),
         st.lists(stays(), max_size=4),
+        st.lists(wishes, max_size=4),
     ),
     min_size=1,
     max_size=6,
@@ -82,10 +95,14 @@ people = st.lists(
 
 
 def _known(
-    person: str, attributes: dict[str, Any], events: list[Happened], visits: list[Stay]
+    person: str,
+    attributes: dict[str, Any],
+    events: list[Happened],
+    visits: list[Stay],
+    preferences: list[Preference],
 ) -> tuple[Person, Profile]:
     return (
-        Person(person=person, attributes=attributes),
+        Person(person=person, attributes=attributes, preferences=tuple(preferences)),
         Profile(
             events=tuple(sorted(events, key=lambda one: one.at)),
             visits=tuple(sorted(visits, key=lambda one: one.enter_at)),
@@ -133,6 +150,10 @@ visit_rules = st.builds(
     _counts(),
     st.sampled_from([{}, {"dwell_s": 60}, {"dwell_s": 0.5}]),
 )
+wish_rules = st.fixed_dictionaries(
+    {"preference": st.sampled_from(["yes", "no", "unsaid"])},
+    optional={name: one.filter(lambda value: value is not None) for name, one in _about.items()},
+)
 bucket_rules = st.sampled_from(
     [
         {"bucket": {"seed": "s", "from": 0, "to": 0.5}},
@@ -141,7 +162,7 @@ bucket_rules = st.sampled_from(
     ]
 )
 rules = st.recursive(
-    attribute_rules | event_rules | visit_rules | bucket_rules,
+    attribute_rules | event_rules | visit_rules | wish_rules | bucket_rules,
     lambda inner: (
         st.lists(inner, min_size=1, max_size=3).map(lambda some: {"all": some})
         | st.lists(inner, min_size=1, max_size=3).map(lambda some: {"any": some})

@@ -158,7 +158,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._authority = authority
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2 = H2Connection(H2Configuration(client_side=True))
         own = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: 16384}
         self._h2.local_settings = Settings(client=True, initial_values=own)
         self._h2.initiate_connection()
@@ -194,7 +194,7 @@ class _Connection:
         try:
             async with asyncio.timeout(_PING_S):
                 await asyncio.shield(self._pong)
-        except (TimeoutError, EgressError):
+        except TimeoutError:
             return False
         return not self._leaving
 
@@ -266,7 +266,7 @@ class _Connection:
         rest = memoryview(body)
         while True:
             async with self._room:
-                await self._room.wait_for(lambda: self._window(number) > 0 or not rest)
+                await self._room.wait_for(lambda: self._window(number) > 0)
                 stream = self._streams[number]
                 if stream.answer.done():  # answered, reset or lost before it was all there
                     return
@@ -326,7 +326,7 @@ class _Connection:
             for stream in self._streams.values():
                 stream.fail(kind, sent=True)
             if self._pong is not None and not self._pong.done():
-                self._pong.cancel()
+                self._pong.set_result(None)  # it is over, and whoever waits sees that
             with contextlib.suppress(H2Error, OSError):
                 self._flush()
             self._writer.close()
@@ -336,9 +336,9 @@ class _Connection:
     def _on(self, event: events.Event) -> None:
         match event:
             case events.ResponseReceived():
-                # h2 has seen to it that there is exactly one, and three digits.
-                status = dict(event.headers)[":status"]
-                self._stream(event.stream_id).status = int(status)
+                # h2 has seen to it that there is one; not that it is a number.
+                status = dict(event.headers)[b":status"]
+                self._stream(event.stream_id).status = int(status) if status.isdigit() else 0
             case events.DataReceived():
                 stream = self._stream(event.stream_id)
                 stream.body += event.data[: _MOST_BODY - len(stream.body)]

@@ -32,6 +32,7 @@ from proximity.tomltable import TomlTable, nearest
 
 try:
     import aiomqtt
+    from aiomqtt.exceptions import MqttConnectError
     from paho.mqtt.client import MQTT_ERR_SUCCESS
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
@@ -130,18 +131,18 @@ class Mqtt:
                     self._properties(offer),
                     retain=self._retain,
                 )
-        except aiomqtt.MqttConnectError as error:
+        except MqttConnectError as error:
             return _connect_refused(error)
-        except ssl.SSLCertVerificationError:
-            return Reply(outcome="config_error", reply={"error": "certificate"})
-        except ssl.SSLError:
-            return Reply(outcome="config_error", reply={"error": "tls"})
         except EgressRefused as error:
             return Reply(outcome="config_error", reply={"error": "refused", "why": str(error)})
         except EgressError as error:
             return Reply(outcome="retry", reply={"error": str(error)})
         except TimeoutError:
             return Reply(outcome="retry", reply={"error": "timeout"}, unsure=publisher is not None)
+        except ssl.SSLCertVerificationError:
+            return Reply(outcome="config_error", reply={"error": "certificate"})
+        except ssl.SSLError:
+            return Reply(outcome="config_error", reply={"error": "tls"})
         except (aiomqtt.MqttError, OSError, ValueError):
             # It may have been on its way when the connection was lost.
             return Reply(
@@ -199,14 +200,13 @@ class _Publisher(aiomqtt.Client):
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             keepalive=_KEEPALIVE_S,
-            tls_context=peer.context,
             timeout=TIMEOUT_S,
             logger=_quiet,
         )
         self._codes: dict[int, asyncio.Future[int]] = {}
         self._client.on_publish = self._answered
-        # The library would resolve the name by itself; the connection is made, and judged, already.
-        self._client._create_socket_connection = lambda: connected  # type: ignore[method-assign]
+        # The library would look the name up by itself; this is connected, judged and encrypted.
+        self._client._create_socket_connection = lambda: connected  # type: ignore[method-assign]  # noqa: SLF001
 
     @property
     def lost(self) -> bool:
@@ -223,7 +223,8 @@ class _Publisher(aiomqtt.Client):
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._codes[info.mid] = answer
         try:
-            await asyncio.wait({answer, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [answer, self._disconnected]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._codes.pop(info.mid, None)
         if not answer.done():
@@ -244,8 +245,11 @@ class _Publisher(aiomqtt.Client):
 
 async def _connect(peer: Peer) -> _Publisher:
     connected = await dial(peer)
-    # paho greets TLS and the broker from a thread, waiting for both.
-    connected.settimeout(TIMEOUT_S)
+    connected.settimeout(TIMEOUT_S)  # the library waits in threads
+    if peer.context is not None:
+        connected = await asyncio.to_thread(
+            peer.context.wrap_socket, connected, server_hostname=peer.host
+        )
     publisher = _Publisher(peer, connected)
     try:
         await publisher.__aenter__()
@@ -255,7 +259,7 @@ async def _connect(peer: Peer) -> _Publisher:
     return publisher
 
 
-def _connect_refused(error: aiomqtt.MqttConnectError) -> Reply:
+def _connect_refused(error: MqttConnectError) -> Reply:
     code = getattr(error.rc, "value", error.rc)
     return reply_to("mqtt", code if isinstance(code, int) else 0x80)
 

@@ -120,9 +120,9 @@ def consent_list(
                 if row["withdrawal"]
                 else f"  {row['from'] or 'ever'} to {row['until'] or 'ever'}"
             )
-            extra = "".join(
-                f", {said}" for said in (row.get("precision"), row.get("method")) if said
-            )
+            words = row.get("text")
+            said = (row.get("precision"), row.get("method"), words and f"text {words[:12]}")
+            extra = "".join(f", {one}" for one in said if one)
             click.echo(
                 f"{row['recorded_at']}  {row['person']}  {what} {row['purpose'] or 'everything'}"
                 f" on {row['channel'] or 'any channel'}{span}  ({row['source']}{extra})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from proximity.dispatch import outbox, queue, sends, stock
+from proximity.dispatch import offers, outbox, queue, sends, stock
 from proximity.dispatch.weighing import Outcome, World, gather, judge, tell
 from proximity.model import Decision, ProximityError, Reason, Verdict
 from proximity.store import StoreFailed, ledger
@@ -132,6 +132,7 @@ def _write(
     if sent:
         sends.reserve(connection, [(candidate, send) for candidate, _, send in sent])
         outbox.append(connection, [offer for _, offer, _ in sent])
+        offers.put(connection, [offer for _, offer, _ in sent])
     for candidate, offer, _ in sent:
         some = [candidate.rules.stocks[id_] for id_ in candidate.campaign.stock]
         if not stock.take(connection, offer.key, some, candidate.now):

@@ -1,10 +1,9 @@
-"""The outbox of offers: append, lease, settle, withdraw; ``queue``'s mirror on the way out.
+"""The outbox of offers: append, settle, put back, withdraw; ``queue``'s mirror on the way out.
 
-Durable, because it is a table of the store. A lease is the start of a hand-over: whatever is leased
-when a withdrawal commits is in flight, and nothing else is ever handed over. A lease ends by
-itself, so a sender that dies delays its offers and loses none; what it handed over but did not
-record is handed over again with the same key. Functions on the caller's connection; ``now`` is
-given, in Unix seconds.
+Durable, because it is a table of the store; a row for each offer and the channel whose turn it is.
+``leasing`` takes rows up. A lease ends by itself, so a sender that dies delays its offers and loses
+none; what it handed over but did not record is handed over again with the same key, or given up,
+as its channel has it. Functions on the caller's connection; ``now`` is given, in Unix seconds.
 """
 
 from __future__ import annotations
@@ -15,69 +14,52 @@ import msgspec
 import sqlalchemy as sa
 
 from proximity.campaigns.purposes import LOCATION_PURPOSES, PURPOSES, presses
-from proximity.dispatch import sends, stock
+from proximity.dispatch import offers, sends, stock
+from proximity.dispatch.leasing import LEASE_S, waiting
 from proximity.model import Delivery, Offer, Reason
 from proximity.store import ledger
 from proximity.store.schema import outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
+    from proximity.dispatch.leasing import Lease
+
 __all__ = [
-    "LEASE_S", "InFlight", "Lease", "again", "append", "depth", "lease", "next_due",
-    "record", "settle", "withdraw",
+    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "record", "settle",
+    "take_out", "withdraw",
 ]  # fmt: skip
 
-LEASE_S = 60.0
-"""Longer than the slowest hand-over (15 s for a webhook) and its record together."""
+_AT_ONCE = 400
+"""Rows in one statement, of two values each: SQLite may be built to take no more than 999."""
 
 # Made once: building a statement costs more than running it, and every offer comes by here.
-_DUE = (
-    sa.select(outbox.c.key, outbox.c.channel)
-    .where(
-        outbox.c.next_at <= sa.bindparam("now"),
-        sa.or_(outbox.c.state == "ready", outbox.c.lease_until <= sa.bindparam("now")),
-    )
-    .order_by(outbox.c.next_at, outbox.c.key, outbox.c.channel)
-    .limit(sa.bindparam("limit"))
-    .with_for_update(skip_locked=True)  # PostgreSQL: senders pass each other by
+_NAMED = sa.tuple_(outbox.c.key, outbox.c.channel).in_(sa.bindparam("names", expanding=True))
+_HELD = (
+    sa.select(outbox.c.key, outbox.c.channel, outbox.c.token)
+    .where(_NAMED, outbox.c.state == "leased")
+    .order_by(outbox.c.key, outbox.c.channel)
+    .with_for_update()
 )
-_TAKE = (
-    outbox.update()
-    .where(sa.tuple_(outbox.c.key, outbox.c.channel).in_(sa.bindparam("keys", expanding=True)))
-    .values(
-        state="leased",
-        owner=sa.bindparam("holder"),
-        lease_until=sa.bindparam("until"),
-        token=outbox.c.token + 1,
-        attempts=outbox.c.attempts + 1,
-    )
-    .returning(outbox.c.offer, outbox.c.token, outbox.c.attempts)
-)
-_MINE = (
-    outbox.c.key == sa.bindparam("its_key"),
-    outbox.c.channel == sa.bindparam("its_channel"),
-    outbox.c.state == "leased",
-    outbox.c.token == sa.bindparam("its_token"),
-)
-_SETTLE = outbox.delete().where(*_MINE)
+_SETTLE = outbox.delete().where(_NAMED)
 _AGAIN = (
     outbox.update()
-    .where(*_MINE)
+    .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.channel == sa.bindparam("its_channel"))
     .values(state="ready", next_at=sa.bindparam("due"), owner=None, lease_until=None)
 )
+_TAKE_OUT = (
+    outbox.delete()
+    .where(sa.tuple_(outbox.c.key, outbox.c.channel).in_(
+        sa.select(outbox.c.key, outbox.c.channel)
+        .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.state == "ready")
+        .with_for_update(skip_locked=True)
+    ))
+    .returning(outbox.c.offer, outbox.c.attempts, outbox.c.doubt)
+)  # fmt: skip
 
 _decode = msgspec.msgpack.Decoder(Offer).decode
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """An offer leased to one sender; ``token`` proves which lease, ``attempt`` counts them."""
-
-    offer: Offer
-    token: int
-    attempt: int
 
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,50 +74,78 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True):
     since: float
 
 
-def append(connection: Connection, offers: Sequence[Offer]) -> None:
-    """Put offers in, due at once."""
+def append(
+    connection: Connection,
+    some: Sequence[Offer],
+    *,
+    at: float | None = None,
+    doubt: Collection[str] = (),
+) -> None:
+    """Put offers in, due at once; at Unix second ``at`` where it is not their channel's first turn.
+
+    ``doubt`` names those that a channel before may have got there.
+    """
     rows = [
         {
             "key": offer.key,
             "channel": offer.channel,
             "offer": msgspec.msgpack.encode(offer),
-            "created_at": offer.created_at,
+            "created_at": offer.created_at if at is None else at,
             "expires_at": offer.expires_at,
-            "next_at": offer.created_at,
+            "next_at": offer.created_at if at is None else at,
             "state": "ready",
             "token": 0,
             "attempts": 0,
             "person": offer.person,
+            "onward": len(offer.route),
+            "doubt": int(offer.key in doubt),
         }
-        for offer in offers
+        for offer in some
     ]
     if rows:
         connection.execute(outbox.insert(), rows)
 
 
-def lease(connection: Connection, owner: str, now: float, *, limit: int) -> list[Lease]:
-    """Lease up to ``limit`` offers that are due to ``owner``, oldest first.
+def held(connection: Connection, some: Sequence[Lease]) -> set[tuple[str, str]]:
+    """Tell which of these leases still stand, by key and channel, until the transaction ends."""
+    tokens = {_name(one): one.token for one in some}
+    names = sorted(tokens)
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(names), _AT_ONCE):
+        rows = connection.execute(_HELD, {"names": names[start : start + _AT_ONCE]})
+        found.update(
+            (row.key, row.channel) for row in rows if row.token == tokens[row.key, row.channel]
+        )
+    return found
 
-    Whoever leases asks again, in the same transaction, what may have changed since the decision.
+
+def settle(connection: Connection, some: Sequence[Lease]) -> None:
+    """Take offers out for good, all of them leased or ``held`` in this transaction."""
+    names = sorted(_name(one) for one in some)
+    for start in range(0, len(names), _AT_ONCE):
+        connection.execute(_SETTLE, {"names": names[start : start + _AT_ONCE]})
+
+
+def again(connection: Connection, some: Sequence[tuple[Lease, float]]) -> None:
+    """Put leased offers back, each due at its Unix second; all of them ``held``."""
+    rows = [
+        {"its_key": one.offer.key, "its_channel": one.offer.channel, "due": due}
+        for one, due in some
+    ]
+    if rows:
+        connection.execute(_AGAIN, rows)
+
+
+def take_out(connection: Connection, key: str, *, at: float, reason: str) -> None:
+    """Take out what waits of an offer that its reader has by now; what is in flight goes on.
+
+    Waits for nobody: what somebody else holds is theirs to look after.
     """
-    found = connection.execute(_DUE, {"now": now, "limit": limit})
-    order = {tuple(row): place for place, row in enumerate(found)}
-    if not order:
-        return []
-    taken = {"keys": list(order), "holder": owner, "until": now + LEASE_S}
-    rows = connection.execute(_TAKE, taken)
-    leases = [Lease(_decode(row.offer), row.token, row.attempts) for row in rows]
-    return sorted(leases, key=lambda one: order[one.offer.key, one.offer.channel])
-
-
-def settle(connection: Connection, one: Lease) -> bool:
-    """Take an offer out for good; False where another has it by now."""
-    return connection.execute(_SETTLE, _named(one)).rowcount == 1
-
-
-def again(connection: Connection, one: Lease, next_at: float) -> bool:
-    """Put a leased offer back, due at ``next_at``; False where another has it by now."""
-    return connection.execute(_AGAIN, {**_named(one), "due": next_at}).rowcount == 1
+    gone = [
+        record(_decode(row.offer), row.attempts, at, "suppressed", reason=reason)
+        for row in connection.execute(_TAKE_OUT, {"its_key": key})
+    ]
+    ledger.append(connection, [ledger.entry(one) for one in gone])
 
 
 def withdraw(
@@ -162,7 +172,7 @@ def withdraw(
         .with_for_update()
     ).all()
     in_flight: list[InFlight] = []
-    waiting: list[tuple[Offer, int]] = []
+    out: list[tuple[Offer, int, bool]] = []
     for row in found:
         offer = _decode(row.offer)
         if not _bears_on(offer, purpose, channel):
@@ -170,26 +180,30 @@ def withdraw(
         if reason == Reason.OBJECTION and not presses(offer.purpose):
             continue  # what serves somebody is not what they object to
         if row.state != "leased":
-            waiting.append((offer, row.attempts))
+            out.append((offer, row.attempts, bool(row.doubt)))
             continue
         since = row.lease_until - LEASE_S
         in_flight.append(
             InFlight(key=offer.key, campaign=offer.campaign, channel=offer.channel, since=since)
         )
-    for offer, _ in waiting:
+    for offer, _, _ in out:
         gone = outbox.delete().where(outbox.c.key == offer.key, outbox.c.channel == offer.channel)
         connection.execute(gone)
-    stock.give_back(connection, [offer.key for offer, attempts in waiting if attempts == 0])
-    told = [record(offer, done, at, "suppressed", reason=reason) for offer, done in waiting]
+    stock.give_back(connection, [one.key for one, done, doubt in out if not done and not doubt])
+    told = [record(offer, done, at, "suppressed", reason=reason) for offer, done, _ in out]
     ledger.append(connection, [ledger.entry(one) for one in told])
+    offers.move(connection, [offers.News(one.key, one.outcome, at) for one in told])
     return in_flight
 
 
 def record(offer: Offer, attempt: int, at: float, outcome: str, **fields: Any) -> Delivery:
-    """Write down what became of an offer in attempt number ``attempt`` (0: before the first)."""
+    """Write down what became of an offer in attempt number ``attempt`` (0: before the first).
+
+    ``fields`` are a delivery's others; ``channel`` among them where it is not the offer's own.
+    """
     return Delivery(
         key=offer.key,
-        channel=offer.channel,
+        channel=fields.pop("channel", offer.channel),
         attempt=attempt,
         outcome=outcome,
         at=at,
@@ -203,9 +217,7 @@ def record(offer: Offer, attempt: int, at: float, outcome: str, **fields: Any) -
 
 def next_due(connection: Connection) -> float | None:
     """Give when the next offer can be leased (Unix seconds), or None while there is none."""
-    free_at = sa.case((outbox.c.state == "ready", outbox.c.next_at), else_=outbox.c.lease_until)
-    earliest: float | None = connection.scalar(sa.select(sa.func.min(free_at)))
-    return earliest
+    return min((one.at for one in waiting(connection)), default=None)
 
 
 def depth(connection: Connection) -> int:
@@ -225,5 +237,5 @@ def _bears_on(offer: Offer, purpose: str | None, channel: str | None) -> bool:
     return presses(offer.purpose) and any(purpose in some for some in LOCATION_PURPOSES.values())
 
 
-def _named(one: Lease) -> dict[str, Any]:
-    return {"its_key": one.offer.key, "its_channel": one.offer.channel, "its_token": one.token}
+def _name(one: Lease) -> tuple[str, str]:
+    return one.offer.key, one.offer.channel

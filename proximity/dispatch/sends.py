@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from proximity.campaigns.campaigns import PlaceFacts
     from proximity.gates.candidates import Candidate
+    from proximity.model import Offer
 
-__all__ = ["lock", "made", "read", "reserve", "won"]
+__all__ = ["carry_on", "lock", "made", "read", "reserve", "won"]
 
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
@@ -37,6 +38,11 @@ _READ = (
     .where(sends.c.person.in_(sa.bindparam("people", expanding=True)))
     .where(sends.c.at > sa.bindparam("since"))
     .order_by(sends.c.at, sends.c.decision)
+)
+_CARRY_ON = (
+    sends.update()
+    .where(sends.c.decision == sa.bindparam("its_decision"))
+    .values(channel=sa.bindparam("its_channel"))
 )
 _WON = (
     sa.select(sends.c.moment, *_FIELDS)
@@ -125,6 +131,13 @@ def reserve(connection: Connection, some: Sequence[tuple[Candidate, Send]]) -> N
         for candidate, send in some
     ]
     connection.execute(sends.insert(), rows)
+
+
+def carry_on(connection: Connection, some: Sequence[Offer]) -> None:
+    """Note that other channels carry these offers now; each is the one send that it was."""
+    if some:
+        rows = [{"its_decision": one.key, "its_channel": one.channel} for one in some]
+        connection.execute(_CARRY_ON, rows)
 
 
 def _lock_key(person: str) -> int:

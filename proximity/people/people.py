@@ -258,7 +258,7 @@ class People:
         """Forget a person: profile, subjects and consents; tells whether there was anything."""
         removed = consents.erase(connection, person, self._clock())
         connection.execute(schema.changes.delete().where(schema.changes.c.person == person))
-        for table in (schema.people, schema.attributes, schema.subjects):
+        for table in (schema.people, schema.attributes, schema.wishes, schema.subjects):
             removed += connection.execute(table.delete().where(table.c.person == person)).rowcount
         self.moved(connection)
         return removed > 0

@@ -1,7 +1,7 @@
 """The question: how is what a person is kept: zone, languages, attributes, preferences, endpoints.
 
-A record of JSON, and beside it the attributes again as rows, so that segments can be asked of the
-database. Every function works on the connection of the caller's transaction. Knows nothing of
+A record of JSON, and beside it the attributes and preferences again as rows, so that segments can
+be asked of the database. Every function works on the connection of the caller's transaction. Knows nothing of
 consents and subjects.
 """
 
@@ -81,16 +81,26 @@ def put(connection: Connection, person: Person) -> None:
 
 
 def write(connection: Connection, person: Person) -> None:
-    """Write a person's record as it is from now on, and the rows of their attributes."""
+    """Write a person's record as it is from now on, and its rows."""
     known = Known(**{name: getattr(person, name) for name in Known.__struct_fields__})
     people, attributes = schema.people, schema.attributes
     record = {"person": person.person, "record": msgspec.json.encode(known).decode()}
-    for table in (people, attributes):
+    for table in (people, attributes, schema.wishes):
         connection.execute(table.delete().where(table.c.person == person.person))
     connection.execute(people.insert(), record)
     rows = [{"person": person.person, **row} for row in rows_of(person.attributes)]
     if rows:
         connection.execute(attributes.insert(), rows)
+    wishes = [
+        {
+            "person": person.person, "number": number, "topic": one.topic,
+            "channel": one.channel, "place": one.place, "allow": int(one.allow),
+        }
+        for number, one in enumerate(person.preferences)
+        if one.hours is None
+    ]  # fmt: skip
+    if wishes:
+        connection.execute(schema.wishes.insert(), wishes)
 
 
 def rows_of(attributes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

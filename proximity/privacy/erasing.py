@@ -22,6 +22,7 @@ from proximity.model import format_time
 from proximity.privacy.receipts import NOT_REACHED, Receipt, hash_of, signed
 from proximity.privacy.striking import drop_snapshots, named_in_site, strike
 from proximity.store import schema
+from proximity.sync import peers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ def begin(
 
     Whoever calls it lets the engine forget ``names`` in the same transaction (a journal row of kind
     ``forget``). ``tombstone`` false lets them come back, which is for who was silent for too long.
-    ``processors`` are told later. One that was begun already is given again.
+    ``processors`` are told later, and so are the peers with whom people are kept alike. One that was begun already is given again.
     """
     before = next((one for one in pending(connection) if one.names[0] == person), None)
     if before is not None:
@@ -130,7 +131,10 @@ def begin(
             "pending": msgspec.json.encode(left).decode(),
         },
     )
-    for processor in processors:
+    if tombstone:  # who was only silent is forgotten here, and not everywhere
+        via = source.removeprefix("sync:")
+        processors = (*processors, *(one for one in peers.names(connection) if one != via))
+    for processor in dict.fromkeys(processors):
         row = {"erasure": begun.id, "processor": processor, "person": person}
         connection.execute(schema.erasure_notices.insert(), row)
     return begun

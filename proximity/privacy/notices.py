@@ -18,6 +18,7 @@ from proximity.channels.egress import Egress, EgressError
 from proximity.channels.webhook import sign
 from proximity.model import format_time
 from proximity.store import schema
+from proximity.sync import peers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,8 +73,11 @@ async def tell(
     store: Store, processors: Sequence[Recipient], clock: Callable[[], float]
 ) -> tuple[int, int]:
     """Tell every processor what they were not told yet; how many were told, and how many not."""
+    readers = await store.aread(peers.names)  # they are told in the feed of changes
     waiting = [
-        one for one in await store.aread(notices) if one.told_at is None and one.person is not None
+        one
+        for one in await store.aread(notices)
+        if one.told_at is None and one.person is not None and one.processor not in readers
     ]
     told = 0
     known = {one.id: one for one in processors}

@@ -67,7 +67,7 @@ SCHEDULE: dict[str, Rule] = {
         365.0, "whom a processor still has to erase: until they say it is done, a year at most"
     ),
     "revoked": Rule(90.0, "credentials, once revoked: as long as somebody asks for their misuse"),
-    "requests": Rule(30.0, "signatures and clocks of gateways, messages of peers: as long as one may be off"),
+    "requests": Rule(30.0, "what gateways and peers sent: as long as one may be switched off"),
 }  # fmt: skip
 """The schedule. A file may shorten or lengthen what ends by time (``docs/privacy.md``)."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "All", "AnyOf", "Attribute", "Bucket", "Counted", "Events", "Member", "Not", "Rule", "Visits",
-    "bucket_edge", "bucket_hash",
+    "Wish", "bucket_edge", "bucket_hash",
 ]  # fmt: skip
 
 Matches = Callable[["Person", "Profile", float], bool]
@@ -225,6 +225,47 @@ class Attribute(Rule, frozen=True):
     def phrase(self) -> str:
         """Say the attribute and what it is."""
         return f"whose {self.name} {self.condition.phrase()}"
+
+
+class Wish(Rule, frozen=True, kw_only=True):
+    """Those who said of a topic, a channel or a place that they want it, or do not, or nothing.
+
+    It is the last of their preferences that speaks of all that is set here, at any hour; one that
+    names hours says nothing of the others. ``said`` None: none of theirs speaks of it.
+    """
+
+    said: bool | None
+    topic: str | None = None
+    channel: str | None = None
+    place: str | None = None
+
+    def compiled(self) -> Matches:
+        """Make a function that looks from the newest backwards."""
+        said = self.said
+        return lambda person, _profile, _now: self._answer(person) is said
+
+    def found(self, person: Person, profile: Profile, now: float) -> dict[str, Any]:  # noqa: ARG002 - the profile is others'
+        """Give what they said."""
+        return {"said": self._answer(person)}
+
+    def phrase(self) -> str:
+        """Say what they said, of what."""
+        about = [
+            f"{name} {quoted(value)}"
+            for name, value in (
+                ("topic", self.topic), ("channel", self.channel), ("place", self.place)
+            )
+            if value is not None
+        ]  # fmt: skip
+        said = {True: "who said yes to", False: "who said no to", None: "who said nothing of"}
+        return f"{said[self.said]} {' and '.join(about) or 'messages as such'}"
+
+    def _answer(self, person: Person) -> bool | None:
+        places = () if self.place is None else (self.place,)
+        for row in reversed(person.preferences):
+            if row.hours is None and row.names(self.topic, self.channel, places):
+                return row.allow
+        return None
 
 
 class Counted(Rule, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from proximity.segments.rules import (
     Not,
     Rule,
     Visits,
+    Wish,
 )
 from proximity.tomltable import TomlTable, nearest
 
@@ -193,6 +194,12 @@ class _Reading:
             return None
         return rules[0] if len(rules) == 1 else All(rules)
 
+    def preference(self, item: TomlTable, _depth: int) -> Rule | None:
+        """Read ``{ preference = "yes", topic = "shoes" }``: ``yes``, ``no`` or ``unsaid``."""
+        said = item.choice("preference", _SAID)
+        about = {name: item.identity(name) for name in ("topic", "channel", "place")}
+        return Wish(said=_SAID.get(said or ""), **about)
+
     def event(self, item: TomlTable, _depth: int) -> Rule | None:
         """Read ``{ event = "purchase", properties = { … }, within_s = …, at_least = … }``."""
         rule = Events(name=item.identity("event") or "", properties=_properties(item))
@@ -222,6 +229,7 @@ class _Reading:
         return Bucket(seed or "", start, end)
 
 
+_SAID = {"yes": True, "no": False, "unsaid": None}
 _SPLIT = "make it simpler, or use attributes that say the same"
 
 FORMS: dict[str, Callable[[_Reading, TomlTable, int], Rule | None]] = {
@@ -229,6 +237,7 @@ FORMS: dict[str, Callable[[_Reading, TomlTable, int], Rule | None]] = {
     "any": _Reading.any,
     "not": _Reading.no,
     "attribute": _Reading.attribute,
+    "preference": _Reading.preference,
     "event": _Reading.event,
     "visited": _Reading.visited,
     "tag": _Reading.tag,

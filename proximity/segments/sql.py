@@ -25,6 +25,7 @@ from proximity.segments.rules import (
     Member,
     Not,
     Visits,
+    Wish,
     bucket_edge,
 )
 from proximity.store import schema
@@ -123,6 +124,26 @@ class _Writing:
         there = self.person.in_(sa.select(table.c.person).where(table.c.name == rule.name, fits))
         return sa.not_(there) if contrary else there
 
+    def wish(self, rule: Wish) -> Clause:
+        """Write whose last row that speaks of it says so: the greatest number tells, and its yes.
+
+        Twice the number, and one more where it is a yes, is greatest for the last of them.
+        """
+        table = schema.wishes
+        speaks = [
+            column.is_(None) if wanted is None else sa.or_(column.is_(None), column == wanted)
+            for column, wanted in (
+                (table.c.topic, rule.topic),
+                (table.c.channel, rule.channel),
+                (table.c.place, rule.place),
+            )
+        ]
+        rows = sa.select(table.c.person).where(*speaks)
+        if rule.said is None:
+            return self.person.not_in(rows)
+        last = sa.func.max(2 * table.c.number + table.c.allow)
+        return self.person.in_(rows.group_by(table.c.person).having(last % 2 == int(rule.said)))
+
     def events(self, rule: Events) -> Clause:
         """Write who did it so often."""
         table = schema.events
@@ -182,6 +203,7 @@ RULES: Mapping[type[Rule], Callable[[_Writing, Any], Clause]] = {
     Events: _Writing.events,
     Visits: _Writing.visits,
     Bucket: _Writing.bucket,
+    Wish: _Writing.wish,
 }
 """How each class of rule is written."""
 

@@ -14,7 +14,7 @@ from proximity.consent.texts import Text, Wording, every_text, register
 from proximity.dispatch.outbox import InFlight
 from proximity.model import ProximityError
 from proximity.server.auth import Caller
-from proximity.server.people import KEEPERS, Recorded, erased, written
+from proximity.server.people import KEEPERS, SPEAKERS, Recorded, erased, whose, written
 from proximity.server.problems import HEADERS, answer
 from proximity.server.reading import (
     AFTER,
@@ -114,8 +114,9 @@ async def _grant(request: web.Request, parts: Parts, _caller: Caller) -> web.Str
     return answer(Recorded(len(grants)), 201)
 
 
-async def _withdraw(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    person, purpose, channel = WHOSE.of(request), PURPOSE.of(request), CHANNEL.of(request)
+async def _withdraw(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
+    named, purpose, channel = WHOSE.of(request), PURPOSE.of(request), CHANNEL.of(request)
+    person = await parts.store.aread(lambda conn: whose(conn, parts, caller, named))
     in_flight = await withdraw(parts, person, (purpose,), channel, source="http")
     if in_flight:
         return answer(Withdrawn(in_flight))
@@ -201,7 +202,7 @@ ROUTES = (
         method="DELETE",
         path="/v1/consents",
         endpoint=_withdraw,
-        roles=KEEPERS,
+        roles=SPEAKERS,
         summary="Record that a person withdrew; forget where they are if no consent to it is left.",
         params=(WHOSE, PURPOSE, CHANNEL),
         answers={
@@ -210,6 +211,7 @@ ROUTES = (
                 schema=Withdrawn,
             ),
             204: Content(meaning="It is recorded; nothing more is sent on it."),
+            403: Content(meaning="A device's token speaks for its own person alone."),
             422: _REFUSED,
         },
     ),

@@ -19,9 +19,9 @@ from proximity.consent.texts import Wording
 from proximity.model import Consent, Endpoint, Precision
 from proximity.people import endpoints
 from proximity.people.behaviour import may_be_written
-from proximity.server.auth import Caller, Role
+from proximity.server.auth import Caller
 from proximity.server.consents import Withdrawn
-from proximity.server.people import KEEPERS, erased, written
+from proximity.server.people import SPEAKERS, erased, whose, written
 from proximity.server.problems import HEADERS, Problem
 from proximity.server.problems import answer as reply
 from proximity.server.reading import SMALL_LIMIT, parse_json, read_body
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from proximity.dispatch.outbox import InFlight
     from proximity.server.parts import Parts
 
-LEAVERS = KEEPERS | {Role.DEVICE}
-"""Who may leave an address: a phone its own, an app's backend anybody's."""
 MOST_AGREED = 10
 FEED = "endpoints"
 """Under which name addresses that were not kept are counted, beside records that were not."""
@@ -105,22 +103,6 @@ class PushKey(msgspec.Struct, frozen=True):
     """The public key that browsers subscribe with, in base64url."""
 
     key: str
-
-
-def whose(conn: Connection, parts: Parts, caller: Caller, named: str | None) -> str:
-    """Tell whom a request is about: who is named, or who carries the caller's device.
-
-    Raises Problem: 403 where a device names somebody else, 422 where nobody is named.
-    """
-    if caller.role is not Role.DEVICE:
-        if named is None:
-            raise Problem(422, "person is missing: whose is it?")
-        return named
-    subject = caller.speaks_for or ""
-    own = parts.people.carriers(conn, (subject,))[subject]
-    if named not in {None, own}:
-        raise Problem(403, "This token speaks for somebody else's device.")
-    return own
 
 
 async def _leave(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
@@ -250,7 +232,7 @@ ROUTES = (
         method="POST",
         path="/v1/endpoints",
         endpoint=_leave,
-        roles=LEAVERS,
+        roles=SPEAKERS,
         summary="Leave an address to be reached at, and what was agreed to with it.",
         body=Content(meaning="The address.", schema=Left),
         answers={
@@ -264,7 +246,7 @@ ROUTES = (
         method="DELETE",
         path="/v1/endpoints",
         endpoint=_take_back,
-        roles=LEAVERS,
+        roles=SPEAKERS,
         summary="Take an address back; with the last of a channel its consents are withdrawn.",
         body=Content(meaning="The address.", schema=Taken),
         answers={

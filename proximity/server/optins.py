@@ -9,8 +9,7 @@ from aiohttp import web
 
 from proximity.consent.asked import Answered, Asking, answer, status
 from proximity.server.auth import Caller, Role
-from proximity.server.endpoints import LEAVERS, whose
-from proximity.server.people import KEEPERS, written
+from proximity.server.people import KEEPERS, SPEAKERS, whose, written
 from proximity.server.problems import Problem
 from proximity.server.problems import answer as reply
 from proximity.server.reading import SMALL_LIMIT, id_param, parse_json, read_body
@@ -65,7 +64,8 @@ async def _own(parts: Parts, caller: Caller, fields: dict[str, Any]) -> dict[str
     """Let a device speak for its own person, and name nobody else. Raises Problem 403."""
     named = fields.get("person")
     own = await parts.store.aread(lambda conn: whose(conn, parts, caller, named))
-    if fields.get("subject") not in {None, caller.speaks_for}:
+    subject = fields.get("subject")
+    if subject is not None and subject != caller.speaks_for:
         raise Problem(403, "This token speaks for somebody else's device.")
     return {**fields, "person": own, "subject": caller.speaks_for}
 
@@ -86,7 +86,7 @@ ROUTES = (
         method="POST",
         path="/v1/optin",
         endpoint=_answer,
-        roles=LEAVERS,
+        roles=SPEAKERS,
         summary="Record that a person was asked, and their answer; a yes is a consent as well.",
         body=Content(meaning="The answer.", schema=Answered),
         answers={

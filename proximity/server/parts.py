@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proximity.server.metrics import Metrics
     from proximity.server.signing import Signatures
     from proximity.server.tail import Tail
+    from proximity.server.webclient import ClientFile
     from proximity.site.places import Places
     from proximity.site.registry import Site
     from proximity.store import Store
@@ -51,6 +52,8 @@ class Parts:
     """Which events are kept, and which attributes of people there are."""
     channels: Mapping[str, Channel] = field(default_factory=dict)
     """What offers are handed over by: each judges the addresses that people leave for it."""
+    client: Mapping[str, ClientFile] = field(default_factory=dict)
+    """The web client's files by name; none where there is no client."""
     late_s: float = 3600.0
     """How far behind the clock a record may be, seconds."""
     assumed: bool = False

@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 # An app's backend enrols its users; nobody else needs to know who they are.
 KEEPERS = frozenset({Role.FEED, Role.ADMIN})
+# A phone speaks for its own person, and for nobody else: ``whose`` sees to it.
+SPEAKERS = KEEPERS | {Role.DEVICE}
 
 
 class ConsentRecord(
@@ -273,6 +275,22 @@ async def written(parts: Parts, write: Callable[[Connection], T]) -> T:
         ) from None
     parts.people.reload()
     return result
+
+
+def whose(connection: Connection, parts: Parts, caller: Caller, named: str | None) -> str:
+    """Tell whom a request is about: who is named, or who carries the caller's device.
+
+    Raises Problem: 403 where a device names somebody else, 422 where nobody is named.
+    """
+    if caller.role is not Role.DEVICE:
+        if named is None:
+            raise Problem(422, "person is missing: whom is it about?")
+        return named
+    subject = caller.speaks_for or ""
+    own = parts.people.carriers(connection, (subject,))[subject]
+    if named is not None and named != own:
+        raise Problem(403, "This token speaks for somebody else's device.")
+    return own
 
 
 def check_people(people: Sequence[Person], plan: Plan) -> None:

@@ -189,6 +189,7 @@ async def opened(
         places=places,
         campaigns=lambda: files.campaigns,
         channels=files.channels,
+        client=files.client,
         plan=files.plan,
         tokens=tokens,
         signatures=signatures,

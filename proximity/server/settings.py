@@ -24,6 +24,7 @@ from proximity.privacy import approvals
 from proximity.privacy.policy import Policy, load_policy
 from proximity.privacy.publishing import refused
 from proximity.server.auth import admin_exists
+from proximity.server.webclient import ClientFile, read_client
 from proximity.site.enrolment import Enrolments
 from proximity.site.registry import Site
 from proximity.site.sitefile import fences_beside, load_site
@@ -56,6 +57,7 @@ class Settings:
     clock_speed: float = 1.0
     arm_phones: bool = False
     privacy: Path | None = None
+    client: Path | None = None
     mqtt: str | None = None
     mqtt_password_file: Path | None = None
 
@@ -84,6 +86,7 @@ class Files:
     plan: Plan = NO_PLAN
     policy: Policy = field(default_factory=Policy)
     site: Site = field(default_factory=Site)
+    client: Mapping[str, ClientFile] = field(default_factory=dict)
 
 
 def read_files(settings: Settings) -> Files:
@@ -122,9 +125,15 @@ def read_files(settings: Settings) -> Files:
             policy = load_policy(settings.privacy)
         except ProximityError as error:
             problems += error.problems
+    client: Mapping[str, ClientFile] = {}
+    if settings.client is not None:
+        try:
+            client = read_client(settings.client)
+        except ProximityError as error:
+            problems += error.problems
     if problems:
         raise ProximityError(*problems)
-    return Files(fences, campaigns, channels, plan, policy, site)
+    return Files(fences, campaigns, channels, plan, policy, site, client)
 
 
 def check_places(files: Files, store: Store) -> None:

@@ -33,6 +33,7 @@ from proximity.server.reports import ROUTES as REPORTS
 from proximity.server.segments import ROUTES as SEGMENTS
 from proximity.server.sending import ROUTES as SENDING
 from proximity.server.stream import ROUTES as STREAM
+from proximity.server.webclient import ROUTES as WEB_CLIENT
 from proximity.server.withdrawal import ROUTES as WITHDRAWAL
 
 if TYPE_CHECKING:
@@ -68,5 +69,6 @@ TABLE: tuple[Route, ...] = (
     *LEDGER,
     *EXPLAINING,
     *STREAM,
+    *WEB_CLIENT,
     *HEALTH,
 )

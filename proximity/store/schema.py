@@ -272,6 +272,18 @@ attributes = Table(
     info=_kept("person", erased="person"),
 )
 
+wishes = Table(
+    "wishes",
+    metadata,
+    _key("person", Text, "pseudonym", "whose"),
+    _key("number", Integer, "none", "place among their preferences: a later one wins"),
+    _column("topic", Text, "personal", "about what; null: whatever it is", optional=True),
+    _column("channel", Text, "personal", "on which channel; null: any", optional=True),
+    _column("place", Text, "personal", "where; null: anywhere", optional=True),
+    _column("allow", Integer, "personal", "1: they want it; 0: they do not"),
+    info=_kept("person", erased="person"),
+)
+
 subjects = Table(
     "subjects",
     metadata,

@@ -1,1 +1,1 @@
-"""People kept alike here and elsewhere: a feed of changes out, upserts in, and one rule for both."""
+"""People kept alike here and elsewhere: changes out, upserts in, and one rule for both."""

@@ -2,7 +2,8 @@
 
 Both ledgers are read as statements: each yes that no later no has ended, with the moment from which
 it counts, and of each no the last. Joined, in whatever order they meet, a yes stands where no no
-to it is as late or later: a withdrawal wins over an older yes and over one of the same moment. Pure.
+to it is as late or later: a withdrawal wins over an older yes and over one of the same moment.
+Pure.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def said(rows: Iterable[Any]) -> Said:
         since = row.since
         if since is not None and since > row.recorded_at + AHEAD_S:
             continue
-        last = max((no.at for no in noes.values() if no.ends(row.purpose, row.channel)), default=_EVER)
+        ending = (no.at for no in noes.values() if no.ends(row.purpose, row.channel))
+        last = max(ending, default=_EVER)
         if (_EVER if since is None else since) <= last:
             since = max(row.recorded_at, last + 0.001) if last > _EVER else since
         yes.append(
@@ -108,11 +110,11 @@ def join(ours: Said, theirs: Said) -> Said:
     A yes of our own that stands and is younger than a no that is news is among them: recorded
     again, it stands behind that no.
     """
-    noes = [
-        no for no in theirs.no
-        if not any(other.covers(no) for other in ours.no)
-        and not any(other is not no and other.covers(no) and not no.covers(other) for other in theirs.no)
-    ]  # fmt: skip
+    noes: list[No] = []
+    for no in theirs.no:
+        others = (*ours.no, *(one for one in theirs.no if not no.covers(one)), *noes)
+        if not any(other.covers(no) for other in others):
+            noes.append(no)
     every = (*ours.no, *theirs.no)
     known = {_key(one) for one in ours.yes}
     fresh = {

@@ -23,7 +23,7 @@ from proximity.store.ledger import insert_new
 from proximity.sync import clocks as kept
 from proximity.sync.agreed import AHEAD_S, Said, join, said
 from proximity.sync.clocks import Told
-from proximity.sync.fields import DEFAULT_OWNERS, NOTHING, Clock, beats, with_fields
+from proximity.sync.fields import DEFAULT_OWNERS, Clock, beats, with_fields
 from proximity.sync.merge import Item, Merged, clamped, lost, merge, values_of
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ _MOST_NAMED = 100
 
 
 class Taken(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of a batch. Of messages: ``changed`` somebody, or told nothing new (``same``),
-    came before (``duplicate``), were of somebody who was ``erased``, or ask to erase (``erasing``).
+    """What became of a batch.
 
-    Of words: ``stale`` were older than what is known, ``owned`` are not for this origin to say,
-    ``clamped`` dated ahead of our clock, ``unconsented`` of somebody who agrees to nothing.
-    ``refused`` names the first hundred with the reason.
+    Of messages: ``changed`` somebody, or told nothing new (``same``), came before (``duplicate``),
+    were of somebody who was ``erased``, or ask to erase (``erasing``). Of words: ``stale`` were
+    older than what is known, ``owned`` are not for this origin to say, ``clamped`` dated ahead of
+    our clock, ``unconsented`` of somebody who agrees to nothing. ``refused`` names the first
+    hundred with the reason.
     """
 
     changed: int = 0
@@ -115,7 +116,7 @@ def take(
             told.refuse(item.person, "was erased and does not come back")
         else:
             try:
-                one = _take_one(connection, people, item, sender, now, owners, plan, consent)
+                one = _take_one(connection, people, item, sender, now, owners, consent)
             except (ValueError, ProximityError) as error:
                 raise ProximityError(f"message {number}, person {item.person!r}: {error}") from None
             told.add(one)
@@ -154,7 +155,6 @@ def _take_one(
     sender: str,
     now: float,
     owners: Mapping[str, str],
-    plan: Plan,
     consent: Literal["required", "assumed"],
 ) -> Taken:
     found = Taken()
@@ -243,7 +243,8 @@ def _write(
     after = with_fields(before, profile)
     if after != before:
         alone = msgspec.structs.replace(after, consents=())
-        people.put_all(connection, (alone,), source=_source(sender), told=told)
+        first = msgspec.structs.replace(told, again={})
+        people.put_all(connection, (alone,), source=_source(sender), told=first)
     people.moved(connection, set(moved.clocks) | set(moved.again), told)
 
 

@@ -41,12 +41,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "gateway_secrets": {"id": "i", "gateway": "g", "secret": "s", "created_at": 0.0},
     "signed_requests": {"gateway": "g", "message": "m"},
     "gateway_clocks": {"gateway": "g", "boot": "b", "offset_s": 0.0, "since": 0.0, "trusted": 1},
+    "messages": {"peer": "crm", "id": "m"},
 }  # fmt: skip
 TIMES = {
     "ledger": "at", "visits": "enter_at", "events": "at", "quarantine": "at", "sends": "at",
     "triggers": "due_at", "outbox": "expires_at", "offers": "created_at", "codes": "at",
     "tokens": "revoked_at",
     "gateway_secrets": "until", "signed_requests": "at", "gateway_clocks": "heard_at",
+    "messages": "at",
 }  # fmt: skip
 
 

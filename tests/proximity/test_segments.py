@@ -11,6 +11,7 @@ import pytest
 from proximity.campaigns.form import parse_campaigns
 from proximity.model import Person
 from proximity.people.facts import NOTHING, Happened, Profile, Stay
+from proximity.person import Hours, Preference
 from proximity.privacy import sensitive
 from proximity.segments.conditions import OPERATORS
 from proximity.segments.rules import Rule, bucket_hash
@@ -109,6 +110,31 @@ def test_events_count_within_their_window_and_by_their_properties() -> None:
     ]  # fmt: skip
 
 
+def test_what_people_say_they_want_can_be_asked_for() -> None:
+    yes = rule(preference="yes", topic="shoes")
+    no, unsaid = rule(preference="no", topic="shoes"), rule(preference="unsaid", topic="shoes")
+    said: list[Preference] = []
+
+    def answers() -> list[bool]:
+        one = Person(person="p", preferences=tuple(said))
+        return [each.matches(one, NOTHING, NOW) for each in (yes, no, unsaid)]
+
+    assert answers() == [False, False, True]
+    said.append(Preference(allow=True, topic="shoes"))
+    assert answers() == [True, False, False]
+    said.append(Preference(allow=False))  # speaks of every topic, and is newer
+    assert answers() == [False, True, False]
+    said.append(Preference(allow=True, topic="shoes", channel="email"))  # of mail alone
+    said.append(
+        Preference(allow=True, topic="shoes", hours=(Hours(opens="08:00", closes="09:00"),))
+    )
+    assert answers() == [False, True, False]
+    mail = rule(preference="yes", topic="shoes", channel="email")
+    one = Person(person="p", preferences=tuple(said))
+    assert mail.matches(one, NOTHING, NOW)
+    assert mail.explain(one, NOTHING, NOW)["said"] is True
+
+
 def test_visits_count_by_place_or_tag_and_by_how_long_they_lasted() -> None:
     long = rule(visited="shop", dwell_s=600, within_s=DAY)
     assert long.matches(person(), stayed("shop", 700, 600), NOW)
@@ -187,6 +213,11 @@ def test_a_segment_reads_as_a_sentence() -> None:
         ({"attribute": "a", "at_least": 1234567}, "whose a is at least 1234567"),
         ({"attribute": "a", "one_of": [1, 2, 3, 4, 5, 6, 7]},
          "whose a is 1, 2, 3, 4, 5 or one of 2 more"),
+        ({"preference": "no"}, "who said no to messages as such"),
+        (
+            {"preference": "unsaid", "topic": "shoes", "place": "store-7"},
+            'who said nothing of topic "shoes" and place "store-7"',
+        ),
     ],
 )  # fmt: skip
 def test_every_rule_has_words(table: dict[str, Any], sentence: str) -> None:

@@ -89,10 +89,17 @@ class Server(ABC):
 class Mosquitto(Server):
     """An MQTT broker on a loopback port, which keeps sessions in its folder over a restart.
 
-    ``users`` maps names to passwords; without any, anybody may connect.
+    ``users`` maps names to passwords; without any, anybody may connect. ``tls`` is its certificate
+    and its key.
     """
 
-    def __init__(self, folder: Path, users: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        users: Mapping[str, str] | None = None,
+        *,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         program = find("mosquitto")
         self.port = free_port()
         lines = [
@@ -108,6 +115,8 @@ class Mosquitto(Server):
         ]
         if os.getuid() == 0:
             lines.append("user root")  # its folder is the test's own
+        if tls is not None:
+            lines += [f"certfile {tls[0]}", f"keyfile {tls[1]}"]
         if users:
             path = folder / "passwords"
             path.write_text("".join(f"{name}:{word}\n" for name, word in users.items()))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proximity.ingest.admission import Receipt
-    from proximity.model import Record
+    from proximity.model import Consent, Record
     from tests.simulation.disk import Disk
     from tests.simulation.world import World
 
@@ -70,7 +70,7 @@ class Checks:
         self.leaving: set[str] = set()
         self.erased: dict[str, float] = {}
         self.rows: list[Row] = []
-        self.begun: Counter[str] = Counter()
+        self.whose: dict[str, str] = {}
         self._world = world
         self._ids: set[str] = set()
         self._held: dict[tuple[str, str], Held] = {}
@@ -84,8 +84,19 @@ class Checks:
 
     # -- what people said, once it is on the disk ------------------------------------------------
 
-    def withdrawn(self, who: str, purpose: str | None, channel: str | None, at: float) -> None:
+    def agrees(self, who: str, given: Consent) -> None:
+        """Somebody's yes is written."""
+        self._world.story(f"{who} agrees to {given.purpose} on {given.channel or 'all'}")
+        self.agreed[who].append(Yes(given.purpose, given.channel, given.since or 0.0))
+
+    def objects(self, who: str, *, objects: bool) -> None:
+        """Somebody's objection is written, or lifted."""
+        self._world.story(f"{who} {'objects' if objects else 'objects no more'}")
+        (self.objecting.add if objects else self.objecting.discard)(who)
+
+    def withdraws(self, who: str, purpose: str | None, channel: str | None, at: float) -> None:
         """Somebody's no is written."""
+        self._world.story(f"{who} withdraws {purpose or 'all'} on {channel or 'all'}")
         for one in self.agreed[who]:
             if purpose in {None, one.purpose} and (channel is None or one.channel in {None, channel}):
                 one.until = min(one.until, at)
@@ -109,7 +120,8 @@ class Checks:
             (after,),
         )
         for fields in found.fetchall():
-            row = Row(*fields)
+            position, kind, at, version, payload = fields
+            row = Row(position=position, kind=kind, now=at, version=version, payload=payload)
             self.rows.append(row)
             if row.kind == "records":
                 self._taken(journal.decode_records(row.payload))
@@ -150,6 +162,7 @@ class Checks:
     def _leased(self, offer: Offer, channel: str, now: float) -> None:
         """A hand-over begins, by its lease: is it allowed at this very instant?"""
         who, presses = offer.person, offer.purpose == "marketing"
+        self.whose[offer.key] = who
         self._world.story(f"{offer.campaign} {offer.key[:8]} for {who} is leased for {channel}")
         for wrong, what in (
             (who in self.erased, "to an erased person"),
@@ -165,13 +178,12 @@ class Checks:
         shown = local(now, ZoneInfo(PARIS))
         return shown.hour >= 22 or shown.hour < 7
 
-    def begins(self, offer: Offer, address: str, owner: str) -> None:
+    def begins(self, offer: Offer, owner: str) -> None:
         """A dispatcher hands over: does it hold the lease?"""
         now = self._world.now
         held = self._held.get((offer.key, offer.channel))
         if held is None or held.owner != owner or now > held.until:
             self.fault(f"{owner} hands over {offer.key[:8]}, which it does not hold")
-        self.begun[offer.key + address] += 1
 
     def acknowledged(self, some: Sequence[Record], receipt: Receipt) -> None:
         """A sender heard that its records arrived: they are on the disk."""
@@ -187,7 +199,7 @@ class Checks:
         for name, depth in (("queue", queue.depth), ("outbox", outbox.depth)):
             if store.read(depth):
                 self.fault(f"{store.read(depth)} are left in the {name}")
-        if not store.read(chain.verify).whole:
+        if store.read(chain.verify).problems:
             self.fault("the chain of consents is broken")
         records: dict[str, list[Any]] = {"transition": [], "decision": [], "delivery": []}
         for kind, text in self._raw.execute("SELECT kind, record FROM ledger ORDER BY seq"):
@@ -263,10 +275,10 @@ class Checks:
                 self.fault(f"offer {key[:8]} has no end: {outcomes[key]}")
             if "accepted" in ends and key not in accepted:
                 self.fault(f"offer {key[:8]} is said to be accepted, and is not")
-            self._stock(key, decision["campaign"], ends, seen)
-        of_erased = {one for one in seen if one not in sent}
-        for key in sorted(of_erased - world.keys_of_erased):
-            self.fault(f"offer {key[:8]} arrived and was never decided")
+            self._stock(key, decision["campaign"], ends)
+        for key in sorted(seen - set(sent)):
+            if self.whose[key] not in self.erased:
+                self.fault(f"offer {key[:8]} arrived and was never decided")
         taken = Counter(
             (one.key, one.channel, one.address) for one in world.sink.seen if not one.refused
         )
@@ -274,15 +286,14 @@ class Checks:
             if channel in ONCE and count > 1:
                 self.fault(f"offer {key[:8]} arrived {count} times on {channel}")
 
-    def _stock(self, key: str, campaign: str, ends: list[str], seen: set[str]) -> None:
+    def _stock(self, key: str, campaign: str, ends: list[str]) -> None:
         """What somebody may have has its unit, what nobody can have has given it back."""
         if not self._world.rules.get(campaign).stock:
             return
         held = self._raw.execute("SELECT 1 FROM reservations WHERE decision = ?", (key,)).fetchone()
         if "accepted" in ends and not held:
-            self.fault(f"offer {key[:8]} was accepted and its unit given back")
-        never = not any(name.startswith(key) for name in self.begun)
-        if held and never and (key, "leased") not in self._world.noted:
+            self.fault(f"offer {key[:8]} was accepted, and its unit given back")
+        if held and key not in self.whose:
             self.fault(f"offer {key[:8]} never left, and its unit was not given back")
 
     def _no_trace(self) -> None:

@@ -46,9 +46,9 @@ class Disk(Store):
         self._waiting: list[_Noted] = []
         self._running: _Noted | None = None
 
-    def write(self, work: Callable[[Connection], T]) -> Future[T]:
+    def write(self, work: Callable[[Connection], T], *, freeing: bool = False) -> Future[T]:
         """Do as a store does; in a thread at once, else with what else waits for the disk."""
-        item = _Noted(self, work)
+        item = _Noted(self, work, freeing=freeing)
         if self._loop.in_thread:
             self._loop.boundary()
             self._commit_all([item])
@@ -79,23 +79,25 @@ class Disk(Store):
 
     def _commit_all(self, group: list[_Noted]) -> None:
         self._commit(list(group))
-        if self.refusing is None:
-            for item in group:
-                if item._error is None:
-                    for note in item.notes:
-                        note()
-            self._told(self)
+        for item in group:
+            if item.future.exception() is None:
+                for note in item.notes:
+                    note()
+        self._told(self)
 
 
 class _Noted(_Work[Any]):
     """A write, and what is to be noted once it is on the disk."""
 
-    def __init__(self, disk: Disk, work: Callable[[Connection], Any]) -> None:
-        super().__init__(work)
+    def __init__(
+        self, disk: Disk, work: Callable[[Connection], Any], *, freeing: bool
+    ) -> None:
+        super().__init__(work, freeing=freeing)
         self.notes: list[Callable[[], None]] = []
         self._disk = disk
 
     def run(self, connection: Connection, where: str) -> bool:
         """Run it, so that it can say what to note."""
         self._disk._running = self
+        self.notes.clear()
         return super().run(connection, where)

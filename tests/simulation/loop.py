@@ -32,6 +32,10 @@ class Killed(BaseException):
     """The process is gone in the middle of what it did in a thread."""
 
 
+class Unsettled(Exception):  # noqa: N818  it is what the world is
+    """It goes on for ever, or stands still before its end."""
+
+
 class Process:
     """One that can die: its steps that are due, and whether it takes them."""
 
@@ -128,14 +132,14 @@ class Loop(asyncio.AbstractEventLoop):
     def _step(self) -> None:
         self.steps += 1
         if self.steps > MOST_STEPS:
-            raise AssertionError(f"there is no end to it: {MOST_STEPS} steps")
+            raise Unsettled(f"there is no end to it: {MOST_STEPS} steps")
         while self._timers and self._timers[0][0] <= self.now:
             self._ring()
         able = [one for one in self._busy if one.ready and not one.paused and one.alive]
         if not able:
             self._busy = [one for one in self._busy if one.ready and one.alive]
             if not self._timers:
-                raise AssertionError("nothing is left to happen, and yet it is not over")
+                raise Unsettled("nothing is left to happen, and yet it is not over")
             self.now = max(self.now, self._timers[0][0])
             return
         process = able[0] if len(able) == 1 else self._dice.choice(able)

@@ -103,7 +103,7 @@ class Line:
         world = self._world
         sink, dice, loop = world.sink, world.sink.dice, world.loop
         address = "" if endpoint is None else endpoint.address
-        world.checks.begins(offer, address, self._owner)
+        world.checks.begins(offer, self._owner)
         if sink.mood == "away":
             await asyncio.sleep(dice.uniform(0.001, 0.1))
             return Reply(outcome="retry", reply={"error": "refused"})

@@ -1,7 +1,10 @@
-"""Offers as their readers find them, and endpoints that are gone."""
+"""Offers as their readers find them, endpoints that are gone, preferences that can be searched."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,6 +16,17 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Make the tables."""
+    op.create_table(
+        "wishes",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=True),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("allow", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("person", "number"),
+    )
+    _fill_wishes(op.get_bind())
     op.create_table(
         "offers",
         sa.Column("key", sa.Text(), nullable=False),
@@ -99,3 +113,26 @@ def _by_channel() -> None:
         op.add_column("outbox", sa.Column(name, sa.Integer(), nullable=True))
     op.drop_index("outbox_by_next", "outbox")
     op.create_index("outbox_by_channel", "outbox", ["channel", "attempts", "next_at"])
+
+
+def _fill_wishes(connection: sa.Connection) -> None:
+    """Write down what people want, as their records have it, so that it can be searched."""
+    names = ("topic", "channel", "place")
+    wishes = sa.table(
+        "wishes", *(sa.column(name) for name in ("person", "number", *names, "allow"))
+    )
+    people: Any = sa.table("people", sa.column("person"), sa.column("record"))
+    for row in connection.execute(sa.select(people.c.person, people.c.record)).all():
+        said = msgspec.json.decode(row.record).get("preferences", ())
+        rows = [
+            {
+                "person": row.person,
+                "number": number,
+                **{name: one.get(name) for name in names},
+                "allow": int(one["allow"]),
+            }
+            for number, one in enumerate(said)
+            if one.get("hours") is None
+        ]
+        if rows:
+            connection.execute(wishes.insert(), rows)

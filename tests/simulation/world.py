@@ -1,0 +1,469 @@
+"""The question: what happens under this seed? A street, its people, and fate.
+
+Sets everything up, lets faults come as they are drawn, heals them, waits until all is settled, and
+asks the checks. The same seed is the same story to the byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import random
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from unittest import mock
+from zoneinfo import ZoneInfo
+
+import structlog
+
+import geofences
+from proximity.campaigns.form import parse_campaigns
+from proximity.dispatch import outbox, queue
+from proximity.ingest import ingest
+from proximity.model import Consent, Endpoint, Person, Sighting
+from proximity.people.people import People
+from proximity.privacy import erasing
+from proximity.server import rounds
+from proximity.site.places import Places
+from proximity.site.sitefile import parse_site
+from proximity.store import Store
+from proximity.windows import local
+from tests.proximity.given import PARIS, when
+from tests.simulation.checks import Checks
+from tests.simulation.engine import Life
+from tests.simulation.loop import Loop, Process, Unsettled
+from tests.simulation.network import Network
+from tests.simulation.senders import Spool, gateway, minds, phone
+from tests.simulation.sink import Mood, Sink
+from tests.street import SITE, STREET, fences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from proximity.campaigns.campaigns import PlaceFacts
+    from proximity.model import Record
+    from tests.simulation.disk import Disk
+
+BEGIN = when("2026-03-28 21:10")
+"""Quiet hours are near, and in the night Paris loses an hour."""
+MORNING = when("2026-03-29 07:30")
+CHAOS_S = 3600.0
+"""So long faults come; then everything is healed."""
+PEOPLE = ("ana-canary", "ben-canary", "cyd-canary", "eve-canary")
+MOODS: tuple[Mood, ...] = ("away", "busy", "mute", "late", "refusing", "dying")
+
+RULES = """
+quiet_hours = [{ from = "22:00", to = "07:00" }]
+
+[[cap]]
+purpose = "marketing"
+count = 3
+window_s = 86400
+
+[[stock]]
+id = "rolls"
+count = 4
+
+[[campaign]]
+id = "coffee"
+purpose = "marketing"
+on = "enter"
+places = ["cafe"]
+max_age_s = 600
+ttl_s = 900
+cooldown_s = 60
+channels = ["web-push", "webhook", "email"]
+text = { en = "Coffee" }
+
+[[campaign]]
+id = "rolls"
+purpose = "marketing"
+on = "enter"
+places = ["bakery"]
+stock = ["rolls"]
+max_age_s = 600
+defer = true
+cooldown_s = 60
+channels = ["webhook", "email"]
+text = { en = "Rolls" }
+
+[[campaign]]
+id = "seat"
+purpose = "service"
+on = "dwell"
+dwell_s = 60
+places = ["cafe"]
+max_age_s = 300
+cooldown_s = 60
+channels = ["email"]
+text = { en = "A seat is free" }
+
+[[campaign]]
+id = "parcel"
+purpose = "service"
+on = "enter"
+places = ["kiosk", "bakery"]
+max_age_s = 1800
+cooldown_s = 60
+channels = ["console"]
+text = { en = "Your parcel is here" }
+"""
+
+
+class Told(NamedTuple):
+    """What came of a seed: its story, what was wrong in it, and how much happened."""
+
+    seed: int
+    story: list[str]
+    wrong: list[str]
+    counts: dict[str, int]
+
+
+class World:
+    """One seed's world."""
+
+    decide: Literal["robust", "point"] = "robust"
+    late_s = 1800.0
+
+    def __init__(self, seed: int, folder: Path, errors: list[str]) -> None:
+        self.seed = seed
+        self.errors = errors
+        self.people = PEOPLE
+        self.may_leave = PEOPLE[-2:]
+        self.rules = parse_campaigns(RULES)
+        self.fences = fences(*STREET)
+        self.index = geofences.FenceIndex(self.fences)
+        text = SITE.replace('"s0"', f'"{PEOPLE[0]}-card"')
+        self.site_file = folder / "site.toml"
+        self.site_file.write_text(text)
+        self.site = parse_site(text, "site.toml")
+        self.dice = self.dice_of("fate")
+        self.loop = Loop(self.dice_of("steps"), BEGIN)
+        self.loop.on_death = self._died
+        self.store = Store.open(":memory:")
+        self.network = Network(self.loop, self.dice_of("network"))
+        self.sink = Sink(self.dice_of("sink"))
+        self.lines: list[str] = []
+        self.spools: list[Spool] = []
+        self.whereabouts: dict[str, str] = {}
+        self.addresses: list[str] = []
+        self.ending = False
+        self.lives: dict[str, Life] = {}
+        self.starts = 0
+        self.deaths = 0
+        self.over = False
+        self._places = Places(self.index, self.site)
+        self._subjects: dict[str, str] = {}
+        self.checks = Checks(self)
+        self._enrol()
+
+    # -- what everybody knows --------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """The virtual time, Unix seconds."""
+        return self.loop.now
+
+    def dice_of(self, name: str) -> random.Random:
+        """Give somebody dice of their own, so that what one draws moves no other."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def story(self, text: str) -> None:
+        """Tell what happens."""
+        shown = local(self.loop.now, ZoneInfo(PARIS))
+        self.lines.append(f"{shown:%a %H:%M:%S}.{shown.microsecond // 1000:03d}  {text}")
+
+    def person_of(self, subject: str) -> str:
+        """Tell who carries a subject."""
+        return self._subjects[subject]
+
+    def carrier(self, record: Record) -> str:
+        """Tell whose record it is."""
+        if isinstance(record, Sighting):
+            return self.people[0]
+        return self._subjects[record.subject]
+
+    def facts(self, place: str) -> PlaceFacts:
+        """Tell what campaigns know of a place."""
+        return self._places.facts(place)
+
+    def _enrol(self) -> None:
+        """Put everybody with a phone and addresses; they agree to everything so far."""
+        people = People(self.store, lambda: self.now)
+        for who in PEOPLE:
+            subjects = [f"{who}-phone"] + [f"{who}-card"] * (who == PEOPLE[0])
+            self._subjects.update(dict.fromkeys(subjects, who))
+            given = [Consent(purpose=one, since=BEGIN - 1.0) for one in ("marketing", "service")]
+            reached = [
+                Endpoint(channel="web-push", address=f"{who}-device-{number}")
+                for number in range(self.dice.randrange(3))
+            ]
+            self.addresses += [one.address for one in reached]
+            mail = Endpoint(channel="email", address=f"{who}@example.test")
+            person = Person(
+                person=who, subjects=tuple(subjects), consents=tuple(given), timezone=PARIS,
+                endpoints=(*reached, mail),
+            )  # fmt: skip
+            self.store.write(lambda conn, one=person: people.put(conn, one)).result()
+            for one in given:
+                self.checks.agrees(who, one)
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def start(self, role: str) -> Life:
+        """Start the server or a dispatcher."""
+        self.starts += 1
+        life = Life(self, f"{role}#{self.starts}", server=role == "server")
+        self.lives[role] = life
+        life.start()
+        return life
+
+    def kill(self, role: str) -> None:
+        """End a process where it stands; it comes up again after a while."""
+        life = self.lives[role]
+        if life.process.alive:
+            self.loop.kill(life.process)
+            self._died(life.process)
+
+    def _died(self, process: Process) -> None:
+        role = process.name.partition("#")[0]
+        self.deaths += 1
+        self.story(f"{process.name} is killed")
+        if self.lives[role].server and self.lives[role].ingest.fault is not None:
+            self.checks.fault(f"{process.name} had failed: {self.lives[role].ingest.fault!r}")
+        again = self.dice.choice([0.5, 3.0, 20.0, 90.0])
+        self.loop.call_later(again, self.start, role, context=self.loop.world.context)
+
+    def committed(self, disk: Disk) -> None:
+        """Something was written: look at it, and let the others know, sooner or later."""
+        self.checks.committed(disk)
+        for life in self.lives.values():
+            if life.disk is not disk and life.ready and self.dice.random() < 0.2:
+                delay = self.dice.expovariate(1.0)
+                self.loop.call_later(delay, life.poke, context=life.process.context)
+
+    async def post(self, line: str, records: Sequence[Record]) -> Any:
+        """Send records to the server, and give its receipt. Raises Silence, and what it answers."""
+
+        def take(answer: Callable[[Any], None]) -> None:
+            if self.lives["server"].ready:
+                self.lives["server"].take(records, answer)
+
+        return await self.network.ask(line, take)
+
+    async def wish(
+        self, line: str, who: str, wish: str, purpose: str | None, channel: str | None
+    ) -> None:
+        """Tell the server what somebody wants; as ``post``."""
+
+        def take(answer: Callable[[Any], None]) -> None:
+            if self.lives["server"].ready:
+                self.lives["server"].hear(who, wish, purpose, channel, answer)
+
+        await self.network.ask(line, take)
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def run(self) -> Told:
+        """Let it all happen."""
+        for role in self.roles():
+            self.start(role)
+        begun = self.loop.process("street")
+        for who in self.people:
+            self.loop.spawn(begun, phone(self, who, self.dice_of(who)))
+        for name, spot in (("gw-bar", "cafe"), ("gw-terrace", "cafe")):
+            self.loop.spawn(begun, gateway(self, name, spot, self.dice_of(name)))
+        self.loop.spawn(begun, minds(self, self.dice_of("minds")))
+        ending = self.loop.spawn(self.loop.world, self._all())
+        try:
+            self.loop.run(ending.done)
+            ending.result()
+        except Unsettled as error:
+            self.checks.fault(str(error))
+        for what in self.loop.faults + self.errors:
+            self.checks.fault(what)
+        self.checks.at_the_end()
+        for line in self._ledger():
+            self.lines.append(line)
+        counts = {
+            "rows": len(self.checks.rows), "deaths": self.deaths, "steps": self.loop.steps,
+            "arrived": len(self.sink.seen), "erased": len(self.checks.erased),
+        }  # fmt: skip
+        self.lines.append(", ".join(f"{name} {count}" for name, count in counts.items()))
+        return Told(self.seed, self.lines, self.checks.wrong, counts)
+
+    def roles(self) -> list[str]:
+        """Name what runs: the server, and one or two dispatchers beside it."""
+        return ["server", "second", *(["third"] if self.seed % 3 == 0 else [])]
+
+    async def _all(self) -> None:
+        await self._chaos()
+        await self._heal()
+        for role in self.roles():
+            self.lives[role].stop()
+        await self._until(lambda: all(one.stopped for one in self.lives.values()))
+        await asyncio.sleep(max(0.0, MORNING - self.now))
+        for role in self.roles():
+            self.start(role)
+        await self._until(self._settled)
+        for role in self.roles():
+            self.lives[role].stop()
+        await self._until(lambda: all(one.stopped for one in self.lives.values()))
+
+    async def _chaos(self) -> None:
+        """Let faults come."""
+        ends = self.now + CHAOS_S
+        while True:
+            await asyncio.sleep(self.dice.expovariate(1 / 60.0))
+            if self.now >= ends:
+                return
+            getattr(self, f"_{self.dice.choice(FATES)}")()
+
+    async def _heal(self) -> None:
+        """Let all be well, and wait until everything has arrived and had its consequences."""
+        self.story("all is well from now on")
+        self.ending = True
+        self.network.heal()
+        self.sink.mood = "well"
+        self._room()
+        for life in self.lives.values():
+            life.process.risk = 0.0
+            life.process.paused = False
+        await self._until(self._up)
+        for spool in self.spools:
+            while spool.waiting:
+                await spool.send()
+        await self._until(self._rested)
+
+    async def _until(self, so: Callable[[], bool]) -> None:
+        for _ in range(7200):
+            if so():
+                return
+            await asyncio.sleep(1.0)
+        raise Unsettled("it is not settled within two hours")
+
+    def _up(self) -> bool:
+        return all(one.ready and one.process.alive for one in self.lives.values())
+
+    def _rested(self) -> bool:
+        return self._up() and self.lives["server"].ingest.depth == 0
+
+    def _settled(self) -> bool:
+        read = self.store.read
+        left = read(queue.depth) + read(outbox.depth) + len(read(erasing.pending))
+        return self._rested() and not left
+
+    def _ledger(self) -> list[str]:
+        """Give the end of the story: what the ledger holds."""
+        found = self.store.read(
+            lambda c: c.exec_driver_sql("SELECT record FROM ledger ORDER BY seq").scalars().all()
+        )
+        text = "\n".join(found)
+        return [f"{len(found)} records in the ledger, {hashlib.sha256(text.encode()).hexdigest()}"]
+
+    # -- fates -----------------------------------------------------------------------------------
+
+    def _someone(self) -> str:
+        return self.dice.choice(self.roles())
+
+    def _die(self) -> None:
+        self.kill(self._someone())
+
+    def _risk(self) -> None:
+        """From now on death is near at every step of somebody."""
+        process = self.lives[self._someone()].process
+        process.risk = self.dice.choice([1 / 20, 1 / 100, 1 / 400])
+        self.story(f"{process.name} dies at one step in {1 / process.risk:.0f}")
+
+    def _stop(self) -> None:
+        """Somebody sleeps: nothing of it moves, and then it goes on as if nothing had been."""
+        process = self.lives[self._someone()].process
+        process.paused = True
+        seconds = self.dice.choice([5.0, 25.0, 45.0, 100.0, 200.0])
+        self.story(f"{process.name} is paused for {seconds:g} s")
+
+        def wake() -> None:
+            process.paused = False
+
+        self.loop.call_later(seconds, wake, context=self.loop.world.context)
+
+    def _cut(self) -> None:
+        """A line is down."""
+        lines = [f"{who}-phone" for who in self.people] + ["gw-bar", "gw-terrace", "office"]
+        line, seconds = self.dice.choice(lines), self.dice.choice([20.0, 120.0, 900.0, 2400.0])
+        self.story(f"the line of {line} is down for {seconds:g} s")
+        self.network.cut(line, self.now + seconds)
+
+    def _mood(self) -> None:
+        """The receiver of offers is not well."""
+        self.sink.mood = mood = self.dice.choice(MOODS)
+        seconds = self.dice.choice([20.0, 120.0, 400.0])
+        self.story(f"the sink is {mood} for {seconds:g} s")
+
+        def well() -> None:
+            if self.sink.mood == mood:
+                self.sink.mood = "well"
+
+        self.loop.call_later(seconds, well, context=self.loop.world.context)
+
+    def _forget(self) -> None:
+        self.story("the sink forgets what it had")
+        self.sink.forget()
+
+    def _full(self) -> None:
+        """The disk is full for a while."""
+        self.story("the disk is full")
+        self.lives["server"].disk.fill(full=True)
+        seconds = self.dice.choice([5.0, 40.0])
+        self.loop.call_later(seconds, self._room, context=self.loop.world.context)
+
+    def _room(self) -> None:
+        self.lives["server"].disk.fill(full=False)
+
+
+FATES = ("die", "die", "risk", "risk", "stop", "stop", "cut", "cut", "mood", "mood", "mood", "forget", "full")  # fmt: skip
+"""What may happen; what stands twice is as likely again."""
+
+
+def run(seed: int) -> Told:
+    """Run one seed's world from beginning to end."""
+    errors: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(_slowly(errors))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        world = World(seed, Path(folder), errors)
+        stack.callback(world.store.close)
+        stack.callback(world.loop.end)
+        return world.run()
+
+
+@contextmanager
+def _slowly(errors: list[str]) -> Iterator[None]:
+    """Let clocks be looked at less often than in life, where an idle second costs nothing.
+
+    Garbage is not looked for meanwhile: what is found, and when, would depend on the machine. What
+    the engine logs as an error goes into ``errors``: a fault of the program, which must not be.
+    """
+
+    def keep(_logger: object, _level: str, event: Any) -> Any:
+        errors.append(" ".join(f"{name}={value}" for name, value in sorted(event.items())))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    with (
+        mock.patch.object(ingest, "_TICK_S", 1.0),
+        mock.patch.object(rounds, "LONGEST_S", 60.0),
+    ):
+        structlog.configure(
+            processors=[keep], wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+        )
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.enable()
+            structlog.configure(**before)
