@@ -233,6 +233,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     link: str | None = None
     links: Links = Links()
     landing: bool = False
+    landing_place: str | None = None
     redeem: Literal["button", "code"] | None = None
     version: int = 1
     active: bool = True

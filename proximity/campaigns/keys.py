@@ -381,6 +381,12 @@ CAMPAIGN: forms.Form = (
         "true where it has no link of its own",
     ),
     Key(
+        "landing_place",
+        forms.identity(),
+        "the place that page shows, such as the shop, where somebody passing it triggers",
+        "where it was triggered",
+    ),
+    Key(
         "redeem",
         forms.choice(("button", "code")),
         "its reader may redeem it where they read it: `button` notes that they did, `code` also "

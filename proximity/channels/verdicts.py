@@ -97,6 +97,7 @@ _ENTRIES: dict[str, tuple[_Entry, ...]] = {
         ("INVALID_ARGUMENT", "fatal_message", "a field of the message is wrong", _FCM),
         ("SENDER_ID_MISMATCH", "config_error", "the token is of another project", _FCM),
         ("THIRD_PARTY_AUTH_ERROR", "config_error", "FCM's own key to APNs or web push", _FCM),
+        ("APNS_AUTH_ERROR", "config_error", "the same, by its older name", _FCM),
         ("QUOTA_EXCEEDED", "retry", "too many for the project or the device", _FCM, 60.0),
         ("UNAVAILABLE INTERNAL", "retry", "a fault of FCM's", _SCALE, 10.0),
         ("UNSPECIFIED_ERROR", "retry", "FCM does not say", _FCM, 10.0),
@@ -203,7 +204,7 @@ _ENTRIES: dict[str, tuple[_Entry, ...]] = {
         ("*", "retry", "an answer that SMTP does not know", _SMTP),
     ),
     "mqtt": (
-        ("0x00", "ok", "taken by the broker", _MQTT),
+        ("0x00 0x01 0x02", "ok", "taken by the broker", _MQTT),
         ("0x10", "ok", "taken; nobody listens at present", _MQTT),
         ("0x80 0x83", "retry", "the broker does not say", _MQTT),
         ("0x81 0x82", "fatal_message", "the broker cannot read the packet", _MQTT),

@@ -106,7 +106,8 @@ def prove(
     """Tell whether a person's yes to ``purpose`` was in force at Unix second ``at``, and show it.
 
     ``channel`` None asks for a yes on any channel. Of several that were in force it is the one
-    that was said last.
+    that was said last. A yes that names no beginning proves nothing of the time before it was
+    written down; one that does, and was written later, says so.
     """
     rows = rows_of(connection, person)
     meant = [
@@ -154,7 +155,12 @@ def _end(row: Row[Any], rows: Sequence[Row[Any]]) -> _End:
 
 
 def _holds(row: Row[Any], end: float | None, at: float) -> bool:
-    return (row.since is None or row.since <= at) and (end is None or at < end)
+    return _begin(row) <= at and (end is None or at < end)
+
+
+def _begin(row: Row[Any]) -> float:
+    begin: float = row.recorded_at if row.since is None else row.since
+    return begin
 
 
 def _sentence(row: Row[Any] | None, ended: _End | None, at: float, in_force: bool) -> str:
@@ -165,8 +171,8 @@ def _sentence(row: Row[Any] | None, ended: _End | None, at: float, in_force: boo
     if in_force:
         later = "" if row.recorded_at <= at else "; it was recorded after the moment asked about"
         return f"in force by {told}{later}"
-    if row.since is not None and at < row.since:
-        return f"not yet in force: {told}, begins {format_time(row.since)}"
+    if at < _begin(row):
+        return f"not yet in force: {told}, begins {format_time(_begin(row))}"
     assert end is not None, "a yes that has begun and is not in force has ended"
     if by is not None:
         return f"withdrawn {format_time(end)} by row {by.seq}; it had been given by {told}"

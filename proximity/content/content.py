@@ -256,7 +256,8 @@ class _Texts:
             return Content(None, problem="no text in any language"), False
         links, faults = self._links(place.id, frozenset(hosts))
         link = links.get("web") or links.get("universal")
-        ways = {} if campaign.link is not None else links
+        # A plain link stays as it is written, unless a page of ours stands before it.
+        ways = {} if campaign.link is not None and not campaign.landing else links
         if faults:
             return Content(language, problem="; ".join(faults), chosen_by=by), False
         text, personal, problem = self._fill(language, place, link, reader)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_LANGUAGE", "PLURALS", "Choice", "Wishes", "choose_language", "direction",
-    "format_money", "format_number", "isolate", "match", "plural_form", "plural_forms",
+    "format_money", "format_number", "isolate", "locale_of", "match", "plural_form", "plural_forms",
 ]  # fmt: skip
 
 DEFAULT_LANGUAGE = "en"
@@ -111,7 +111,7 @@ def isolate(value: str, base: str | None) -> str:
 
 def plural_form(language: str, number: float) -> str:
     """Name the plural category of a number in a language; ``other`` where Babel knows none."""
-    return str(_locale(language).plural_form(number))
+    return str(locale_of(language).plural_form(number))
 
 
 def plural_forms(language: str) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def plural_forms(language: str) -> tuple[str, ...]:
     Where a language keeps a form for numbers that end in millions alone (French and Spanish
     ``many``), a text is whole without it, so it is not named: ``other`` serves.
     """
-    rule = _locale(language).plural_form
+    rule = locale_of(language).plural_form
     needed = {rule(number) for number in range(1000)} | {"other"}
     return tuple(form for form in PLURALS if form in needed)
 
@@ -130,7 +130,7 @@ def format_number(number: float, language: str) -> str:
     """Write a number as the language does: ``1,234.5``, ``1.234,5``."""
     from babel.numbers import format_decimal
 
-    return str(format_decimal(number, locale=_locale(language)))
+    return str(format_decimal(number, locale=locale_of(language)))
 
 
 @lru_cache(maxsize=4096)
@@ -138,11 +138,11 @@ def format_money(amount: float, currency: str, language: str) -> str:
     """Write an amount of a currency (ISO 4217) as the language does: ``1,90 €``, ``€1.90``."""
     from babel.numbers import format_currency
 
-    return str(format_currency(amount, currency, locale=_locale(language)))
+    return str(format_currency(amount, currency, locale=locale_of(language)))
 
 
 @lru_cache(maxsize=256)
-def _locale(language: str) -> Locale:
+def locale_of(language: str) -> Locale:
     """Give Babel's locale for a tag, else for its language, else for English."""
     from babel import Locale, UnknownLocaleError
 

@@ -48,7 +48,9 @@ def stamp(offer: Offer, by: Stamp | None) -> Offer:
         return offer
     link, ways = offer.link, offer.links
     text = offer.text
-    if ways and link is not None:
+    if link is None:  # there is nothing but a page of ours to lead to
+        link = open_url(by, offer)
+    elif ways:
         signed = open_url(by, offer)
         ways = {way: signed if way != "app" else other for way, other in ways.items()}
         text, link = text.replace(link, signed), signed

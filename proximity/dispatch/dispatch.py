@@ -1,13 +1,12 @@
 """The question: which offers are made of the triggers that wait, and what became of them.
 
-The way out, ``ingest``'s mirror: claim and decide (``deciding``), begin, hand over, record
-(``handing``). Decided exactly once, handed over at least once: between a hand-over and its record a
-crash repeats it with the same key.
+The way out, ``ingest``'s mirror: claim and decide (``deciding``), then begin, hand over and record
+(``sending``). Decided exactly once; handed over at least once or at most once, as the channel's
+terms have it: between a hand-over and its record a crash repeats it with the same key, or ends it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections import Counter
@@ -15,34 +14,26 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from proximity.channels import Reply
-from proximity.content import stamps
-from proximity.dispatch import deciding, handing, outbox, queue, weighing
+from proximity.dispatch import deciding, leasing, queue, weighing
+from proximity.dispatch.pace import AT_ONCE
+from proximity.dispatch.sending import Means, Paces, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import asyncio
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from proximity.campaigns.campaigns import Campaigns
     from proximity.channels import Channel
-    from proximity.model import Decision, Delivery, Offer
+    from proximity.model import Decision, Delivery
     from proximity.people.people import People
     from proximity.site.places import Places
     from proximity.store import Store
 
-__all__ = ["AT_ONCE", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
 log = structlog.get_logger(__name__)
-
-AT_ONCE = 16
-"""Offers handed over side by side: enough to hide a receiver's delay, few enough that all of them
-end within a lease."""
-HAND_OVER_S = 20.0
-"""A hand-over that takes longer is given up, to be tried again: receivers have 15 s."""
-LATEST_S = outbox.LEASE_S - 2 * HAND_OVER_S
-"""Of a lease: a hand-over that has not begun by then does not begin, so that it and its record end
-within the lease, before another sender may have the offer."""
 
 
 class Dispatcher:
@@ -75,6 +66,7 @@ class Dispatcher:
         self._owner = owner or secrets.token_hex(8)
         self._clock = clock
         self._elapsed = elapsed
+        self._paces = Paces()
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -110,51 +102,39 @@ class Dispatcher:
     # -- sending -------------------------------------------------------------------------------
 
     async def send_due(self, now: float, limit: int = AT_ONCE) -> list[Delivery]:
-        """Hand over up to ``limit`` offers that are due at Unix second ``now``, side by side.
+        """Hand over up to ``limit`` offers that are due at Unix second ``now``, and wait for them.
 
         Every outcome is one record in the ledger. Raises StoreFailed where nothing can be written.
         """
-        began = self._elapsed()
-        by, leases, dropped = await self._store.awrite(lambda c: self._start(c, now, limit))
-        for delivery in dropped:
-            self.counts[f"delivery {delivery.outcome}"] += 1
-        done = await asyncio.gather(*(self._send(one, by, now, began) for one in leases))
-        return [*dropped, *(delivery for delivery in done if delivery is not None)]
+        window = self.window()
+        done = await window.turn(now, limit)
+        return done + await window.close(lambda: now)
+
+    def window(self, news: asyncio.Event | None = None) -> Window:
+        """Open a window of hand-overs, for whoever sends without end; ``news`` as it has it."""
+        return Window(
+            Means(
+                self._store, self.world, self._channels, self._owner, self._paces, self.counts,
+                self._clock, self._elapsed,
+            ),
+            news,
+        )  # fmt: skip
 
     def next_due(self) -> float | None:
         """Give when there is something to decide or send next (Unix seconds), None if nothing."""
-        times = self._store.read(lambda c: (queue.next_due(c), outbox.next_due(c)))
-        return min((at for at in times if at is not None), default=None)
+        return self._store.read(lambda c: _earliest((queue.next_due(c), self._next_send(c))))
 
-    def _start(
-        self, connection: Connection, now: float, limit: int
-    ) -> tuple[stamps.Stamp | None, list[outbox.Lease], list[Delivery]]:
-        # The caller read its clock before this transaction's turn came: quiet hours may have begun.
-        at = now if self._clock is None else max(now, self._clock())
-        by = stamps.stamp_of(connection, self.world.campaigns().public_url, at)
-        return by, *handing.start(connection, self.world, self._owner, at, limit=limit)
+    async def anext_send(self) -> float | None:
+        """Give when there is something to send next (Unix seconds), None if nothing."""
+        return await self._store.aread(self._next_send)
 
-    async def _send(
-        self, one: outbox.Lease, by: stamps.Stamp | None, now: float, began: float
-    ) -> Delivery | None:
-        """Hand over and record; None where this sender slept and another may have it by now."""
-        if self._elapsed() - began > LATEST_S:
-            self.counts["fenced"] += 1
-            return None
-        delivery = handing.judge(one, await self._hand_over(one.offer, by), now)
-        if not await self._store.awrite(lambda c: handing.record(c, one, delivery)):
-            self.counts["fenced"] += 1
-        self.counts[f"delivery {delivery.outcome}"] += 1
-        return delivery
+    def _next_send(self, connection: Connection) -> float | None:
+        """Tell when something is due that its channel then has room for."""
+        return _earliest(
+            self._paces[one.channel].free_at(one.at, retry=one.retry)
+            for one in leasing.waiting(connection)
+        )
 
-    async def _hand_over(self, offer: Offer, by: stamps.Stamp | None) -> Reply:
-        channel = self._channels.get(offer.channel)
-        if channel is None:
-            return Reply(outcome="failed", reply={"error": "no such channel"})
-        try:
-            async with asyncio.timeout(HAND_OVER_S):
-                # Signed here and nowhere kept: what is in the ledger opens and withdraws nothing.
-                return await channel.send(stamps.stamp(offer, by))
-        except Exception as error:  # noqa: BLE001  one channel's fault must not stop the others
-            self.counts["channel fault"] += 1
-            return Reply(outcome="retry", reply={"error": type(error).__name__})
+
+def _earliest(times: Iterable[float | None]) -> float | None:
+    return min((at for at in times if at is not None), default=None)

@@ -1,53 +1,40 @@
-"""The question: may this offer still be handed over, and what came of it.
+"""The question: may this offer still be handed over, on this channel, and to which addresses.
 
 A hand-over begins with its lease: one write transaction leases, asks again what may have changed
 since the decision, and takes out what must not go. So an offer is either leased when a withdrawal
-commits, and then it is in flight, or it is never handed over. What came back is recorded, and what
-nobody can have received gives its stock back.
+commits, and then it is in flight, or it is never handed over. Each channel of a route is asked
+about anew.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 from msgspec.structs import replace
 
 from proximity.campaigns.campaigns import NOWHERE
+from proximity.campaigns.reach import Terms, addresses
 from proximity.consent import objections
-from proximity.dispatch import outbox, stock
+from proximity.dispatch import leasing, outbox, settling
+from proximity.dispatch.judging import CHANNEL_DOWN, UNKNOWN
 from proximity.gates import gates
 from proximity.gates.candidates import Candidate
-from proximity.model import Reason, Trigger, digest, format_time
+from proximity.model import Reason, Trigger
 from proximity.store import ledger, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy import Connection
 
-    from proximity.channels import Reply
+    from proximity.campaigns.campaigns import Campaigns
+    from proximity.dispatch.leasing import Lease
+    from proximity.dispatch.pace import Room
     from proximity.dispatch.weighing import World
-    from proximity.model import Delivery, Offer, Person
+    from proximity.model import Delivery, Endpoint, Offer, Person
 
-__all__ = [
-    "AGAIN",
-    "BACKOFF_MOST_S",
-    "BACKOFF_S",
-    "MOST_ATTEMPTS",
-    "delay_s",
-    "judge",
-    "record",
-    "start",
-]
-
-BACKOFF_S = 2.0
-"""The first wait after a failed hand-over, doubled each time: a short hiccup costs little of an
-offer that is good for two minutes."""
-BACKOFF_MOST_S = 300.0
-"""Waits grow no longer than this; a day-long offer is still tried every five minutes."""
-MOST_ATTEMPTS = 12
-"""Some 25 minutes of trying. What has not gone through by then has left the moment it was for."""
+__all__ = ["AGAIN", "Begun", "start", "terms_of"]
 
 AGAIN = frozenset(
     {
@@ -58,6 +45,7 @@ AGAIN = frozenset(
         "age",
         "objection",
         "preference",
+        "reach",
         "schedule",
         "daypart",
         "quiet_hours",
@@ -67,11 +55,9 @@ AGAIN = frozenset(
 marketer or the clock may have. Where somebody was and what they did is as it was when decided."""
 CONSENTS = frozenset({"consent", "location"})
 """Those of them that ask what the person agreed to."""
-REFUSED = frozenset({"failed", "dead_endpoint"})
-"""Outcomes by which a receiver says for good that it has not taken the offer."""
-
 _GATES = tuple(gate for gate in gates.GATES if gate.name in AGAIN)
 
+_PLAIN = Terms()
 _SAID = (
     sa.select(schema.consents.c.person, sa.func.max(schema.consents.c.recorded_at))
     .where(schema.consents.c.person.in_(sa.bindparam("people", expanding=True)))
@@ -79,88 +65,72 @@ _SAID = (
 )
 
 
+class Begun(NamedTuple):
+    """An offer whose hand-over begins, on its channel's terms.
+
+    ``endpoints`` are the addresses that it goes to; one None where it needs none.
+    """
+
+    lease: Lease
+    terms: Terms
+    endpoints: tuple[Endpoint | None, ...]
+
+
 def start(
-    connection: Connection, world: World, owner: str, now: float, *, limit: int
-) -> tuple[list[outbox.Lease], list[Delivery]]:
+    connection: Connection,
+    world: World,
+    owner: str,
+    now: float,
+    *,
+    limit: int,
+    room: Callable[[str], Room] | None = None,
+) -> tuple[list[Begun], list[Delivery]]:
     """Begin the hand-over of up to ``limit`` offers that are due at Unix second ``now``.
 
-    Gives those to be handed over, and what became of those that are not.
+    ``room`` says how many of each channel. Gives those to be handed over, and what became of those
+    that are not.
     """
-    leases = outbox.lease(connection, owner, now, limit=limit)
+    leases = leasing.lease(connection, owner, now, limit=limit, room=room)
     if not leases:
         return [], []
     names = {one.offer.person for one in leases}
     objected = objections.marked(connection, names, "objected")
     said = _last_said(connection, names)
     people = world.people.read_all(connection, sorted(names))
-    begun: list[outbox.Lease] = []
-    dropped: list[tuple[outbox.Lease, Delivery]] = []
+    rules = world.campaigns()
+    begun: list[Begun] = []
+    dropped: list[tuple[Lease, Delivery]] = []
     for one in leases:
-        offer = one.offer
-        outcome, reason = "expired", "expired" if now >= offer.expires_at else None
-        if reason is None:
-            candidate = _candidate(world, offer, people[offer.person], now, objected)
-            outcome, reason = "suppressed", _reason_not_to(candidate, offer, said)
-        if reason is None:
-            begun.append(one)
+        offer, person = one.offer, people[one.offer.person]
+        terms = terms_of(rules, offer.channel)
+        found = _over(one, terms, now)
+        if found is None:
+            candidate = _candidate(world, offer, person, now, objected)
+            reason = _reason_not_to(candidate, offer, said)
+            found = None if reason is None else ("suppressed", reason)
+        if found is None:
+            reached = (None,) if terms.addressed is None else addresses(person, terms)
+            begun.append(Begun(one, terms, reached))
         else:
-            told = outbox.record(offer, one.attempt, now, outcome, reason=reason)
-            dropped.append((one, told))
-    _drop(connection, dropped)
+            outcome, reason = found
+            dropped.append((one, outbox.record(offer, one.attempt, now, outcome, reason=reason)))
+    settling.close(connection, dropped)
+    ledger.append(connection, [ledger.entry(delivery) for _, delivery in dropped])
     return begun, [delivery for _, delivery in dropped]
 
 
-def judge(one: outbox.Lease, reply: Reply, now: float) -> Delivery:
-    """Turn a channel's reply into a record: a retry ends at the offer's expiry or the last try."""
-    offer = one.offer
-    fields: dict[str, Any] = {
-        "reply": reply.reply,
-        "handed": {
-            "text": offer.text,
-            "language": offer.language,
-            "link": offer.link,
-            "expires_at": format_time(offer.expires_at),
-        },
-    }
-    outcome: str = reply.outcome
-    if outcome == "retry":
-        next_at = now + delay_s(offer.key, one.attempt, reply.retry_after_s)
-        if one.attempt >= MOST_ATTEMPTS:
-            outcome, fields["reason"] = "failed", "attempts"
-        elif next_at >= offer.expires_at:
-            outcome, fields["reason"] = "expired", "expired"
-        else:
-            fields["next_at"] = next_at
-    return outbox.record(offer, one.attempt, now, outcome, **fields)
+def terms_of(rules: Campaigns, channel: str) -> Terms:
+    """Give the terms of a channel; plain ones where the file no longer knows it."""
+    return rules.channel_terms.get(channel, _PLAIN)
 
 
-def record(connection: Connection, one: outbox.Lease, delivery: Delivery) -> bool:
-    """Write what came of a hand-over; False where another sender has the offer by now.
-
-    What a sender that was fenced off did hand over is recorded too.
-    """
-    if delivery.next_at is not None:
-        mine = outbox.again(connection, one, delivery.next_at)
-    else:
-        mine = outbox.settle(connection, one)
-    if not mine and not ledger.decided(connection, (one.offer.key,)):
-        return False  # the person was erased meanwhile: nothing of them is written any more
-    if mine and one.attempt == 1 and delivery.outcome in REFUSED and delivery.reason is None:
-        stock.give_back(connection, (one.offer.key,))
-    ledger.append(connection, [ledger.entry(delivery)])
-    return mine
-
-
-def delay_s(key: str, attempt: int, retry_after_s: float | None = None) -> float:
-    """Give the seconds to wait after failed attempt number ``attempt`` (from 1).
-
-    Exponential, and spread over its upper half by a hash of key and attempt, so that offers that
-    failed together do not return together and a replay waits as long. Never shorter than the
-    receiver asked for.
-    """
-    whole = min(BACKOFF_S * 2.0 ** min(attempt - 1, 30), BACKOFF_MOST_S)
-    spread = int(digest("delay", key, attempt)[:8], 16) / 2.0**32
-    return max(whole * (0.5 + spread / 2.0), retry_after_s or 0.0)
+def _over(one: Lease, terms: Terms, now: float) -> tuple[str, str] | None:
+    """Tell what ended an offer before anybody was asked about it, and why; None: nothing did."""
+    if one.lapsed and terms.repeats == "at_most_once":
+        return "failed", UNKNOWN  # whoever had it told nothing: it may have arrived
+    if now >= one.offer.expires_at:
+        return "expired", "expired"
+    return ("failed", CHANNEL_DOWN) if one.barred else None
 
 
 def _reason_not_to(candidate: Candidate, offer: Offer, said: Mapping[str, float]) -> str | None:
@@ -215,17 +185,6 @@ def _trigger(offer: Offer) -> Trigger:
         evidence_at=offer.created_at,
         source=offer.source,
     )
-
-
-def _drop(connection: Connection, some: Sequence[tuple[outbox.Lease, Delivery]]) -> None:
-    """Take out offers that are not handed over after all."""
-    if not some:
-        return
-    for one, _ in some:
-        outbox.settle(connection, one)
-    # An earlier attempt may have been received, whatever came back.
-    stock.give_back(connection, [one.offer.key for one, _ in some if one.attempt == 1])
-    ledger.append(connection, [ledger.entry(delivery) for _, delivery in some])
 
 
 def _last_said(connection: Connection, names: Collection[str]) -> dict[str, float]:

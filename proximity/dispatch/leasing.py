@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-__all__ = ["LEASE_S", "Lease", "Waiting", "lease", "waiting"]
+__all__ = ["LEASE_S", "MOST_AT_ONCE", "Lease", "Waiting", "lease", "waiting"]
 
 LEASE_S = 60.0
 """Longer than the slowest hand-over (20 s) and its record together."""
@@ -170,7 +170,8 @@ def lease(
 
 def waiting(connection: Connection) -> list[Waiting]:
     """Tell when something of each channel can be leased, first sends and retries apart."""
-    return [Waiting(channel, bool(retry), at) for channel, retry, at in connection.execute(_WAITING)]
+    rows = connection.execute(_WAITING)
+    return [Waiting(channel, bool(retry), at) for channel, retry, at in rows]
 
 
 def _due(connection: Connection, asked: dict[str, Any], room: Room) -> _Found:

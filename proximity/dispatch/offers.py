@@ -38,9 +38,7 @@ _AT_ONCE = 500
 _COUNT = (
     meta.update()
     .where(meta.c.key == _COUNTER)
-    .values(
-        value=sa.cast(sa.cast(meta.c.value, sa.BigInteger) + sa.bindparam("more"), sa.Text)
-    )
+    .values(value=sa.cast(sa.cast(meta.c.value, sa.BigInteger) + sa.bindparam("more"), sa.Text))
     .returning(meta.c.value)
 )
 _FIND = (
@@ -61,8 +59,11 @@ _MOVE = (
         redeemed_at=sa.bindparam("its_redeemed_at"),
     )
 )
-_STATES = sa.select(offers.c.key, offers.c.state).where(
-    offers.c.key.in_(sa.bindparam("keys", expanding=True))
+_STATES = (
+    sa.select(offers.c.key, offers.c.state)
+    .where(offers.c.key.in_(sa.bindparam("keys", expanding=True)))
+    .order_by(offers.c.key)
+    .with_for_update()
 )
 
 decode = msgspec.msgpack.Decoder(Offer).decode
@@ -144,7 +145,7 @@ def set_aside(connection: Connection, key: str) -> None:
 
 
 def states_of(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
-    """Tell the state of each of these offers that there is."""
+    """Tell the state of each of these offers that there is; it stays until the transaction ends."""
     found: dict[str, str] = {}
     for start in range(0, len(keys), _AT_ONCE):
         rows = connection.execute(_STATES, {"keys": keys[start : start + _AT_ONCE]})
@@ -154,7 +155,7 @@ def states_of(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
 
 def _moved(row: dict[str, Any], news: News) -> bool:
     """Fold news into a row; tell whether it says anything new."""
-    after = {"state": fold(row["state"], news.state)}
+    after: dict[str, Any] = {"state": fold(row["state"], news.state)}
     dates = STATES[news.state].dates
     if dates is not None:
         # Told late, or twice: the first time is when it was.

@@ -117,14 +117,13 @@ class Pace:
             if self._failures >= TRIP_AFTER:
                 self._leave_alone(now, retry_after_s)
 
-    def free_at(self, now: float, *, retry: bool) -> float:
-        """Tell from when on a first send, or a ``retry``, may begin; at once, or later."""
-        self._fill(now)
+    def free_at(self, at: float, *, retry: bool) -> float:
+        """Tell when a first send, or a ``retry``, that is due at Unix second ``at`` may begin."""
         if self._limit == 0:
-            return max(now, self._probe_at)
-        if retry and self._tokens < 1.0:
-            return now + (1.0 - self._tokens) / TOKENS_A_SECOND
-        return now
+            return max(at, self._probe_at)
+        if not retry or self._filled_at is None:
+            return at
+        return max(at, self._filled_at + (1.0 - self._tokens) / TOKENS_A_SECOND)
 
     def _leave_alone(self, now: float, retry_after_s: float | None) -> None:
         asked_s = min(retry_after_s or 0.0, MOST_ASKED_S)

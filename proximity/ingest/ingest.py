@@ -436,6 +436,7 @@ class Ingest:
                     outputs.add(found, self._campaigns())
             outputs.position = self._fold.position
             for pending in rows:
+                self._keeping.records += len(pending.records)
                 backlog.applied(pending)
         return outputs
 

@@ -1,8 +1,8 @@
 """The question: how is what a person is kept: zone, languages, attributes, preferences, endpoints.
 
 A record of JSON, and beside it the attributes and preferences again as rows, so that segments can
-be asked of the database. Every function works on the connection of the caller's transaction. Knows nothing of
-consents and subjects.
+be asked of the database. Every function works on the connection of the caller's transaction. Knows
+nothing of consents and subjects.
 """
 
 from __future__ import annotations

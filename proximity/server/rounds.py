@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proximity.dispatch import outbox, queue
+from proximity.dispatch import queue
 from proximity.faults import log_fault
 from proximity.server import pauses
 from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from proximity.dispatch.dispatch import Dispatcher
+    from proximity.model import Delivery
     from proximity.server.parts import Parts
 
 log = structlog.get_logger("proximity.server")
@@ -54,18 +55,25 @@ async def decide_always(parts: Parts, dispatcher: Dispatcher, decided: asyncio.E
 
 async def send_always(parts: Parts, dispatcher: Dispatcher, decided: asyncio.Event) -> None:
     """Send every offer once it is due, and again where a channel asked for it."""
+    window = dispatcher.window(decided)
 
-    async def round_() -> float | None:
-        decided.clear()
-        sent = await dispatcher.send_due(parts.clock())
+    def tell(sent: Sequence[Delivery]) -> None:
         for delivery in sent:
             parts.metrics.deliveries.labels(delivery.channel, delivery.outcome).inc()
         if sent:
             parts.tail.grew()
-            return parts.clock()
-        return await parts.store.aread(outbox.next_due)
+
+    async def round_() -> float | None:
+        sent = await window.turn(parts.clock())
+        tell(sent)
+        if window.empty and not sent:
+            return await dispatcher.anext_send()
+        if not window.empty:
+            await window.wait()
+        return parts.clock()
 
     await _always(parts, decided, round_, "sending")
+    tell(await window.close(parts.clock))
 
 
 async def _always(

@@ -120,7 +120,7 @@ def join(ours: Said, theirs: Said) -> Said:
     fresh = {
         _key(one): one
         for one in theirs.yes
-        if _key(one) not in known and _stands(one, every) and one.since != one.until
+        if _key(one) not in known and _stands(one, every) and (one.since is None or one.since != one.until)
     }
     revived = [
         one

@@ -271,7 +271,10 @@ def _agreed(
     for one in news.yes:
         consents.grant(connection, item.person, one, source=_source(sender), now=now)
     if news.no or news.yes:
-        people.moved(connection, (item.person,), Told(at=now, origin=sender, via=sender))
+        # Where we know more than they do, all of it goes back to them.
+        alike = said(consents.rows_of(connection, item.person)) == theirs
+        told = Told(at=now, origin=sender, via=sender if alike else "")
+        people.moved(connection, (item.person,), told)
     return bool(news.no or news.yes), late
 
 

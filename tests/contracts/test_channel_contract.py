@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from proximity.channels import CHANNELS, Channel, Reply
+from proximity.channels.apns import open_apns
 from proximity.channels.console import Console
+from proximity.channels.fcm import open_fcm
 from proximity.channels.webhook import open_webhook
+from proximity.model import Endpoint
+from tests.proximity.channels import apple, google
 from tests.proximity.channels.receivers import receiver
 from tests.proximity.given import NOON, offer
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from proximity.model import Endpoint, Offer
+    from proximity.model import Offer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -60,7 +64,31 @@ async def webhook(folder: Path) -> AsyncIterator[Tried]:
         await channel.close()
 
 
-OPENERS = {"console": console, "webhook": webhook}
+@asynccontextmanager
+async def fcm(folder: Path) -> AsyncIterator[Tried]:
+    async with google.google() as one:
+        channel = open_fcm(google.settings(folder, one.url), folder)
+        yield Tried(
+            channel,
+            lambda: [sent["message"]["data"]["key"] for sent in one.sent],
+            Endpoint(channel="fcm", address=google.DEVICE, platform="android"),
+        )
+        await channel.close()
+
+
+@asynccontextmanager
+async def apns(folder: Path) -> AsyncIterator[Tried]:
+    async with apple.apple(folder) as one:
+        channel = open_apns(apple.settings(folder, one.url), folder)
+        yield Tried(
+            channel,
+            lambda: [push.payload["offer"]["key"] for push in one.pushes],
+            Endpoint(channel="apns", address=apple.DEVICE, platform="ios"),
+        )
+        await channel.close()
+
+
+OPENERS = {"console": console, "webhook": webhook, "fcm": fcm, "apns": apns}
 every_channel = pytest.mark.parametrize("name", sorted(CHANNELS))
 
 

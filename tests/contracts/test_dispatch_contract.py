@@ -253,7 +253,7 @@ class Watch:
         self.flying: set[str] = set()
         self.begun = threading.Event()
 
-    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:  # noqa: ARG002
         self.log.append(("begins", offer.key))
         self.begun.set()
         await asyncio.sleep(0)

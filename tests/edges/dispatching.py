@@ -35,7 +35,7 @@ class Sink:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._name, self._takes_s = name, takes_s
 
-    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+    async def send(self, offer: Offer, _endpoint: Endpoint | None = None) -> Reply:
         await asyncio.sleep(self._takes_s)
         os.write(self._file, f"{offer.key} {self._name}\n".encode())
         return Reply(outcome="accepted", reply={})
@@ -72,7 +72,8 @@ async def work(store: Store, sink: Path, name: str, speed: float, rules: Path) -
             busy = bool(await dispatcher.adecide_due(clock()))
             busy = bool(await dispatcher.send_due(clock())) or busy
         except StoreFailed as error:
-            assert store.failure is None, error
+            if store.failure is not None:
+                sys.exit(str(error))
             busy = False
         if not busy:
             await asyncio.sleep(0.02)

@@ -101,19 +101,23 @@ class Side:
                 self.store.write(lambda c, e=one.id: acknowledge(c, e, reader, now=self.now)).result()  # type: ignore[misc]
 
     def known(self) -> dict[str, Any]:
-        """Everybody as a reader of the store finds them at the end of the run."""
+        """Everybody as a reader finds them at the end; of who agrees to nothing, no more than that.
+
+        What one side knows of them from before their no is not told to another.
+        """
 
         def read(conn: Any) -> dict[str, Any]:
             found = {}
             for name in PEOPLE:
                 one = self.people.read(conn, name)
                 record = profiles.read(conn, name)
+                agreed = {c.purpose for c in one.consents if c.holds(START + 1e6)}
                 found[name] = (
                     objections.erased(conn, name),
                     objections.objected(conn, name),
                     one.subjects,
-                    None if record is None or record == profiles.Known() else record,
-                    {c.purpose for c in one.consents if c.holds(START + 1e6)},
+                    None if not agreed or record == profiles.Known() else record,
+                    agreed,
                 )
             return found
 

@@ -17,10 +17,12 @@ from msgspec.structs import replace
 from proximity.campaigns.campaigns import Campaigns, Cap, Daypart
 from proximity.channels import Reply
 from proximity.consent import objections
-from proximity.dispatch import outbox, queue
+from proximity.dispatch import leasing, outbox, queue
 from proximity.dispatch.deciding import MOST_CLAIMS
-from proximity.dispatch.dispatch import AT_ONCE, LATEST_S, Dispatcher
-from proximity.dispatch.handing import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
+from proximity.dispatch.dispatch import Dispatcher
+from proximity.dispatch.judging import BACKOFF_MOST_S, BACKOFF_S, MOST_ATTEMPTS, delay_s
+from proximity.dispatch.pace import AT_ONCE
+from proximity.dispatch.sending import LATEST_S
 from proximity.gates.gates import GATES
 from proximity.model import Consent, Decision, Delivery, Endpoint, Offer, Person, Trigger
 from proximity.people.people import People
@@ -50,7 +52,7 @@ class Recorder:
         self.replies = list(replies)
         self.before: Callable[[], None] = lambda: None
 
-    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:  # noqa: ARG002
         self.before()
         self.sent.append(offer)
         return self.replies.pop(0) if self.replies else Reply(outcome="accepted")
@@ -328,7 +330,7 @@ def test_an_offer_is_handed_over_and_recorded(store: Store) -> None:
     assert record["attempt"] == 1
     assert record["handed"] == {
         "text": "Un café au cafe-1", "language": "fr", "link": "https://example.test/coffee",
-        "expires_at": "2026-01-06T11:02:00.000Z",
+        "expires_at": "2026-01-06T11:02:00.000Z", "repeats": "at_least_once",
     }  # fmt: skip
 
 
@@ -536,7 +538,7 @@ def test_an_offer_never_outlives_the_evening(store: Store) -> None:
 
 def test_a_sender_that_died_is_replaced_and_the_key_stays(store: Store) -> None:
     way = ready(store, rules(replace(COFFEE, ttl_s=600.0)))
-    store.write(lambda c: outbox.lease(c, "dead", NOON, limit=9)).result()  # sent, not recorded
+    store.write(lambda c: leasing.lease(c, "dead", NOON, limit=9)).result()  # sent, not recorded
     assert way.send() == []
     assert way.dispatcher.next_due() == NOON + outbox.LEASE_S
     again = way.send(NOON + outbox.LEASE_S)[0]
@@ -560,7 +562,7 @@ def test_what_a_fenced_sender_did_hand_over_is_recorded_all_the_same(store: Stor
     other = Way(store, way.rules, owner="quick")
 
     def overtaken() -> None:  # while it hands over, its lease ends and another takes the offer
-        store.write(lambda c: outbox.lease(c, "quick", later, limit=9)).result()
+        store.write(lambda c: leasing.lease(c, "quick", later, limit=9)).result()
 
     way.channel.before = overtaken
     assert [d.outcome for d in way.send()] == ["accepted"]
@@ -602,7 +604,7 @@ def test_every_start_is_an_owner_of_its_own(store: Store) -> None:
 def test_an_offer_survives_the_outbox_as_it_is(store: Store) -> None:
     one = offer(link=None, text="قهوة ☕")
     store.write(lambda c: outbox.append(c, [one])).result()
-    leases = store.write(lambda c: outbox.lease(c, "a", NOON, limit=1)).result()
+    leases = store.write(lambda c: leasing.lease(c, "a", NOON, limit=1)).result()
     assert leases[0].offer == one
 
 

@@ -648,7 +648,7 @@ class TestTidying:
     async def test_many_rows_bring_a_snapshot_of_their_own(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(keeping, "SNAPSHOT_ROWS", 5)
+        monkeypatch.setattr(keeping, "SNAPSHOT_RECORDS", 5)
         rig = await start()
         for second in range(12):
             rig.clock.now += 1.0

@@ -58,7 +58,8 @@ async def test_words_are_recorded_with_the_yes_and_proven(rig: Rig) -> None:
     before = (
         await rig.ask("GET", "/v1/consents/proof?person=ada&purpose=marketing&at=9&channel=x")
     ).json
-    assert "recorded after the moment" in before["says"]
+    assert not before["in_force"]
+    assert before["says"].startswith("not yet in force")
     (row,) = (await rig.ask("GET", "/v1/consents")).json["items"]
     assert (row["text"], row["method"], row["seq"]) == (text["sha256"], "form", 1)
 

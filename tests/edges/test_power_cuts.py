@@ -1,0 +1,200 @@
+"""The plug is pulled while records come in: what was acknowledged is on the disk afterwards.
+
+An ext4 of its own on a loop device stops at once by its own ioctl, without writing its journal:
+what was not synced is gone. Killing a process cannot show that, since the kernel keeps its pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlite3
+
+from tests.edges.shop import PROXIMITY, Senders, Shop, in_ci, needs_root, nothing_lost
+from tests.edges.shop import one_effect_each
+from tests.servers import find
+
+pytestmark = pytest.mark.slow
+
+CUTS = 30
+CUTS_OF_SPOOL = 20
+CARELESS = (sys.executable, "-m", "tests.edges.unsynced")
+MOST_CARELESS = 12
+"""Cuts within which a store that does not sync is found out; it was at the first or second."""
+SHUTDOWN = 0x8004587D
+"""EXT4_IOC_SHUTDOWN; its word 2 means: and do not write the log."""
+NO_LOG = struct.pack("I", 2)
+DISK_BYTES = 192 * 2**20
+
+
+class Disk:
+    """A disk of its own, mounted at ``path``, whose plug can be pulled."""
+
+    def __init__(self, folder: Path) -> None:
+        # In memory, where that can be: what counts is what was synced, not how fast.
+        shared = Path("/dev/shm")
+        home = shared if shared.is_dir() else folder
+        self._image = home / f"plug-{os.getpid()}-{time.monotonic_ns()}.ext4"
+        self.path = folder / "disk"
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(DISK_BYTES)
+        _run(find("mkfs.ext4"), "-q", "-F", self._image)
+        # One that lets go by itself when it is unmounted, whoever unmounts it.
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        _run("mount", "-o", "loop", self._image, self.path)
+
+    def cut(self) -> None:
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(folder, SHUTDOWN, NO_LOG)
+        finally:
+            os.close(folder)
+
+    def unplug(self) -> None:
+        _run("umount", self.path)
+
+    def remove(self) -> None:
+        subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
+        self._image.unlink(missing_ok=True)
+
+
+def _run(*command: object) -> None:
+    ended = subprocess.run(
+        [str(word) for word in command], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, f"{command}: {ended.stderr}"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    needs_root("pulling a disk's plug")
+    find("losetup")
+    plugged = None
+    try:
+        plugged = Disk(tmp_path)
+        yield plugged
+    finally:
+        if plugged is not None:
+            plugged.remove()
+
+
+async def cut_server(shop: Shop, disk: Disk, cuts: int) -> Iterator[set[tuple[str, float]]]:
+    """Cut the power of a shop's store under load; what was acknowledged before each cut."""
+
+
+async def test_what_was_acknowledged_survives_power_cuts(tmp_path: Path, disk: Disk) -> None:
+    dice = random.Random(7)
+    shop = Shop(tmp_path / "shop", data=disk.path / "data")
+    taken: set[tuple[str, float]] = set()
+    for _ in range(CUTS):
+        taken |= await lived(shop, disk, dice)
+        shop.books.whole()
+        nothing_lost(shop, taken)
+    assert await shop.open()
+    await one_effect_each(shop, {subject for subject, _ in taken})
+    assert await shop.end(signal.SIGTERM) == 0
+    print(f"{CUTS} power cuts, {len(taken)} acknowledged, 0 lost")  # noqa: T201
+    assert len(taken) > 20 * CUTS
+
+
+async def lived(shop: Shop, disk: Disk, dice: random.Random) -> set[tuple[str, float]]:
+    """Start, take records, lose power at any moment; what was acknowledged until then."""
+    assert await shop.open(), shop.server.told()
+    senders = Senders(shop, 2000.0, name=f"{time.monotonic_ns()}-")
+    try:
+        while not senders.taken:  # noqa: ASYNC110 - a set has no event
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(dice.uniform(0.0, 0.4))
+        disk.cut()
+        taken = set(senders.taken)  # nothing is answered any more but what was on its way
+        await shop.end(signal.SIGKILL)
+        await asyncio.sleep(0)
+        taken |= senders.taken
+    finally:
+        await senders.close()
+        await shop.server.gone()
+    disk.unplug()
+    disk.plug_in()
+    return taken
+
+
+async def test_a_store_that_does_not_sync_is_found_out(tmp_path: Path, disk: Disk) -> None:
+    dice = random.Random(7)
+    shop = Shop(tmp_path / "shop", data=disk.path / "data", program=CARELESS)
+    taken: set[tuple[str, float]] = set()
+    for cuts in range(1, MOST_CARELESS + 1):
+        taken |= await lived(shop, disk, dice)
+        lost = taken - shop.books.fixes().keys()
+        if lost:
+            print(f"unsynced: {len(lost)} of {len(taken)} lost by cut {cuts}")  # noqa: T201
+            return
+    pytest.fail("a store that does not sync lost nothing: these cuts prove nothing")
+
+
+def spool_lived(disk: Disk, boot: str, dice: random.Random, *words: str) -> int:
+    """Commit to a spool until the power is cut; the last record that was promised."""
+    command = [
+        sys.executable, "-m", "tests.edges.spooling", disk.path / "spool.sqlite", boot, *words,
+    ]  # fmt: skip
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            last = int(process.stdout.readline())
+            time.sleep(dice.uniform(0.0, 0.2))
+            os.set_blocking(process.stdout.fileno(), False)
+            disk.cut()
+            with contextlib.suppress(TypeError, BlockingIOError):
+                said = process.stdout.read() or b""
+                last = max([last, *map(int, said.split()[: said.count(b"\n")])])
+        finally:
+            process.kill()
+    disk.unplug()
+    disk.plug_in()
+    return last
+
+
+def spool_kept(disk: Disk) -> list[int]:
+    with closing(sqlite3.connect(disk.path / "spool.sqlite")) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [n for (n,) in db.execute("SELECT n FROM records ORDER BY n")]
+
+
+def test_what_a_spool_has_committed_survives_power_cuts(disk: Disk) -> None:
+    dice, last = random.Random(7), 0
+    for cut in range(CUTS_OF_SPOOL):
+        promised = spool_lived(disk, f"boot-{cut}", dice)
+        kept = spool_kept(disk)
+        assert promised > last
+        assert kept[:promised] == list(range(1, promised + 1)), "committed and lost"
+        last = kept[-1]
+    print(f"{CUTS_OF_SPOOL} power cuts, {last} sightings promised, 0 lost")  # noqa: T201
+
+
+def test_a_spool_that_does_not_sync_is_found_out(disk: Disk) -> None:
+    dice = random.Random(7)
+    for cut in range(MOST_CARELESS):
+        promised = spool_lived(disk, f"boot-{cut}", dice, "NORMAL")
+        try:
+            kept = spool_kept(disk)
+        except sqlite3.DatabaseError:
+            kept = []
+        if len(kept) < promised:
+            print(f"unsynced: {promised - len(kept)} of {promised} lost by cut {cut + 1}")  # noqa: T201
+            return
+    pytest.fail("a spool that does not sync lost nothing: these cuts prove nothing")
