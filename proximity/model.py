@@ -229,10 +229,14 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def id(self) -> str:
-        """A deterministic id: the same change found again, after a crash, has the same one."""
+        """A deterministic id: the same change found again, after a crash, has the same one.
+
+        Late records of one batch may unsay a visit and find it again at one instant: each is told.
+        """
+        found_by = [at for name, at in self.because.items() if name == "record_at"]
         return digest(
             self.kind, self.visit, self.dwell_s, self.reason, self.late,
-            self.at, self.decided_at, self.enter_at, self.exit_at,
+            self.at, self.decided_at, self.enter_at, self.exit_at, *found_by,
         )  # fmt: skip
 
     def to_record(self) -> dict[str, Any]:

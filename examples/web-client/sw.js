@@ -3,6 +3,14 @@
 
 importScripts("store.js", "offers.js");
 
+const STOP = {
+  en: "No more of these",
+  fr: "Ne plus en recevoir",
+  de: "Keine weiteren",
+  es: "No recibir más",
+};
+const stop = (lang) => STOP[(lang ?? "").split("-")[0]] ?? STOP.en;
+
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
@@ -32,7 +40,7 @@ async function arrive(event) {
       withdraw: offer.withdraw,
       expiresAt: until,
     },
-    actions: offer.withdraw ? [{ action: "withdraw", title: "\u2715" }] : [],
+    actions: offer.withdraw ? [{ action: "withdraw", title: stop(offer.lang) }] : [],
   });
   for (const page of await self.clients.matchAll({ type: "window" })) page.postMessage({ offer });
   await report(offer.receipt, "delivered");

@@ -61,10 +61,12 @@ def _read(path: Path) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the name is none"
         return b"", f"cannot be read: {reason}"
-    with os.fdopen(opened, "rb") as stream:
+    try:
         state = os.fstat(opened)
         if not stat.S_ISREG(state.st_mode):
             return b"", "is no plain file; name the file itself"
         if state.st_mode & 0o007:
             return b"", "can be read by everybody on this machine: chmod 600 it"
-        return stream.read(_MOST_BYTES + 1), ""
+        return os.read(opened, _MOST_BYTES + 1), ""
+    finally:
+        os.close(opened)

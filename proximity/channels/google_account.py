@@ -196,6 +196,7 @@ def read_account(
         signer = RSASigner.from_string(  # type: ignore[no-untyped-call]
             read.private_key, read.private_key_id or None
         )
+        signer.sign(b"")  # a key of another kind is taken, and shows only here
     except (ValueError, TypeError):
         table.fault(f"the account's private_key is no RSA key in PEM: {mend}")
         return None

@@ -13,7 +13,7 @@ from proximity.content.languages import DEFAULT_LANGUAGE, locale_of, match
 from proximity.windows import local, next_time, within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from proximity.windows import Window
@@ -125,7 +125,7 @@ def say_when(at: float, zone: ZoneInfo, language: str) -> str:
     return f"{day}, {_time(at, zone, language)}"
 
 
-def _spans(days: tuple[int, ...], names: dict[int, str]) -> str:
+def _spans(days: tuple[int, ...], names: Mapping[int, str]) -> str:
     """Join weekdays, those in a row as from and to."""
     runs: list[list[int]] = []
     for day in days:

@@ -1,9 +1,10 @@
 """The question: by which links can an offer's reader prove that they were sent it.
 
 Where the campaigns file says under which address this server is reached, what is handed over has a
-link to withdraw by, and its own link leads by way of this server where the campaign has ``links``.
-Both are signed (``links``) and made at the moment of the hand-over, so that they are in no ledger.
-What they lead to is written in the campaigns file: the link names a campaign, never an address.
+link to withdraw by, one by which a device tells what became of it, and its own link leads by way of
+this server where the campaign has ``links``. They are signed (``links``) and made at the moment of
+the hand-over, so that they are in no ledger. What they lead to is written in the campaigns file:
+the link names a campaign, never an address.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
     from proximity.model import Offer
 
-__all__ = ["OPEN", "Stamp", "open_url", "stamp", "stamp_of"]
+__all__ = ["OPEN", "RECEIPT", "Stamp", "open_url", "receipt_url", "stamp", "stamp_of"]
 
 OPEN = "open"
 """What the claim ``do`` of an offer's own link says, so that no other link passes for one."""
+RECEIPT = "receipt"
+"""What it says of the link by which a device tells what became of an offer."""
+RECEIPT_S = 7 * 86400.0
+"""How long after an offer's end its receipt is taken, seconds: a phone that was off for a week-end
+tells late, and the reports of a week wait no longer."""
 
 
 class Stamp(NamedTuple):
@@ -57,7 +63,8 @@ def stamp(offer: Offer, by: Stamp | None) -> Offer:
     withdraw = links.withdraw_url(
         by.key, by.public_url, offer.person, offer.purpose, offer.channel, by.now
     )
-    return replace(offer, text=text, link=link, links=ways, withdraw=withdraw)
+    receipt = receipt_url(by, offer)
+    return replace(offer, text=text, link=link, links=ways, withdraw=withdraw, receipt=receipt)
 
 
 def open_url(by: Stamp, offer: Offer) -> str:
@@ -67,3 +74,10 @@ def open_url(by: Stamp, offer: Offer) -> str:
     }  # fmt: skip
     signed = links.sign(by.key, claims, offer.expires_at)
     return f"{by.public_url.rstrip('/')}/o/{quote(signed)}"
+
+
+def receipt_url(by: Stamp, offer: Offer) -> str:
+    """Make the link by which a device tells what became of an offer on its channel."""
+    claims = {"do": RECEIPT, "key": offer.key, "channel": offer.channel}
+    signed = links.sign(by.key, claims, offer.expires_at + RECEIPT_S)
+    return f"{by.public_url.rstrip('/')}/r/{quote(signed)}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from proximity.campaigns.campaigns import NOWHERE
 from proximity.campaigns.reach import Terms, addresses
 from proximity.consent import objections
-from proximity.dispatch import leasing, outbox, settling
+from proximity.dispatch import judging, leasing, settling
 from proximity.dispatch.judging import CHANNEL_DOWN, UNKNOWN
 from proximity.gates import gates
 from proximity.gates.candidates import Candidate
@@ -113,7 +113,7 @@ def start(
             begun.append(Begun(one, terms, reached))
         else:
             outcome, reason = found
-            dropped.append((one, outbox.record(offer, one.attempt, now, outcome, reason=reason)))
+            dropped.append((one, judging.record(offer, one.attempt, now, outcome, reason=reason)))
     settling.close(connection, dropped)
     ledger.append(connection, [ledger.entry(delivery) for _, delivery in dropped])
     return begun, [delivery for _, delivery in dropped]

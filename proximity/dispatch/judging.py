@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from proximity.dispatch import outbox
-from proximity.model import Reason, digest, format_time
+from proximity.model import Delivery, Reason, digest, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from proximity.campaigns.reach import Terms
     from proximity.channels import Reply
     from proximity.dispatch.leasing import Lease
-    from proximity.model import Delivery, Endpoint, Offer
+    from proximity.model import Endpoint, Offer
 
     Replies = Sequence[tuple[Endpoint | None, Reply]]
 
 __all__ = [
     "ATTEMPTS", "BACKOFF_MOST_S", "BACKOFF_S", "CHANNEL_DOWN", "MOST_ATTEMPTS", "UNKNOWN",
-    "combine", "delay_s", "in_doubt", "judge", "onward", "turn_ends",
+    "combine", "delay_s", "in_doubt", "judge", "onward", "record", "turn_ends",
 ]  # fmt: skip
 
 BACKOFF_S = 2.0
@@ -84,7 +83,7 @@ def judge(one: Lease, replies: Replies, terms: Terms, now: float) -> Delivery:
             outcome, fields["reason"] = "failed", ATTEMPTS
         else:
             fields["next_at"] = next_at
-    return outbox.record(offer, one.attempt, now, outcome, **fields)
+    return record(offer, one.attempt, now, outcome, **fields)
 
 
 def combine(replies: Replies) -> Reply:
@@ -147,3 +146,22 @@ def delay_s(key: str, attempt: int, retry_after_s: float | None = None) -> float
     whole = min(BACKOFF_S * 2.0 ** min(attempt - 1, 30), BACKOFF_MOST_S)
     spread = int(digest("delay", key, attempt)[:8], 16) / 2.0**32
     return max(whole * (0.5 + spread / 2.0), retry_after_s or 0.0)
+
+
+def record(offer: Offer, attempt: int, at: float, outcome: str, **fields: Any) -> Delivery:
+    """Write down what became of an offer in attempt number ``attempt`` (0: before the first).
+
+    ``fields`` are a delivery's others; ``channel`` among them where it is not the offer's own.
+    """
+    return Delivery(
+        key=offer.key,
+        channel=fields.pop("channel", offer.channel),
+        attempt=attempt,
+        outcome=outcome,
+        at=at,
+        campaign=offer.campaign,
+        person=offer.person,
+        subject=offer.subject,
+        place=offer.place,
+        **fields,
+    )

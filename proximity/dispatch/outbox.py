@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from proximity.campaigns.purposes import LOCATION_PURPOSES, PURPOSES, presses
 from proximity.dispatch import offers, sends, stock
+from proximity.dispatch.judging import record
 from proximity.dispatch.leasing import LEASE_S, waiting
-from proximity.model import Delivery, Offer, Reason
+from proximity.model import Offer, Reason
 from proximity.store import ledger
 from proximity.store.schema import outbox
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from proximity.dispatch.leasing import Lease
 
 __all__ = [
-    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "record", "settle",
+    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "settle",
     "take_out", "withdraw",
 ]  # fmt: skip
 
@@ -194,25 +195,6 @@ def withdraw(
     ledger.append(connection, [ledger.entry(one) for one in told])
     offers.move(connection, [offers.News(one.key, one.outcome, at) for one in told])
     return in_flight
-
-
-def record(offer: Offer, attempt: int, at: float, outcome: str, **fields: Any) -> Delivery:
-    """Write down what became of an offer in attempt number ``attempt`` (0: before the first).
-
-    ``fields`` are a delivery's others; ``channel`` among them where it is not the offer's own.
-    """
-    return Delivery(
-        key=offer.key,
-        channel=fields.pop("channel", offer.channel),
-        attempt=attempt,
-        outcome=outcome,
-        at=at,
-        campaign=offer.campaign,
-        person=offer.person,
-        subject=offer.subject,
-        place=offer.place,
-        **fields,
-    )
 
 
 def next_due(connection: Connection) -> float | None:

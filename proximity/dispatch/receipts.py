@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from proximity.dispatch import offers, outbox
+from proximity.dispatch import judging, offers, outbox
 from proximity.dispatch.states import RECEIPTS, SEEN
 from proximity.model import ProximityError
 from proximity.store import ledger, schema
@@ -19,10 +19,7 @@ from proximity.store import ledger, schema
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["RECEIPT", "record"]
-
-RECEIPT = "receipt"
-"""What the claim ``do`` of a receipt's link says, so that no other link passes for one."""
+__all__ = ["record"]
 
 _FIND = (
     sa.select(schema.offers.c.offer)
@@ -44,7 +41,7 @@ def record(connection: Connection, key: str, outcome: str, channel: str, at: flo
     found = connection.scalar(_FIND, {"its_key": key})
     if found is None:
         return False
-    told = outbox.record(offers.decode(found), 0, at, outcome, channel=channel)
+    told = judging.record(offers.decode(found), 0, at, outcome, channel=channel)
     if not ledger.append(connection, [ledger.entry(told)]):
         return False
     offers.move(connection, [offers.News(key, outcome, at)])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from proximity.dispatch import offers, outbox, sends, stock
+from proximity.dispatch import judging, offers, outbox, sends, stock
 from proximity.dispatch.judging import in_doubt, onward
 from proximity.dispatch.states import SEEN
 from proximity.people import endpoints
@@ -103,7 +103,7 @@ def _see_off(connection: Connection, some: Sequence[Sent], seen: dict[str, str])
     """End what was to be tried again of offers that were seen meanwhile."""
     outbox.settle(connection, [one.lease for one in some])
     told = [
-        outbox.record(
+        judging.record(
             one.lease.offer, one.lease.attempt, one.delivery.at, "suppressed",
             reason=seen[one.lease.offer.key],
         )

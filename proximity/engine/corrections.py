@@ -74,11 +74,14 @@ def compare(
     moment: Moment,
     taken: set[str],
     *,
+    record_at: float,
     late: bool,
 ) -> tuple[list[Transition], dict[str, str]]:
     """Say what judging again changed in what was announced.
 
-    ``taken`` names belong to earlier visits. Gives the transitions to announce, and for each visit
+    ``taken`` names belong to earlier visits, ``record_at`` (Unix seconds) to the record that came:
+    each transition names it, for of many that come at one instant the next may unsay what this one
+    said, and the one after say it again. Gives the transitions to announce, and for each visit
     that was found again the name that it has.
     """
     told: dict[str, list[Transition]] = {}
@@ -91,7 +94,7 @@ def compare(
     for old, new in _pair(before, after):
         if new is None:
             assert old is not None
-            corrections.append(_correct(old, None, None, moment))
+            corrections.append(_correct(old, None, None, moment, record_at))
             continue
         said = told.get(new.id, [])
         if old is None:
@@ -103,7 +106,7 @@ def compare(
                 continue
             moved = old.enter_at != new.enter_at
             if moved or (old.exit_at is not None and old.exit_at != new.exit_at):
-                corrections.append(_correct(old, new.enter_at, new.exit_at, moment))
+                corrections.append(_correct(old, new.enter_at, new.exit_at, moment, record_at))
                 said = [one for one in said if one.kind == "dwell"]
             elif old.exit_at == new.exit_at:
                 said = [one for one in said if one.kind == "dwell"]
@@ -115,16 +118,21 @@ def compare(
                 if one.kind == "exit" or (one.kind == "dwell" and one not in dwells[:known])
             ]
         names[new.id] = name
-        fresh += [msgspec.structs.replace(one, visit=name, late=late) for one in said]
+        fresh += [
+            msgspec.structs.replace(
+                one, visit=name, late=late, because=one.because | {"record_at": record_at}
+            )
+            for one in said
+        ]
     corrections.sort(key=lambda one: (one.place, one.visit))
     fresh.sort(key=lambda one: one.at or 0.0)
     return corrections + fresh, names
 
 
 def _correct(
-    old: Visit, enter_at: float | None, exit_at: float | None, moment: Moment
+    old: Visit, enter_at: float | None, exit_at: float | None, moment: Moment, record_at: float
 ) -> Transition:
-    because = {"was_enter_at": old.enter_at, "was_exit_at": old.exit_at}
+    was = {"was_enter_at": old.enter_at, "was_exit_at": old.exit_at}
     return Transition(
         kind="corrected",
         subject=moment.subject,
@@ -132,7 +140,7 @@ def _correct(
         visit=old.id,
         at=None,
         decided_at=moment.now,
-        because={"rule": "late record"} | because,
+        because={"rule": "late record", "record_at": record_at} | was,
         enter_at=enter_at,
         exit_at=exit_at,
     )

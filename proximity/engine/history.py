@@ -284,7 +284,9 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         changes = self._replay(start.index, settled, again, decide)
         self.enter_told()
         after = list(self.log.values())
-        out, names = compare(before, after, changes, moment, set(earlier), late=late)
+        out, names = compare(
+            before, after, changes, moment, set(earlier), record_at=record.at, late=late
+        )
         names = {again: name for again, name in names.items() if again != name}
         if names:
             self._rename(names)

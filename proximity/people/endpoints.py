@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from proximity.campaigns.reach import Terms
     from proximity.model import Endpoint, Person
 
-__all__ = ["Gone", "Reach", "add", "gone", "known_gone", "living", "mark", "reachability", "remove"]
+__all__ = [
+    "Gone",
+    "Reach",
+    "add",
+    "copied",
+    "gone",
+    "known_gone",
+    "living",
+    "mark",
+    "reachability",
+    "remove",
+]
 
 MOST_ENDPOINTS = 100
 """Of one person: whoever leaves more loses the ones they left first."""
@@ -122,6 +133,24 @@ def living(
         if (at := dead.get((one.channel, _hash(key, one)))) is None
         or (one.registered_at is not None and one.registered_at > at)
     )  # fmt: skip
+
+
+def copied(connection: Connection, person: Person, now: float) -> tuple[Endpoint, ...]:
+    """Give the addresses that a copy of a person brings: those that live, dated as they were left.
+
+    One that was not known before counts as left now, where the copy does not say when.
+    """
+    found = living(connection, person.person, person.endpoints)
+    if all(one.registered_at is not None for one in found):
+        return found
+    known = profiles.read(connection, person.person) or profiles.Known()
+    dates = {(one.channel, one.address): one.registered_at for one in known.endpoints}
+    return tuple(
+        one
+        if one.registered_at is not None
+        else replace(one, registered_at=dates.get((one.channel, one.address)) or now)
+        for one in found
+    )
 
 
 def known_gone(connection: Connection, person: str) -> list[Gone]:

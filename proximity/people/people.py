@@ -19,6 +19,7 @@ from proximity.consent.objections import any_erased, marked, refuse_erased
 from proximity.consent.precision import allowed
 from proximity.model import Person, ProximityError
 from proximity.people import profiles
+from proximity.people.endpoints import copied
 from proximity.people.file import read_people
 from proximity.store import schema
 from proximity.store.ledger import insert_new
@@ -189,7 +190,9 @@ class People:
         gone = marked(connection, [one.person for one in persons], "erased")
         kept = [one for one in persons if one.person not in gone]
         changed: set[str] = set()
-        for one in kept:
+        for copy in kept:
+            alive = copied(connection, copy, self._clock())
+            one = msgspec.structs.replace(copy, endpoints=alive) if copy.endpoints else copy
             (profiles.put if told is None else profiles.write)(connection, one)
             changed |= {one.person, *_carry(connection, one)}
         said = [(one.person, one.consents) for one in kept]

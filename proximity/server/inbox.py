@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
+from proximity.channels.inbox import POLL_S
 from proximity.consent import links
 from proximity.dispatch.weighing import World
 from proximity.inbox import (
@@ -29,7 +30,7 @@ from proximity.inbox import (
 from proximity.model import ProximityError, format_time
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import etag_of, unchanged
-from proximity.server.people import KEEPERS, written
+from proximity.server.people import KEEPERS, whose, written
 from proximity.server.preferences import Link
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
 from proximity.server.reading import AFTER, LIMIT, SMALL_LIMIT, parse_json, read_body, read_id
@@ -88,7 +89,7 @@ async def show(
     """
     after, limit = int(AFTER.of(request)), int(LIMIT.of(request))
     now, world = parts.clock(), world_of(parts)
-    wait_s = parts.pace.wait_s(reader, POLLED_S)
+    wait_s = parts.pace.wait_s(reader, POLL_S)
     if wait_s > 0.0:
         raise Problem(
             429,
@@ -117,10 +118,6 @@ async def show(
     return json_answer(msgspec.json.encode(page), headers=headers)
 
 
-POLLED_S = 300.0
-"""The interval of readers not heard of yet, until they are looked up."""
-
-
 def page_of(conn: Connection, world: World, looked: Look, after: int, limit: int) -> InboxPage:
     """Read what changed after a cursor."""
     items, current, cursor = open_items(conn, world, looked, after, limit)
@@ -133,12 +130,12 @@ def page_of(conn: Connection, world: World, looked: Look, after: int, limit: int
 
 
 def check_speaker(conn: Connection, parts: Parts, caller: Caller | None, person: str) -> None:
-    """Refuse a device that is not this person's. Raises Problem 403."""
-    if caller is None or caller.role is not Role.DEVICE:
-        return
-    subject = caller.speaks_for or ""
-    if parts.people.carriers(conn, (subject,))[subject] != person:
-        raise Problem(403, "This token speaks for somebody else's device.")
+    """Refuse a device that is not this person's; a signed link (None) has said whose it is.
+
+    Raises Problem 403.
+    """
+    if caller is not None:
+        whose(conn, parts, caller, person)
 
 
 async def take_marks(

@@ -32,17 +32,24 @@ STYLE = (
     "button{font:inherit;padding:.75rem 1.5rem;cursor:pointer}"
     "label,fieldset{display:block;margin:1rem 0;border:0;padding:0}legend{font-weight:600}"
 )
-_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-PAGE_HEADERS = {
-    **HEADERS,
-    "Content-Type": HTML,
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",  # the link is a credential
-    "X-Robots-Tag": "noindex",
-}
+
+
+def page_headers(style: str) -> dict[str, str]:
+    """Give the headers of a page whose one style sheet is ``style``: nothing else may load."""
+    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        **HEADERS,
+        "Content-Type": HTML,
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src 'sha256-{known}'; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+        ),
+        "Referrer-Policy": "no-referrer",  # the link is a credential
+        "X-Robots-Tag": "noindex",
+    }
+
+
+PAGE_HEADERS = page_headers(STYLE)
 
 
 async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, Any]:
@@ -65,8 +72,8 @@ async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, 
     return said
 
 
-def read_language(request: web.Request, words: Mapping[str, T]) -> tuple[str, T]:
-    """Choose one of a page's languages by what the browser asks for, best first; else the first."""
+def languages_of(request: web.Request) -> list[str]:
+    """Give the languages that the browser asks for, best first."""
     wanted: list[tuple[float, str]] = []
     for part in request.headers.get("Accept-Language", "").split(",")[:MOST_LANGUAGES]:
         tag, _, weight = part.strip().partition(";q=")
@@ -74,8 +81,12 @@ def read_language(request: web.Request, words: Mapping[str, T]) -> tuple[str, T]
             wanted.append((-float(weight or 1.0), tag))
         except ValueError:
             continue
-    ordered = [tag for _, tag in sorted(wanted, key=lambda one: one[0]) if tag]
-    language = match(ordered, words) or next(iter(words))
+    return [tag for _, tag in sorted(wanted, key=lambda one: one[0]) if tag]
+
+
+def read_language(request: web.Request, words: Mapping[str, T]) -> tuple[str, T]:
+    """Choose one of a page's languages by what the browser asks for, best first; else the first."""
+    language = match(languages_of(request), words) or next(iter(words))
     return language, words[language]
 
 

@@ -27,6 +27,7 @@ from proximity.server.places import ROUTES as PLACES
 from proximity.server.preferencepage import ROUTES as PREFERENCE_PAGE
 from proximity.server.preferences import ROUTES as PREFERENCES
 from proximity.server.privacy import ROUTES as PRIVACY
+from proximity.server.receipts import ROUTES as RECEIPTS
 from proximity.server.recording import ROUTES as RECORDING
 from proximity.server.records import ROUTES as RECORDS
 from proximity.server.reports import ROUTES as REPORTS
@@ -66,6 +67,7 @@ TABLE: tuple[Route, ...] = (
     *INBOX_STREAM,
     *WITHDRAWAL,
     *OPENING,
+    *RECEIPTS,
     *LEDGER,
     *EXPLAINING,
     *STREAM,

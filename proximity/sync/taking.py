@@ -161,7 +161,10 @@ def _take_one(
     news, late = _agreed(connection, people, item, sender, now)
     found.clamped += late
     values = values_of(item)
-    if not may_be_written(connection, (item.person,), now, consent):
+    # Their clock may be a little ahead of ours: what they agree to from now on counts by theirs.
+    begun = [one.since for one in item.consents if one.since is not None]
+    by_now = max([now, *(since for since in begun if since <= now + AHEAD_S)])
+    if not may_be_written(connection, (item.person,), by_now, consent):
         kept_names = {name for name in values if name.startswith("subjects.") or name == "objected"}
         found.unconsented = len(values) - len(kept_names)
         if found.unconsented:

@@ -14,9 +14,7 @@ from beacon_gateway.spoolfile import Limits, Record, SpoolFile
 
 
 def work(path: Path, boot: str, *, careless: bool) -> None:
-    file = SpoolFile(
-        path, Limits(50_000_000, 1e6), boot=boot, wall=time.time, mono=time.monotonic
-    )
+    file = SpoolFile(path, Limits(50_000_000, 1e6), boot=boot, wall=time.time, mono=time.monotonic)
     if careless:
         file._db.execute("PRAGMA synchronous = NORMAL")
     n = file.last_n

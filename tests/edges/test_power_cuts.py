@@ -7,11 +7,11 @@ what was not synced is gone. Killing a process cannot show that, since the kerne
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import random
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -21,10 +21,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlite3
 
-from tests.edges.shop import PROXIMITY, Senders, Shop, in_ci, needs_root, nothing_lost
-from tests.edges.shop import one_effect_each
+from tests.edges.shop import Senders, Shop, needs_root, nothing_lost, one_effect_each
 from tests.servers import find
 
 pytestmark = pytest.mark.slow
@@ -32,8 +30,8 @@ pytestmark = pytest.mark.slow
 CUTS = 30
 CUTS_OF_SPOOL = 20
 CARELESS = (sys.executable, "-m", "tests.edges.unsynced")
-MOST_CARELESS = 12
-"""Cuts within which a store that does not sync is found out; it was at the first or second."""
+MOST_CARELESS = 40
+"""Cuts within which a store that does not sync is found out; it mostly is at the first."""
 SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN; its word 2 means: and do not write the log."""
 NO_LOG = struct.pack("I", 2)
@@ -94,10 +92,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
             plugged.remove()
 
 
-async def cut_server(shop: Shop, disk: Disk, cuts: int) -> Iterator[set[tuple[str, float]]]:
-    """Cut the power of a shop's store under load; what was acknowledged before each cut."""
-
-
 async def test_what_was_acknowledged_survives_power_cuts(tmp_path: Path, disk: Disk) -> None:
     dice = random.Random(7)
     shop = Shop(tmp_path / "shop", data=disk.path / "data")
@@ -121,11 +115,10 @@ async def lived(shop: Shop, disk: Disk, dice: random.Random) -> set[tuple[str, f
         while not senders.taken:  # noqa: ASYNC110 - a set has no event
             await asyncio.sleep(0.002)
         await asyncio.sleep(dice.uniform(0.0, 0.4))
+        # What is answered from here on is not counted: with the power, the program would be gone.
+        taken = set(senders.taken)
         disk.cut()
-        taken = set(senders.taken)  # nothing is answered any more but what was on its way
         await shop.end(signal.SIGKILL)
-        await asyncio.sleep(0)
-        taken |= senders.taken
     finally:
         await senders.close()
         await shop.server.gone()
@@ -152,16 +145,18 @@ def spool_lived(disk: Disk, boot: str, dice: random.Random, *words: str) -> int:
     command = [
         sys.executable, "-m", "tests.edges.spooling", disk.path / "spool.sqlite", boot, *words,
     ]  # fmt: skip
-    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         assert process.stdout is not None
         try:
             last = int(process.stdout.readline())
             time.sleep(dice.uniform(0.0, 0.2))
             os.set_blocking(process.stdout.fileno(), False)
+            # What is said from here on is not counted: with the power, the program would be gone.
+            said = process.stdout.read() or b""
             disk.cut()
-            with contextlib.suppress(TypeError, BlockingIOError):
-                said = process.stdout.read() or b""
-                last = max([last, *map(int, said.split()[: said.count(b"\n")])])
+            last = max([last, *map(int, said.split()[: said.count(b"\n")])])
         finally:
             process.kill()
     disk.unplug()

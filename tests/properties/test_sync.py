@@ -169,7 +169,9 @@ class Links:
 
 def step(links: Links, draw: random.Random) -> None:
     side = draw.choice(links.sides)
-    side.now += draw.choice((0.0, 0.0005, 1.0, 7.0))
+    passed = draw.choice((0.0, 0.0005, 1.0, 7.0))
+    for one in links.sides:
+        one.now += passed
     person = draw.choice(PEOPLE)
     what = draw.randrange(12)
     if what < 3:

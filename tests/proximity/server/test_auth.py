@@ -109,6 +109,8 @@ ALLOWED = {
     "GET /preferences/{id}": "",
     "POST /preferences/{id}": "",
     "GET /o/{id}": "",
+    "POST /r/{id}": "",
+    "OPTIONS /r/{id}": "",
     "GET /v1/transitions": "analyst admin",
     "GET /v1/decisions": "marketer analyst admin",
     "GET /v1/deliveries": "marketer analyst admin",

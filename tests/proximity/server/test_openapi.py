@@ -84,7 +84,7 @@ def test_only_health_and_what_a_signed_link_names_is_open() -> None:
         if not operation["security"]
     ]
     assert sorted(set(unguarded)) == [
-        "/healthz", "/o/{id}", "/preferences/{id}", "/readyz", "/withdraw/{id}",
+        "/healthz", "/o/{id}", "/preferences/{id}", "/r/{id}", "/readyz", "/withdraw/{id}",
     ]  # fmt: skip
 
 

@@ -1,0 +1,97 @@
+"""How does a device tell what became of an offer? By the link that came with it, in one word.
+
+The link's signature is the credential: it names one offer on one channel, and all that it can do is
+say that this was delivered, opened or clicked. Pages and service workers of any website may send
+it, since they were given the link. What is told twice counts once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from aiohttp import web
+
+from proximity.content.stamps import RECEIPT
+from proximity.dispatch import receipts
+from proximity.server.auth import Caller
+from proximity.server.pages import read_link
+from proximity.server.problems import HEADERS, Problem, answer
+from proximity.server.reading import parse_json, read_body
+from proximity.server.routes import Content, Route
+
+if TYPE_CHECKING:
+    from proximity.server.parts import Parts
+
+BODY_LIMIT = 1024
+"""The word takes thirty bytes."""
+_ANY = {**HEADERS, "Access-Control-Allow-Origin": "*"}
+_PREFLIGHT = {
+    **_ANY,
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of an offer, as its device tells."""
+
+    outcome: Literal["delivered", "opened", "clicked"]
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Whether that was new."""
+
+    new: bool
+
+
+async def _tell(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
+    try:
+        told = parse_json(await read_body(request, BODY_LIMIT), Receipt)
+        said = await read_link(request, parts, RECEIPT)
+        now = parts.clock()
+        new = await parts.store.awrite(
+            lambda conn: receipts.record(conn, said["key"], told.outcome, said["channel"], now)
+        )
+    except Problem as problem:
+        refused = problem.response()
+        refused.headers.update(_ANY)
+        return refused
+    if new:
+        parts.metrics.deliveries.labels(said["channel"], told.outcome).inc()
+        parts.tail.grew()
+    noted = answer(Noted(new))
+    noted.headers.update(_ANY)
+    return noted
+
+
+async def _preflight(_request: web.Request, _parts: Parts, _caller: Caller) -> web.StreamResponse:
+    return web.Response(status=204, headers=_PREFLIGHT)
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/r/{id}",
+        endpoint=_tell,
+        roles=frozenset(),
+        summary="Tell what became of an offer, by the link that came with it.",
+        body=Content(meaning="What became of it.", schema=Receipt),
+        answers={
+            200: Content(meaning="It is noted, or was known already.", schema=Noted),
+            404: Content(meaning="This is no link of ours, or it was changed on its way."),
+            410: Content(meaning="The link is too old."),
+        },
+        loose=True,
+    ),
+    Route(
+        method="OPTIONS",
+        path="/r/{id}",
+        endpoint=_preflight,
+        roles=frozenset(),
+        summary="Let pages of any website tell it.",
+        answers={204: Content(meaning="They may.")},
+        loose=True,
+    ),
+)
