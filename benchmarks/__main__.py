@@ -28,6 +28,7 @@ import shapely
 from benchmarks import (
     containment,
     decisions,
+    delivering,
     erasing,
     explaining,
     gateway,
@@ -54,6 +55,7 @@ PARTS: dict[str, Callable[[Scale], Found]] = {
     "server": server.ingest,
     "replay": replayed.replay,
     "decisions": decisions.decisions,
+    "delivering": delivering.delivering,
     "gateway": gateway.gateway,
     "gateways": gateways.gateways,
     "profiles": profiles.profiles,

@@ -141,6 +141,7 @@ def _log_to_stderr() -> None:
     type=FILE,
     help="Privacy file: how long what is kept, who else has to erase, sensitive areas.",
 )
+@click.option("--sync", type=FILE, help="Sync file: whose word counts, how old a mirror may be.")
 @click.option("--client", type=FOLDER, help="Folder of a web client, served as /client/.")
 @click.option(
     "--mqtt", metavar="URL",

@@ -246,13 +246,14 @@ async function look() {
     await show("ask-messages", PURPOSE);
     return;
   }
-  if (on && place === undefined) await show("ask-location", LOCATION);
+  const asking = on && place === undefined;
+  if (asking) await show("ask-location", LOCATION);
   at("state").hidden = false;
   at("messages-state").textContent = !able ? words.unable : blocked ? words.blocked : on ? words.on : words.off;
   lever("messages-switch", words.messages, on, able && !blocked);
   const watching = on && place === "accepted";
   at("location-state").textContent = watching ? words.waiting : words.off;
-  lever("location-switch", words.location, watching, on);
+  lever("location-switch", words.location, watching, on && !asking);
   if (watching) startWatching();
   else stopWatching();
 }
@@ -267,6 +268,11 @@ function lever(id, what, on, able) {
 function arrived(offer) {
   at("arrived").hidden = false;
   const item = document.createElement("li");
+  if (offer.title) {
+    const title = document.createElement("h3");
+    title.textContent = offer.title;
+    item.append(title);
+  }
   const text = document.createElement("p");
   text.textContent = offer.text; // as text: what a place is called must never become markup
   text.lang = offer.lang ?? "";
@@ -324,6 +330,7 @@ function listen() {
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) freshen(); });
   addEventListener("online", () => { send(); freshen(); });
+  addEventListener("hashchange", async () => { if (await takeOwnLink()) await look(); });
 }
 
 async function freshen() {
@@ -331,13 +338,18 @@ async function freshen() {
   if (state.registration) await takeDownRead(state.registration);
 }
 
+/** Take the link that the page was opened with, and put the token out of sight. */
+async function takeOwnLink() {
+  const taken = await takeLink(location.href);
+  // On an iPhone the home screen's copy starts from this very address and has a store of its own.
+  if (taken && !onHomeScreenOnly()) history.replaceState(null, "", location.pathname);
+  return taken;
+}
+
 async function start() {
   write();
   listen();
-  if (await takeLink(location.href)) {
-    // On an iPhone the home screen's copy starts from this very address and has a store of its own.
-    if (!onHomeScreenOnly()) history.replaceState(null, "", location.pathname);
-  }
+  await takeOwnLink();
   if ("serviceWorker" in navigator) {
     state.registration = await navigator.serviceWorker.register("sw.js").catch(() => null);
     if (state.registration) await navigator.serviceWorker.ready;

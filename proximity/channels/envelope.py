@@ -37,15 +37,15 @@ _IN_HEADERS = "".join(chr(n) for n in range(0x21, 0x7F) if chr(n) not in '"%')
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event. ``source`` and ``id`` together name it for ever; ``data`` is what JSON can hold.
 
-    ``time`` is RFC 3339. ``sequence`` puts the events of a source in order, compared as text
+    ``time`` is RFC 3339, left out where it is not known. ``sequence`` puts the events of a source in order, compared as text
     (CloudEvents' extension of that name).
     """
 
     id: str
     source: str
     type: str
-    time: str
     data: Any
+    time: str | None = None
     subject: str | None = None
     sequence: str | None = None
 

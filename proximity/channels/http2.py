@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Line", "Response", "tls_context"]
 
+_HANDSHAKE_S = 5.0
+_SHUTDOWN_S = 1.0
 _PING_S = 2.0
 _IDLE_S = 60.0
 """A connection that was silent for so long is asked whether it is still there: routers forget
@@ -119,8 +121,9 @@ async def _connect(peer: Peer) -> _Connection:
     plain = await dial(peer)
     try:
         reader, writer = await asyncio.open_connection(
-            sock=plain, ssl=peer.context, server_hostname=peer.host, ssl_handshake_timeout=5.0
-        )
+            sock=plain, ssl=peer.context, server_hostname=peer.host,
+            ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_SHUTDOWN_S,
+        )  # fmt: skip
     except (OSError, ssl.SSLError) as error:
         plain.close()
         raise EgressError(type(error).__name__) from None
@@ -202,20 +205,17 @@ class _Connection:
         """Begin no more requests; close when those under way are answered."""
         self._leaving = True
         if not self._streams:
-            self._writer.close()
+            self._hang_up()
 
     async def close(self) -> None:
         """Close now; what is under way fails."""
         self._leaving = True
-        with contextlib.suppress(H2Error, OSError):
-            self._h2.close_connection()
-            self._flush()
+        self._hang_up()
         self._listening.cancel()
-        self._writer.close()
         with contextlib.suppress(asyncio.CancelledError, OSError, ssl.SSLError, TimeoutError):
             await self._listening
         with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(_SHUTDOWN_S):
                 await self._writer.wait_closed()
 
     async def post(
@@ -302,7 +302,7 @@ class _Connection:
                 self._h2.reset_stream(number, ErrorCodes.CANCEL)
                 self._flush()
         if self._leaving and not self._streams:
-            self._writer.close()
+            self._hang_up()
         async with self._room:
             self._room.notify_all()
 
@@ -327,9 +327,7 @@ class _Connection:
                 stream.fail(kind, sent=True)
             if self._pong is not None and not self._pong.done():
                 self._pong.set_result(None)  # it is over, and whoever waits sees that
-            with contextlib.suppress(H2Error, OSError):
-                self._flush()
-            self._writer.close()
+            self._hang_up()
         async with self._room:
             self._room.notify_all()
 
@@ -371,8 +369,16 @@ class _Connection:
         """Give a stream; one of no consequence where nobody waits for it any more."""
         return self._streams.get(number or 0) or _Stream()
 
+    def _hang_up(self) -> None:
+        """Say goodbye as far as anybody listens, and close."""
+        with contextlib.suppress(H2Error):
+            self._h2.close_connection()
+        self._flush()
+        self._writer.close()
+
     def _flush(self) -> None:
-        if waiting := self._h2.data_to_send():
+        waiting = self._h2.data_to_send()
+        if waiting and not self._writer.is_closing():
             self._writer.write(waiting)
 
 

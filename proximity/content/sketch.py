@@ -28,7 +28,7 @@ __all__ = ["HEIGHT", "WIDTH", "draw", "reach_m"]
 
 WIDTH, HEIGHT = 640, 400
 """Units of the drawing; a page shows it as wide as it is."""
-MARGIN = 0.18
+MARGIN = 0.12
 """Of the drawing's height and width on either side of what it is about."""
 LEAST_M = 60.0
 """Metres from side to side at least: a doorway alone would show nobody where it is."""
@@ -37,7 +37,8 @@ MOST_POINTS = 1500
 MOST_NEIGHBOURS = 60
 MOST_LABELS = 8
 _NO_RADIUS_M = 20.0  # a point without a radius is shown as a house would be
-_LETTER = 7.2  # units that a letter of a neighbour's name takes, on average
+# Units that a letter of a neighbour's name takes, and one of the place's own, on average.
+_LETTER, _BIG_LETTER = 7.6, 12.0
 _EQUATOR_M = 6378137.0
 _ECCENTRICITY_2 = 0.00669437999014
 
@@ -55,6 +56,26 @@ class _View(NamedTuple):
         return np.column_stack((WIDTH / 2 + east * self.scale, HEIGHT / 2 - north * self.scale))
 
 
+class _Box(NamedTuple):
+    """Where a line of text stands, in units of the drawing."""
+
+    west: float
+    north: float
+    east: float
+    south: float
+
+    @classmethod
+    def about(cls, x: float, y: float, room: float) -> _Box:
+        return cls(x - room / 2, y - 12.0, x + room / 2, y + 12.0)
+
+    def meets(self, other: _Box) -> bool:
+        across = self.west < other.east and other.west < self.east
+        return across and self.north < other.south and other.north < self.south
+
+    def is_shown(self) -> bool:
+        return self.west > 0 and self.east < WIDTH and self.north > 0 and self.south < HEIGHT - 20
+
+
 def draw(place: Fence, venue: Fence | None, around: Iterable[Fence], title: str) -> str:
     """Draw a place, the venue that it lies in, and its neighbours; ``title`` says what it shows.
 
@@ -64,13 +85,14 @@ def draw(place: Fence, venue: Fence | None, around: Iterable[Fence], title: str)
     parts = [f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}"/>']
     if venue is not None:
         parts += _shape(venue, view, "venue")
+    x, y = _middle(place, view)
+    taken = [_Box.about(x, y + 25, len(_short(place.name)) * _BIG_LETTER)]
     labels: list[str] = []
     for neighbour in list(around)[:MOST_NEIGHBOURS]:
         parts += _shape(neighbour, view, "near")
         if len(labels) < MOST_LABELS:
-            labels += _label(neighbour, view)
+            labels += _label(neighbour, view, taken)
     parts += _shape(place, view, "place")
-    x, y = _middle(place, view)
     parts += labels
     parts.append(f'<circle class="pin" cx="{x:.1f}" cy="{y:.1f}" r="7"/>')
     name = escape(_short(place.name))
@@ -180,14 +202,16 @@ def _middle(fence: Fence, view: _View) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _label(fence: Fence, view: _View) -> Iterator[str]:
-    """Write a neighbour's name where it fits into its outline and the drawing."""
+def _label(fence: Fence, view: _View, taken: list[_Box]) -> Iterator[str]:
+    """Write a neighbour's name where it fits into its outline and the drawing, and is alone."""
     name = _short(fence.name)
     west, _, east, _ = _box(fence, view.lon, view.lat)
     x, y = _middle(fence, view)
     room = len(name) * _LETTER
-    fits = room < (east - west) * view.scale
-    if name and fits and room / 2 < x < WIDTH - room / 2 and 20 < y < HEIGHT - 30:
+    box = _Box.about(x, y, room)
+    fits = name and room < (east - west) * view.scale
+    if fits and box.is_shown() and not any(box.meets(other) for other in taken):
+        taken.append(box)
         yield f'<text class="beside" x="{x:.1f}" y="{y + 5:.1f}">{escape(name)}</text>'
 
 

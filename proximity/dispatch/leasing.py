@@ -31,8 +31,8 @@ LEASE_S = 60.0
 BEHIND_S = 5.0
 """A channel whose oldest offer has waited longer than this is behind. A round takes milliseconds,
 so that this is no hiccup; and five seconds are little of the two minutes that an offer is good."""
-MOST_AT_ONCE = 400
-"""Rows in one statement, of two values each: SQLite may be built to take no more than 999."""
+MOST_AT_ONCE = 500
+"""Rows in one statement: SQLite may be built to take no more than 999 variables."""
 
 # Made once: building a statement costs more than running it, and every offer comes by here.
 # The channels that have rows, each found by one step in the index instead of by reading them all.
@@ -68,7 +68,10 @@ _TRIED = _ROWS.where(
 ).order_by(outbox.c.state, outbox.c.next_at, outbox.c.key)
 _TAKE = (
     outbox.update()
-    .where(sa.tuple_(outbox.c.key, outbox.c.channel).in_(sa.bindparam("keys", expanding=True)))
+    .where(
+        outbox.c.key.in_(sa.bindparam("keys", expanding=True)),
+        outbox.c.channel.in_(sa.bindparam("channels", expanding=True)),
+    )
     .values(
         state="leased",
         owner=sa.bindparam("holder"),
@@ -157,7 +160,12 @@ def lease(
     names = list(taken)
     for start in range(0, len(names), MOST_AT_ONCE):
         some = names[start : start + MOST_AT_ONCE]
-        values = {"keys": some, "holder": owner, "until": now + LEASE_S}
+        # An offer has one row at a time, of the channel whose turn it is: its key names it.
+        keys, channels = zip(*some, strict=True)
+        values = {
+            "keys": keys, "channels": sorted(set(channels)), "holder": owner,
+            "until": now + LEASE_S,
+        }  # fmt: skip
         for row in connection.execute(_TAKE, values):
             offer = _decode(row.offer)
             before, barred = taken[offer.key, offer.channel]
@@ -179,6 +187,8 @@ def _due(connection: Connection, asked: dict[str, Any], room: Room) -> _Found:
     if not room.total and not room.barred:
         return _Found([], [])
     now = asked["now"]
+    if room.total:
+        asked = asked | {"limit": min(asked["limit"], room.total)}
     oldest = list(connection.execute(_OLDEST, asked))
     tried = list(connection.execute(_TRIED, asked))
     over = [row for row in (*oldest, *tried) if row.expires_at <= now]

@@ -8,7 +8,7 @@ as its channel has it. Functions on the caller's connection; ``now`` is given, i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
@@ -33,21 +33,24 @@ __all__ = [
     "take_out", "withdraw",
 ]  # fmt: skip
 
-_AT_ONCE = 400
-"""Rows in one statement, of two values each: SQLite may be built to take no more than 999."""
+_AT_ONCE = 500
+"""Ids in one statement: SQLite may be built to take no more than 999 variables."""
 
 # Made once: building a statement costs more than running it, and every offer comes by here.
-_NAMED = sa.tuple_(outbox.c.key, outbox.c.channel).in_(sa.bindparam("names", expanding=True))
+_NAMED = (
+    outbox.c.key == sa.bindparam("its_key"),
+    outbox.c.channel == sa.bindparam("its_channel"),
+)
 _HELD = (
     sa.select(outbox.c.key, outbox.c.channel, outbox.c.token)
-    .where(_NAMED, outbox.c.state == "leased")
+    .where(outbox.c.key.in_(sa.bindparam("keys", expanding=True)), outbox.c.state == "leased")
     .order_by(outbox.c.key, outbox.c.channel)
     .with_for_update()
 )
-_SETTLE = outbox.delete().where(_NAMED)
+_SETTLE = outbox.delete().where(*_NAMED)
 _AGAIN = (
     outbox.update()
-    .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.channel == sa.bindparam("its_channel"))
+    .where(*_NAMED)
     .values(state="ready", next_at=sa.bindparam("due"), owner=None, lease_until=None)
 )
 _TAKE_OUT = (
@@ -109,22 +112,24 @@ def append(
 
 def held(connection: Connection, some: Sequence[Lease]) -> set[tuple[str, str]]:
     """Tell which of these leases still stand, by key and channel, until the transaction ends."""
-    tokens = {_name(one): one.token for one in some}
-    names = sorted(tokens)
+    tokens = {(one.offer.key, one.offer.channel): one.token for one in some}
+    keys = sorted({one.offer.key for one in some})
     found: set[tuple[str, str]] = set()
-    for start in range(0, len(names), _AT_ONCE):
-        rows = connection.execute(_HELD, {"names": names[start : start + _AT_ONCE]})
+    for start in range(0, len(keys), _AT_ONCE):
+        rows = connection.execute(_HELD, {"keys": keys[start : start + _AT_ONCE]})
         found.update(
-            (row.key, row.channel) for row in rows if row.token == tokens[row.key, row.channel]
+            (row.key, row.channel)
+            for row in rows
+            if row.token == tokens.get((row.key, row.channel))
         )
     return found
 
 
 def settle(connection: Connection, some: Sequence[Lease]) -> None:
     """Take offers out for good, all of them leased or ``held`` in this transaction."""
-    names = sorted(_name(one) for one in some)
-    for start in range(0, len(names), _AT_ONCE):
-        connection.execute(_SETTLE, {"names": names[start : start + _AT_ONCE]})
+    rows = [{"its_key": one.offer.key, "its_channel": one.offer.channel} for one in some]
+    if rows:
+        connection.execute(_SETTLE, rows)
 
 
 def again(connection: Connection, some: Sequence[tuple[Lease, float]]) -> None:
@@ -217,7 +222,3 @@ def _bears_on(offer: Offer, purpose: str | None, channel: str | None) -> bool:
     if row is not None and purpose in row.consents:
         return True
     return presses(offer.purpose) and any(purpose in some for some in LOCATION_PURPOSES.values())
-
-
-def _name(one: Lease) -> tuple[str, str]:
-    return one.offer.key, one.offer.channel

@@ -121,7 +121,7 @@ def _bury(connection: Connection, people: People, some: Sequence[Sent]) -> int:
                 connection, one.lease.offer.person, endpoint, reason[:_MOST_REASON], one.delivery.at
             )
     if count:
-        people.moved(connection)
+        people.moved(connection, {one.lease.offer.person for one in some if one.dead})
     return count
 
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from proximity.consent import objections
 from proximity.model import format_time
+from proximity.outbound import positions
 from proximity.privacy.receipts import NOT_REACHED, Receipt, hash_of, signed
 from proximity.privacy.striking import drop_snapshots, named_in_site, strike
 from proximity.store import schema
@@ -134,6 +135,7 @@ def begin(
     if tombstone:  # who was only silent is forgotten here, and not everywhere
         via = source.removeprefix("sync:")
         processors = (*processors, *(one for one in peers.names(connection) if one != via))
+        processors = (*processors, *positions.processors(connection))
     for processor in dict.fromkeys(processors):
         row = {"erasure": begun.id, "processor": processor, "person": person}
         connection.execute(schema.erasure_notices.insert(), row)

@@ -69,12 +69,18 @@ class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     benefit: str | None = None
     price: str | None = None
     links: dict[str, str] = {}
+    title: dict[str, str] = {}
+    terms: dict[str, str] = {}
+    landing: bool = False
+    landing_place: str | None = None
+    redeem: str | None = None
 
 
 _AS_THEY_ARE = (
     "event", "properties", "at_property", "before_s", "min_confidence", "ttl_s", "place_cooldown_s",
     "once_per_visit", "topic", "product", "contrary", "contrary_share", "contrary_count", "value",
     "least_value", "stock", "asks", "most", "back_off_s", "attributes", "benefit",
+    "title", "terms", "landing", "landing_place", "redeem",
 )  # fmt: skip
 
 

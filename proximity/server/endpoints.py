@@ -123,7 +123,7 @@ async def _leave(request: web.Request, parts: Parts, caller: Caller) -> web.Stre
         if not may_be_written(conn, {person}, now, consent):
             return Kept(kept=False, person=person)
         endpoints.add(conn, person, endpoint, now)
-        parts.people.moved(conn)
+        parts.people.moved(conn, (person,))
         return Kept(kept=True, person=person)
 
     try:
@@ -153,7 +153,8 @@ def _said(person: str, one: Agreed, endpoint: Endpoint, mark: str, caller: Calle
 
 async def _take_back(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
     taken = parse_json(await read_body(request, SMALL_LIMIT), Taken)
-    now, in_flight = parts.clock(), list[InFlight]()
+    now = parts.clock()
+    in_flight: list[InFlight] = []
 
     def write(conn: Connection) -> tuple[str, ...]:
         in_flight.clear()
@@ -161,7 +162,7 @@ async def _take_back(request: web.Request, parts: Parts, caller: Caller) -> web.
         gone = _made(channel=taken.channel, address=taken.address)
         if not endpoints.remove(conn, person, gone):
             return ()
-        parts.people.moved(conn)
+        parts.people.moved(conn, (person,))
         known = parts.people.read(conn, person)
         if any(one.channel == taken.channel for one in known.endpoints):
             return ()  # another browser of theirs, which agreed for itself

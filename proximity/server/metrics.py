@@ -99,6 +99,10 @@ class Metrics:
         """
         self._registry.register(_Watched(gauges, counted))
 
+    def collect_from(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Read families of metrics that others keep, at each scrape."""
+        self._registry.register(_Kept(collect))
+
     def text(self) -> bytes:
         """Write all of it in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -143,6 +147,21 @@ class _Counted:
         for (feed, outcome), count in sorted(self._records.items()):
             records.add_metric([feed, outcome], count)
         yield from (requests, seconds, records)
+
+
+class _Kept:
+    """Collects at scrape time what others keep, families and labels and all."""
+
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read at registration: the parts may not have started."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Read all of it."""
+        return self._collect()
 
 
 class _Watched:

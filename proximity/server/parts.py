@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proximity.inbox.pace import Pace
 from proximity.people.tagging import NO_PLAN
 from proximity.privacy.policy import Policy
+from proximity.sync.rules import Rules
 
 if TYPE_CHECKING:
     from weakref import ReferenceType
@@ -77,6 +78,8 @@ class Parts:
     """How often who looked into which inbox of late."""
     followers: int = 0
     """Inboxes that are followed live."""
+    sync: Rules = field(default_factory=Rules)
+    """Whose word counts where people are kept alike with others, and what a purchase is put to."""
     erasing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when an erasure was begun."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

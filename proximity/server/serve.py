@@ -200,6 +200,7 @@ async def opened(
         tail=tail,
         clock=clock,
         policy=files.policy,
+        sync=files.sync,
     )
     if settings.arm_phones:
         parts.arming = Arming(

@@ -29,6 +29,7 @@ from proximity.site.enrolment import Enrolments
 from proximity.site.registry import Site
 from proximity.site.sitefile import fences_beside, load_site
 from proximity.store import journal
+from proximity.sync.rules import Rules, load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ class Settings:
     clock_speed: float = 1.0
     arm_phones: bool = False
     privacy: Path | None = None
+    sync: Path | None = None
     client: Path | None = None
     mqtt: str | None = None
     mqtt_password_file: Path | None = None
@@ -85,6 +87,7 @@ class Files:
     channels: Mapping[str, Channel]
     plan: Plan = NO_PLAN
     policy: Policy = field(default_factory=Policy)
+    sync: Rules = field(default_factory=Rules)
     site: Site = field(default_factory=Site)
     client: Mapping[str, ClientFile] = field(default_factory=dict)
 
@@ -131,9 +134,18 @@ def read_files(settings: Settings) -> Files:
             client = read_client(settings.client)
         except ProximityError as error:
             problems += error.problems
+    sync = Rules()
+    if settings.sync is not None:
+        try:
+            sync = load_rules(settings.sync)
+        except ProximityError as error:
+            problems += error.problems
     if problems:
         raise ProximityError(*problems)
-    return Files(fences, campaigns, channels, plan, policy, site, client)
+    return Files(
+        fences=fences, campaigns=campaigns, channels=channels, plan=plan, policy=policy,
+        site=site, client=client, sync=sync,
+    )  # fmt: skip
 
 
 def check_places(files: Files, store: Store) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proximity.server.alarms import ROUTES as ALARMS
 from proximity.server.beacons import ROUTES as BEACONS
 from proximity.server.campaigns import ROUTES as CAMPAIGNS
+from proximity.server.changes import ROUTES as CHANGES
 from proximity.server.consents import ROUTES as CONSENTS
 from proximity.server.endpoints import ROUTES as ENDPOINTS
 from proximity.server.erasures import ROUTES as ERASURES
@@ -20,6 +21,7 @@ from proximity.server.inboxlink import ROUTES as INBOX_LINK
 from proximity.server.inboxstream import ROUTES as INBOX_STREAM
 from proximity.server.ledger import ROUTES as LEDGER
 from proximity.server.objections import ROUTES as OBJECTIONS
+from proximity.server.onsite import ROUTES as ON_SITE
 from proximity.server.opening import ROUTES as OPENING
 from proximity.server.optins import ROUTES as OPTINS
 from proximity.server.people import ROUTES as PEOPLE
@@ -53,6 +55,7 @@ TABLE: tuple[Route, ...] = (
     *REPORTS,
     *SENDING,
     *PEOPLE,
+    *CHANGES,
     *PREFERENCES,
     *PREFERENCE_PAGE,
     *ENDPOINTS,
@@ -65,6 +68,7 @@ TABLE: tuple[Route, ...] = (
     *INBOX,
     *INBOX_LINK,
     *INBOX_STREAM,
+    *ON_SITE,
     *WITHDRAWAL,
     *OPENING,
     *RECEIPTS,

@@ -24,10 +24,10 @@ else:
 
 __all__ = ["No", "Said", "join", "said"]
 
-AHEAD_S = 60.0
-"""How far ahead of the moment of its recording a yes may begin and still be told to others,
-seconds. One that begins later would overrule every no until then: it is told when it is said
-anew."""
+AHEAD_S = 300.0
+"""How far ahead a yes may begin and still be told to others, seconds: as far as two clocks are
+apart that nobody looks after. One that begins later would overrule every no until then: it is told
+when it is said anew."""
 _EVER = float("-inf")
 
 
@@ -78,6 +78,9 @@ def said(rows: Iterable[Any]) -> Said:
     for row in rows:
         if row.since is not None and row.since == row.until:
             no = No(at=row.since, purpose=row.purpose, channel=row.channel)
+            ended = [one.since or 0.0 for one in yes if no.ends(one.purpose, one.channel)]
+            # A yes by a clock that was ahead: whoever said no after it meant it as well.
+            no = msgspec.structs.replace(no, at=max(no.at, *ended)) if ended else no
             yes = [one for one in yes if not no.ends(one.purpose, one.channel)]
             before = noes.get((no.purpose, no.channel))
             if before is None or before.at < no.at:
@@ -120,7 +123,9 @@ def join(ours: Said, theirs: Said) -> Said:
     fresh = {
         _key(one): one
         for one in theirs.yes
-        if _key(one) not in known and _stands(one, every) and (one.since is None or one.since != one.until)
+        if _key(one) not in known
+        and _stands(one, every)
+        and (one.since is None or one.since != one.until)
     }
     revived = [
         one

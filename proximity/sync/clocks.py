@@ -43,7 +43,7 @@ _MOST_FIELDS = 3000
 oldest are forgotten first."""
 _COUNTER = "changes"
 _META, _TABLE = schema.meta, schema.changes
-_READ = sa.select(_TABLE.c.person, _TABLE.c.clocks).where(
+_READ = sa.select(_TABLE).where(
     _TABLE.c.person.in_(sa.bindparam("persons", expanding=True))
 )
 _decode = msgspec.json.Decoder(dict[str, Clock]).decode
@@ -122,14 +122,15 @@ def note(
             again |= clocks.keys() - new
         if not new and not again:
             if clocks != known:  # the same word, said later
-                rows.append(_row(person, None, clocks))
+                connection.execute(
+                    _TABLE.update().where(_TABLE.c.person == person).values(clocks=_text(clocks))
+                )
             continue
         number += 1
         changed += bool(new)
-        for name in new | again:
-            via = clocks[name].via if name in new else ""
-            clocks[name] = msgspec.structs.replace(clocks[name], seq=number, via=via)
-        rows.append(_row(person, number, clocks))
+        for name in again - new:
+            clocks[name] = msgspec.structs.replace(clocks[name], via="")
+        rows.append({"person": person, "seq": number, "clocks": _text(clocks)})
     _write(connection, rows)
     _unlock(connection, number)
     return changed
@@ -154,9 +155,8 @@ def _moved(
         digest = digest_of(fields.get(name))
         old, come = known.get(name), given.get(name)
         if come is not None and come.digest == digest:
-            same = old is not None and old.digest == digest
-            seq, via = (old.seq, old.via) if same and old is not None else (0, told.via)
-            clocks[name] = msgspec.structs.replace(come, seq=seq, via=via)
+            via = old.via if old is not None and old.digest == digest else told.via
+            clocks[name] = msgspec.structs.replace(come, via=via)
         elif (NOTHING if old is None else old.digest) != digest:
             at = later(told.at, old)
             clocks[name] = Clock(at, told.origin, digest, told.via)
@@ -171,9 +171,8 @@ def _differs(old: Clock | None, new: Clock) -> bool:
     return old is None or old.digest != new.digest
 
 
-def _row(person: str, number: int | None, clocks: Mapping[str, Clock]) -> dict[str, Any]:
-    seq = max((one.seq for one in clocks.values()), default=0) if number is None else number
-    return {"person": person, "seq": seq, "clocks": msgspec.json.encode(clocks).decode()}
+def _text(clocks: Mapping[str, Clock]) -> str:
+    return msgspec.json.encode(clocks).decode()
 
 
 def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:

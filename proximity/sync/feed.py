@@ -1,8 +1,9 @@
 """The question: what has changed here that a reader does not know yet.
 
-Of each person the fields whose last word is younger than the reader's cursor, with who said it and
-when: however far behind somebody is, what they get is what there is. A reader's own words are not
-sent back to them. Erasures stand before everything else until the reader says that it has erased.
+Of each person who has changed since, every field with who said it and when: however far behind
+somebody is, what they get is what there is, and nothing between is missed. A reader's own words are
+not sent back to them. Erasures stand before everything else until the reader says that it has
+erased.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def page(
         objecting = marked(connection, some, "objected")
         ledger = consents.rows_by_person(connection, some)
         for name in some:
-            item = _item(now[name], known[name], after, reader, name in objecting, ledger.get(name))
+            item = _item(now[name], known[name], reader, name in objecting, ledger.get(name))
             if item is not None:
                 items.append(item)
     cursor = rows[:limit][-1].seq if some else after
@@ -78,16 +79,13 @@ def page(
 def _item(
     person: Person,
     known: dict[str, Clock],
-    after: int,
     reader: str | None,
     objected: bool,
     rows: Sequence[Row[tuple[object, ...]]] | None,
 ) -> Item | None:
     values = fields_of(person, objected=objected)
     wanted = {
-        name: clock
-        for name, clock in known.items()
-        if clock.seq > after and (reader is None or clock.via != reader)
+        name: clock for name, clock in known.items() if reader is None or clock.via != reader
     }
     words = tuple(
         Word(field=name, at=clock.at, value=values.get(name), origin=clock.origin)

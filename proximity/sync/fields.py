@@ -37,15 +37,13 @@ _STEP_S = 0.001
 class Clock(msgspec.Struct, frozen=True, array_like=True):
     """When a field was last said (Unix seconds), by which origin, and what (its digest).
 
-    ``via`` is the peer that it came through, empty where it was said here; ``seq`` is the number
-    of the change under which it goes out.
+    ``via`` is the peer that it came through, empty where it was said here.
     """
 
     at: float
     origin: str
     digest: str
     via: str = ""
-    seq: int = 0
 
 
 def digest_of(value: Any) -> str:

@@ -33,9 +33,10 @@ else:
 
 __all__ = ["AHEAD_S", "Item", "Merged", "Word", "clamped", "merge", "values_of"]
 
-AHEAD_S = 60.0
-"""How far ahead of our clock a word may be, seconds: as far as any record that comes in. One that
-is dated later counts as said now, else a clock that is wrong would overrule everybody for years."""
+AHEAD_S = 86_400.0
+"""How far ahead of our clock a word may be, seconds. What is said here is always later than what it
+replaces, so that a clock an hour fast, or a time zone off, does no harm; but one that is years fast
+would overrule everybody elsewhere for years: a word of more than a day ahead counts as said now."""
 MOST_WORDS = 4000
 """Fields in one message about a person: all that somebody may have, and to spare."""
 _MOST_STATEMENTS = 2000

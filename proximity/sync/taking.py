@@ -24,7 +24,7 @@ from proximity.sync import clocks as kept
 from proximity.sync.agreed import AHEAD_S, Said, join, said
 from proximity.sync.clocks import Told
 from proximity.sync.fields import DEFAULT_OWNERS, Clock, beats, with_fields
-from proximity.sync.merge import Item, Merged, clamped, lost, merge, values_of
+from proximity.sync.merge import Item, Merged, lost, merge, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,10 +161,8 @@ def _take_one(
     news, late = _agreed(connection, people, item, sender, now)
     found.clamped += late
     values = values_of(item)
-    # Their clock may be a little ahead of ours: what they agree to from now on counts by theirs.
-    begun = [one.since for one in item.consents if one.since is not None]
-    by_now = max([now, *(since for since in begun if since <= now + AHEAD_S)])
-    if not may_be_written(connection, (item.person,), by_now, consent):
+    # Their clock may be a little ahead of ours: a yes counts as soon as it does by theirs.
+    if not may_be_written(connection, (item.person,), now + AHEAD_S, consent):
         kept_names = {name for name in values if name.startswith("subjects.") or name == "objected"}
         found.unconsented = len(values) - len(kept_names)
         if found.unconsented:
@@ -258,11 +256,12 @@ def _agreed(
     if not item.consents and not item.withdrawals:
         return False, 0
     late = sum(one.since is not None and one.since > now + AHEAD_S for one in item.consents)
-    late += sum(clamped(no.at, now) != no.at for no in item.withdrawals)
+    late += sum(no.at > now + AHEAD_S for no in item.withdrawals)
     theirs = Said(
         tuple(one for one in item.consents if one.since is None or one.since <= now + AHEAD_S),
         tuple(
-            msgspec.structs.replace(no, at=clamped(no.at, now)) for no in item.withdrawals
+            no if no.at <= now + AHEAD_S else msgspec.structs.replace(no, at=now)
+            for no in item.withdrawals
         ),
     )
     news = join(said(consents.rows_of(connection, item.person)), theirs)

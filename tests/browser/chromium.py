@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -203,42 +204,53 @@ class Page:
 @contextlib.asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Chromium]:
     """Run a browser in a folder of its own."""
-    flags = list(FLAGS)
-    if os.getuid() == 0:
-        flags.append("--no-sandbox")  # Chromium's own does not start for root
-    profile = folder / "chromium"
-    with (folder / "chromium.log").open("wb") as log:
-        process = subprocess.Popen(
-            [find("chromium"), *flags, f"--user-data-dir={profile}", "about:blank"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=libraries(),
-        )  # fmt: skip
+    process = _started(folder)
     try:
-        port, path = await _address(profile / "DevToolsActivePort", process)
-        url = f"ws://127.0.0.1:{port}{path}"
+        port, path = await _address(folder, process)
         async with (
             aiohttp.ClientSession() as session,
-            session.ws_connect(url, max_msg_size=64 * 2**20) as socket,
+            session.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=64 * 2**20) as socket,
         ):
             browser = Chromium(socket)
             try:
                 yield browser
+            finally:
                 with contextlib.suppress(ProtocolError, ConnectionError, TimeoutError):
                     await browser.command("Browser.close")
-            finally:
                 await browser.close()
     finally:
-        try:
-            await asyncio.to_thread(process.wait, 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        await asyncio.to_thread(_ended, process)
 
 
-async def _address(file: Path, process: subprocess.Popen[bytes]) -> tuple[str, str]:
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    flags = [*FLAGS, f"--user-data-dir={folder / 'chromium'}"]
+    if os.getuid() == 0:
+        flags.append("--no-sandbox")  # Chromium's own does not start for root
+    with (folder / "chromium.log").open("wb") as log:
+        return subprocess.Popen(
+            [find("chromium"), *flags, "about:blank"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=libraries(),
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end that was asked for; where it does not come, end it and all its children."""
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+async def _address(folder: Path, process: subprocess.Popen[bytes]) -> tuple[str, str]:
     deadline = time.monotonic() + STARTED_WITHIN_S
-    while True:
-        if file.exists() and len(lines := file.read_text().splitlines()) == 2:
-            return lines[0], lines[1]
+    while len(lines := _lines(folder / "chromium" / "DevToolsActivePort")) != 2:
         assert process.poll() is None, "Chromium ended"
         assert time.monotonic() < deadline, "Chromium does not answer"
         await asyncio.sleep(0.05)
+    return lines[0], lines[1]
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []

@@ -16,9 +16,12 @@ from proximity.channels import CHANNELS, Channel, Reply
 from proximity.channels.apns import open_apns
 from proximity.channels.console import Console
 from proximity.channels.fcm import open_fcm
+from proximity.channels.vapid import make_key, write_key
+from proximity.channels.web_push import open_web_push
 from proximity.channels.webhook import open_webhook
 from proximity.model import Endpoint
 from tests.proximity.channels import apple, google
+from tests.proximity.channels.push_service import push_service
 from tests.proximity.channels.receivers import receiver
 from tests.proximity.given import NOON, offer
 
@@ -88,7 +91,23 @@ async def apns(folder: Path) -> AsyncIterator[Tried]:
         await channel.close()
 
 
-OPENERS = {"console": console, "webhook": webhook, "fcm": fcm, "apns": apns}
+@asynccontextmanager
+async def web_push(folder: Path) -> AsyncIterator[Tried]:
+    write_key(folder / "push.pem", make_key())
+    config = {
+        "contact": "mailto:ops@example.com", "key_file": "push.pem", "allow": ["127.0.0.1"],
+    }  # fmt: skip
+    channel = open_web_push(config, folder)
+    browser = push_service().subscribe(channel.public_key)
+    yield Tried(
+        channel,
+        lambda: [json.loads(message)["key"] for message in browser.messages],
+        Endpoint(channel="web-push", address=browser.address, origin="https://shop.example.test"),
+    )
+    await channel.close()
+
+
+OPENERS = {"console": console, "webhook": webhook, "fcm": fcm, "apns": apns, "web-push": web_push}
 every_channel = pytest.mark.parametrize("name", sorted(CHANNELS))
 
 

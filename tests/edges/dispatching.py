@@ -1,8 +1,8 @@
 """A second dispatcher at work on a server's store, for the tests that kill and pause one.
 
-``python -m tests.edges.dispatching STORE SINK NAME SPEED CAMPAIGNS``: decides and sends what is due, for
-ever. What it hands over is a line of SINK: the key of the offer, and NAME.
-Its time runs SPEED times as fast, so that a lease of a minute is soon over.
+``python -m tests.edges.dispatching STORE SINK NAME SPEED[@EPOCH] CAMPAIGNS``: decides and sends
+what is due, for ever. What it hands over is a line of SINK: the key of the offer, and NAME. Its
+time runs SPEED times as fast since EPOCH, so that a lease of a minute is soon over.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ class Sink:
         os.close(self._file)
 
 
-async def work(store: Store, sink: Path, name: str, speed: float, rules: Path) -> None:
-    began, mono = time.time(), time.monotonic()
+async def work(store: Store, sink: Path, name: str, pace: str, rules: Path) -> None:
+    speed, _, epoch = pace.partition("@")
+    began, mono = float(epoch or time.time()), time.monotonic()
 
     def clock() -> float:
-        return began + (time.time() - began) * speed
+        return began + (time.time() - began) * float(speed)
 
     def elapsed() -> float:
-        return (time.monotonic() - mono) * speed
+        return (time.monotonic() - mono) * float(speed)
 
     campaigns = load_campaigns(rules)
     dispatcher = Dispatcher(
@@ -59,7 +60,7 @@ async def work(store: Store, sink: Path, name: str, speed: float, rules: Path) -
         campaigns=lambda: campaigns,
         people=People(store, clock),
         places=store.read(lambda conn: InForce(conn).places),
-        channels={"console": Sink(sink, name, 0.002)},
+        channels={"console": Sink(sink, name, 0.05)},
         owner=f"{name}/{os.getpid()}/{time.monotonic_ns()}",
         consent="assumed",
         clock=clock,
@@ -81,4 +82,4 @@ async def work(store: Store, sink: Path, name: str, speed: float, rules: Path) -
 
 if __name__ == "__main__":
     target, into, called, how_fast, given = sys.argv[1:]
-    asyncio.run(work(Store.open(target), Path(into), called, float(how_fast), Path(given)))
+    asyncio.run(work(Store.open(target), Path(into), called, how_fast, Path(given)))

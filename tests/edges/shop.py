@@ -7,6 +7,7 @@ The books are read from the files of the shop, not asked of who wrote them.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import itertools
 import json
 import os
@@ -62,6 +63,7 @@ channels = ["console"]
 en = "Coffee."
 """
 PROXIMITY = (sys.executable, "-m", "proximity")
+CLONE_NEWNS = 0x00020000
 OF_ONE = 20
 """Fixes of one subject in one batch: the first of them begins a visit, and with it an offer."""
 READY_MOST_S = 30.0
@@ -81,6 +83,27 @@ def needs_root(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} needs root")
     pytest.skip(f"{what} needs root")
+
+
+def own_mounts() -> None:
+    """Mount from here on where nobody else sees it, and where it ends with this process.
+
+    What others mount is still seen.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        reason = f"no mounts of one's own here ({os.strerror(ctypes.get_errno())})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    run("mount", "--make-rslave", "/")
+
+
+def run(*command: object) -> None:
+    ended = subprocess.run(
+        [str(word) for word in command], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, f"{command}: {ended.stderr}"
 
 
 class Process:
@@ -124,10 +147,13 @@ class Process:
         async with asyncio.timeout(within_s):
             return await self._process.wait()
 
-    async def end(self, how: signal.Signals) -> int:
+    def signal(self, how: signal.Signals) -> None:
         assert self._process is not None
         assert self._process.returncode is None, f"it died by itself:\n{self.told()}"
         self._process.send_signal(how)
+
+    async def end(self, how: signal.Signals) -> int:
+        self.signal(how)
         return await self.ended()
 
     async def gone(self) -> None:
@@ -189,6 +215,22 @@ class Shop:
     @property
     def books(self) -> Books:
         return Books(self.data / "engine.db")
+
+
+async def attach(shop: Shop, *words: str) -> asyncio.subprocess.Process:
+    """Have `strace` look at all threads of the server from here on."""
+    pid = shop.server.pid
+    tracer = await asyncio.create_subprocess_exec(*words, "-p", str(pid))
+    threads = Path(f"/proc/{pid}/task")
+
+    def watched() -> bool:
+        states = [(thread / "status").read_text() for thread in threads.iterdir()]
+        return all("TracerPid:\t0\n" not in state for state in states)
+
+    async with asyncio.timeout(20.0):
+        while not watched():  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.01)
+    return tracer
 
 
 class Senders:

@@ -22,7 +22,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.edges.shop import Senders, Shop, needs_root, nothing_lost, one_effect_each
+from tests.edges.shop import (
+    Senders,
+    Shop,
+    needs_root,
+    nothing_lost,
+    one_effect_each,
+    own_mounts,
+    run,
+)
 from tests.servers import find
 
 pytestmark = pytest.mark.slow
@@ -42,20 +50,21 @@ class Disk:
     """A disk of its own, mounted at ``path``, whose plug can be pulled."""
 
     def __init__(self, folder: Path) -> None:
-        # In memory, where that can be: what counts is what was synced, not how fast.
-        shared = Path("/dev/shm")
-        home = shared if shared.is_dir() else folder
-        self._image = home / f"plug-{os.getpid()}-{time.monotonic_ns()}.ext4"
-        self.path = folder / "disk"
+        # In memory: what counts is what was synced, not how fast. All of it ends with this process.
+        own_mounts()
+        self._home, self.path = folder / "memory", folder / "disk"
+        self._home.mkdir()
         self.path.mkdir()
+        run("mount", "-t", "tmpfs", "tmpfs", self._home)
+        self._image = self._home / "image"
         with self._image.open("wb") as image:
             image.truncate(DISK_BYTES)
-        _run(find("mkfs.ext4"), "-q", "-F", self._image)
-        # One that lets go by itself when it is unmounted, whoever unmounts it.
+        run(find("mkfs.ext4"), "-q", "-F", self._image)
         self.plug_in()
 
     def plug_in(self) -> None:
-        _run("mount", "-o", "loop", self._image, self.path)
+        # The loop device lets go of the image by itself when it is unmounted.
+        run("mount", "-o", "loop", self._image, self.path)
 
     def cut(self) -> None:
         folder = os.open(self.path, os.O_RDONLY)
@@ -65,24 +74,16 @@ class Disk:
             os.close(folder)
 
     def unplug(self) -> None:
-        _run("umount", self.path)
+        run("umount", self.path)
 
     def remove(self) -> None:
-        subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
-        self._image.unlink(missing_ok=True)
-
-
-def _run(*command: object) -> None:
-    ended = subprocess.run(
-        [str(word) for word in command], check=False, capture_output=True, text=True
-    )
-    assert ended.returncode == 0, f"{command}: {ended.stderr}"
+        for folder in (self.path, self._home):
+            subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     needs_root("pulling a disk's plug")
-    find("losetup")
     plugged = None
     try:
         plugged = Disk(tmp_path)

@@ -152,6 +152,8 @@ class Links:
     def rounds_until_quiet(self) -> int:
         for number in range(30):
             moved = 0
+            for side in self.sides:
+                side.now += 1.0
             for source in self.sides:
                 for target in self.sides:
                     if source is not target:
@@ -199,10 +201,10 @@ def step(links: Links, draw: random.Random) -> None:
         links.carry(side, target, draw.randrange(1, 4), crash=draw.random() < 0.3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32), count=st.integers(2, 3), steps=st.integers(5, 60),
-    skew=st.sampled_from((0.0, 5.0, 40.0)),
+    skew=st.sampled_from((0.0, 5.0, 100.0)),
 )  # fmt: skip
 def test_stores_with_random_edits_come_to_the_same_people_and_rest(
     seed: int, count: int, steps: int, skew: float

@@ -84,7 +84,7 @@ def test_the_version_is_that_of_the_text() -> None:
         ("a = " + "[" * 5000, "c.toml: this is"),
         ("campaign = 3", "c.toml: campaign must be a list of tables: write [[campaign]]"),
         ("channel = 3", "c.toml: channel must be a table: write [channel]"),
-        ("[channel.webhok]\nurl = 'x'", "c.toml: channel: unknown key 'webhok'; did you mean"),
+        ("[channel.webhok]\nurl = 'x'", "c.toml: channel: webhok: no such channel; did you mean 'webhook'?"),
         ("[[campain]]", "c.toml: unknown key 'campain'; did you mean 'campaign'?"),
         ("[[cap]]\ncount = 1", "c.toml: cap number 1: a cap needs both count and window_s"),
         ("[[cap]]\ncount = 1.5\nwindow_s = 60", "c.toml: cap number 1: count must be a whole"),

@@ -26,7 +26,8 @@ from tests.proximity.given import (
 REASONS = {
     "stale": "stale", "active": "inactive", "place_hours": "place_closed",
     "consent": "no_consent", "location": "no_location_consent", "age": "age",
-    "objection": "objection", "preference": "preference", "segment": "segment",
+    "objection": "objection", "preference": "preference",
+    "reach": "unreachable", "segment": "segment",
     "confidence": "confidence", "context": "context", "affinity": "affinity",
     "value": "below_threshold", "ask": "ask", "schedule": "outside_hours",
     "daypart": "offer_window", "caps": "capped", "cooldown": "cooldown",

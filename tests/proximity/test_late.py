@@ -190,3 +190,22 @@ def test_standings_among_sightings_are_close_where_late_ones_come_and_few() -> N
     for behind in range(1, 900):
         before = max(index for index in kept if index <= 1001 - behind)
         assert 1001 - behind - before <= min(KEEP_EVERY, behind) + 2 * THIN_EVERY
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_backlog_unsays_and_says_again_is_told_each_time(seed: int) -> None:
+    # All of it arrives at one instant; whoever keeps each id once must come to the same visits.
+    dice = random.Random(seed)
+    spots = [INSIDE, (38.0, 25.0), (44.0, 25.0), (60.0, 60.0)]
+    found = [
+        fix(
+            1000.0 + 30.0 * n,
+            *(metres + dice.gauss(0.0, 3.0) for metres in dice.choice(spots)),
+            received_at=2500.0,
+        )
+        for n in range(40)
+    ]
+    late = found[:20]
+    dice.shuffle(late)
+    out = engine().on_records(found[20:] + late)
+    assert len({change.id for change in out}) == len(out)

@@ -76,7 +76,7 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
     world.story(f"{who}'s phone is {skew:+g} s wrong")
     while not world.ending:
         spot = dice.choice(list(SPOTS))
-        leaves = world.now + dice.uniform(60.0, 900.0)
+        leaves = world.now + dice.uniform(40.0, 400.0)
         while world.now < leaves and not world.ending:
             number += 1
             east, north = SPOTS[spot]
@@ -89,7 +89,7 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
                 )  # fmt: skip
             )
             await spool.send()
-            await asyncio.sleep(dice.uniform(15.0, 45.0))
+            await asyncio.sleep(dice.uniform(10.0, 45.0))
 
 
 async def gateway(world: World, name: str, spot: str, dice: random.Random) -> None:
@@ -121,7 +121,7 @@ async def minds(world: World, dice: random.Random) -> None:
     """Let people change their minds, and insist until they are heard."""
     names, weights = list(WISHES), list(WISHES.values())
     while not world.ending:
-        await asyncio.sleep(dice.uniform(20.0, 240.0))
+        await asyncio.sleep(dice.uniform(10.0, 120.0))
         who, (wish,) = dice.choice(world.people), dice.choices(names, weights)
         purpose = dice.choice([None, "marketing", "service"])
         channel = dice.choice([None, None, "webhook", "email"])

@@ -213,7 +213,7 @@ Aedes.createBroker().then((broker) => {
   const server = net.createServer(broker.handle);
   server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 });
-process.stdin.on("end", () => process.exit(0)).resume();
+
 """
 
 
@@ -228,6 +228,7 @@ async def test_a_broker_of_an_older_protocol_is_a_config_error(tmp_path: Path) -
     reply = await channel.send(offer())
     await channel.close()
     assert (reply.outcome, reply.reply) == ("config_error", {"code": "0x84"})
+    broker.kill()
     await broker.communicate()
 
 

@@ -140,7 +140,7 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, **options: Any) -> AsyncIterator[Rig]:
-    settings = Settings(data=folder, port=0, **{**write_files(folder), **options})
+    settings = Settings(**{"data": folder, "port": 0, **write_files(folder), **options})
     store = Store.open(":memory:")
     stop = asyncio.Event()
     try:

@@ -8,17 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import msgspec
 import pytest
 
-from proximity.consent.links import sign
 from proximity.dispatch import offers, outbox
 from proximity.inbox.pace import AT_ONCE
-from proximity.model import Offer
 from proximity.server.auth import Role
-from proximity.store.keys import store_key
-from tests.proximity.given import offer
+from tests.proximity.inboxes import enrol, inbox_link, lay
 from tests.proximity.server.rig import Rig, fix, running
 
 INBOX = "/v1/people/anna/inbox"
@@ -56,34 +53,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     file = tmp_path / "offers.toml"
     file.write_text(CAMPAIGNS)
     async with running(tmp_path, campaigns=file) as made:
-        person = {"person": "anna", "subjects": ["phone-1"], "consents": [{"purpose": "marketing"}]}
-        assert (await made.ask("PUT", "/v1/people/anna", body=person)).status in {200, 201}
-        await made.parts.store.awrite(lambda conn: store_key(conn, "links", 0.0))
+        await enrol(made)
         yield made
-
-
-async def lay(rig: Rig, key: str, **fields: Any) -> Offer:
-    """Put an offer into the inbox, as its decision and its hand-over do."""
-    now = time.time()
-    made = offer(
-        key=key, channel="inbox", subject="phone-1", place="store-7", text="Coffee.", language="en",
-        **{"link": None, "created_at": now, "expires_at": now + 600.0, "version": 1, **fields},
-    )  # fmt: skip
-
-    def write(conn: Any) -> None:
-        offers.put(conn, [made])
-        offers.move(conn, [offers.News(key, "accepted", now, in_inbox=True)])
-
-    await rig.parts.store.awrite(write)
-    rig.parts.tail.grew()
-    return made
-
-
-async def link(rig: Rig, until: float | None = None, **claims: Any) -> str:
-    key = await rig.parts.store.awrite(lambda conn: store_key(conn, "links", 0.0))
-    said = {"do": "inbox", "person": "anna"} | claims
-    text = sign(key, said, time.time() + 60 if until is None else until)
-    return f"/inbox/{quote(text, safe='')}"
 
 
 async def test_an_offer_of_a_visit_lies_in_the_inbox_and_is_fetched_once(rig: Rig) -> None:
@@ -276,9 +247,25 @@ async def test_a_signed_link_opens_one_inbox_for_pages_of_listed_websites(rig: R
 
 
 async def test_no_other_link_of_ours_opens_an_inbox(rig: Rig) -> None:
-    assert (await rig.ask("GET", await link(rig, do="withdraw"), role=None)).status == 404
-    assert (await rig.ask("GET", await link(rig, until=1.0), role=None)).status == 410
-    good = await link(rig)
+    assert (await rig.ask("GET", await inbox_link(rig, do="withdraw"), role=None)).status == 404
+    assert (await rig.ask("GET", await inbox_link(rig, until=1.0), role=None)).status == 410
+    good = await inbox_link(rig)
     assert (await rig.ask("GET", good + "A", role=None)).status == 404
     answer = await rig.ask("GET", good, role=None)
     assert (answer.status, answer.headers.get("Vary")) == (200, "Origin")
+
+
+async def test_what_is_opened_in_the_inbox_is_not_pushed_any_more(rig: Rig) -> None:
+    # Row 17: the web push of the same offer waits for its next try, and is withdrawn.
+    made = await lay(rig, "k1", route=("web-push",))
+    push = msgspec.structs.replace(made, channel="web-push", route=())
+    later = time.time() + 300.0
+    await rig.parts.store.awrite(lambda conn: outbox.append(conn, [push], at=later))
+    assert await rig.parts.store.aread(outbox.depth) == 1
+    await rig.ask("POST", INBOX, role=Role.DEVICE, body={"key": "k1", "did": "read"})
+    assert await rig.parts.store.aread(outbox.depth) == 0
+    told = (await rig.ask("GET", "/v1/deliveries")).json["items"]
+    assert [(one["channel"], one["outcome"], one["reason"]) for one in told] == [
+        ("inbox", "opened", None),
+        ("web-push", "suppressed", "opened"),
+    ]

@@ -84,7 +84,8 @@ def test_only_health_and_what_a_signed_link_names_is_open() -> None:
         if not operation["security"]
     ]
     assert sorted(set(unguarded)) == [
-        "/healthz", "/o/{id}", "/preferences/{id}", "/r/{id}", "/readyz", "/withdraw/{id}",
+        "/client", "/client/", "/client/{id}", "/healthz", "/o/{id}", "/preferences/{id}",
+        "/r/{id}", "/readyz", "/v1/push-key", "/withdraw/{id}",
     ]  # fmt: skip
 
 

@@ -1,0 +1,170 @@
+"""The question: what comes next for a subscriber, and how is it told.
+
+Read anew for each attempt: who was erased meanwhile is in no row any more, and so in no attempt. An
+event's id is made of what happened alone, so that a repeat is known as one. It must not know how
+anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from proximity.channels.envelope import Envelope
+from proximity.model import digest, format_time
+from proximity.outbound.positions import LEDGER, PEOPLE, processor_of
+from proximity.privacy.notices import EVENT_TYPE as ERASED
+from proximity.store import schema
+from proximity.sync import feed as people_feed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from proximity.outbound.subscribers import Subscriber
+    from proximity.people.people import People
+
+__all__ = ["Happening", "Page", "erasures", "feeds_of", "read"]
+
+CHANGED = "proximity.person.changed.v1"
+
+
+class Happening(NamedTuple):
+    """One event, and where its subscriber is once they have it.
+
+    ``at`` is when it happened, Unix seconds, None where that is not known; ``erasure`` the id of
+    one that is acknowledged when it was taken.
+    """
+
+    position: int
+    event: Envelope
+    at: float | None = None
+    erasure: str | None = None
+
+
+class Page(NamedTuple):
+    """Events in order; where they are all taken the subscriber is at ``end``."""
+
+    happenings: list[Happening]
+    end: int
+
+
+def feeds_of(subscriber: Subscriber) -> tuple[str, ...]:
+    """Name the feeds that a subscriber's kinds come from; erasures are told first."""
+    feeds = (PEOPLE,) if "person" in subscriber.kinds else ()
+    return (*feeds, LEDGER) if set(subscriber.kinds) - {"person"} else feeds
+
+
+def read(
+    connection: Connection,
+    people: People,
+    subscriber: Subscriber,
+    feed: str,
+    after: int,
+    end: int,
+    limit: int,
+) -> Page:
+    """Read up to ``limit`` events after one position, up to another."""
+    if feed == PEOPLE:
+        return _people(connection, people, subscriber, after, end, limit)
+    return _ledger(connection, subscriber, after, end, limit)
+
+
+def _ledger(
+    connection: Connection, subscriber: Subscriber, after: int, end: int, limit: int
+) -> Page:
+    table = schema.ledger
+    wanted = [
+        table.c.seq > after,
+        table.c.seq <= end,
+        table.c.kind.in_([kind for kind in subscriber.kinds if kind != "person"]),
+    ]
+    if subscriber.places:
+        wanted.append(table.c.place.in_(sorted(subscriber.places)))
+    if subscriber.campaigns:
+        wanted.append(table.c.campaign.in_(sorted(subscriber.campaigns)))
+    rows = connection.execute(sa.select(table).where(*wanted).order_by(table.c.seq).limit(limit))
+    found = [
+        Happening(
+            row.seq,
+            Envelope(
+                id=f"{row.kind}-{row.id.replace('/', '-')}",
+                source=subscriber.source,
+                type=f"proximity.{row.kind}.v1",
+                subject=row.place or row.campaign,
+                time=format_time(row.at),
+                sequence=f"{row.seq:016d}",
+                data=msgspec.Raw(row.record.encode()),
+            ),
+            row.at,
+        )
+        for row in rows
+    ]
+    return Page(found, found[-1].position if len(found) == limit else end)
+
+
+def _people(
+    connection: Connection,
+    people: People,
+    subscriber: Subscriber,
+    after: int,
+    end: int,
+    limit: int,
+) -> Page:
+    table = schema.changes
+    rows = connection.execute(
+        sa.select(table.c.person, table.c.seq)
+        .where(table.c.seq > after, table.c.seq <= end)
+        .order_by(table.c.seq)
+        .limit(limit)
+    ).all()
+    page = people_feed.page(connection, people, after, len(rows)) if rows else None
+    items = {item.person: item for item in page.items} if page is not None else {}
+    found = []
+    for row in rows:
+        item = items.get(row.person)
+        if item is None:
+            continue
+        said = max((word.at for word in item.words), default=None)
+        found.append(
+            Happening(
+                row.seq,
+                Envelope(
+                    id=f"person-{digest('changed', row.person, row.seq)}",
+                    source=subscriber.source,
+                    type=CHANGED,
+                    time=None if said is None else format_time(said),
+                    sequence=f"{row.seq:016d}",
+                    data=msgspec.to_builtins(item),
+                ),
+            )
+        )
+    return Page(found, rows[-1].seq if len(rows) == limit else end)
+
+
+def erasures(connection: Connection, subscriber: Subscriber, limit: int) -> list[Happening]:
+    """Read the erasures that a subscriber has not been told of, oldest first."""
+    told, done = schema.erasure_notices, schema.erasures
+    rows = connection.execute(
+        sa.select(told.c.erasure, told.c.person, done.c.at)
+        .join(done, done.c.id == told.c.erasure)
+        .where(told.c.processor == processor_of(subscriber.name), told.c.person.is_not(None))
+        .order_by(done.c.at, told.c.erasure)
+        .limit(limit)
+    )
+    return [
+        Happening(
+            0,
+            Envelope(
+                id=f"erasure-{row.erasure}",
+                source=subscriber.source,
+                type=ERASED,
+                time=format_time(row.at),
+                data={"erasure": row.erasure, "person": row.person},
+            ),
+            row.at,
+            row.erasure,
+        )
+        for row in rows
+    ]
