@@ -20,6 +20,7 @@ from proximity.commands.backing import COMMANDS as BACKING
 from proximity.commands.campaigning import COMMANDS as CAMPAIGNING
 from proximity.commands.consenting import COMMANDS as CONSENTING
 from proximity.commands.explaining import COMMANDS as EXPLAINING
+from proximity.commands.outbound import COMMANDS as OUTBOUND
 from proximity.commands.persons import COMMANDS as PERSONS
 from proximity.commands.privacy import COMMANDS as PRIVACY
 from proximity.commands.privacy import OF_A_PERSON
@@ -27,6 +28,7 @@ from proximity.commands.pushing import COMMANDS as PUSHING
 from proximity.commands.questions import Finite, echo_json
 from proximity.commands.reporting import COMMANDS as REPORTING
 from proximity.commands.segmenting import COMMANDS as SEGMENTING
+from proximity.commands.syncing import COMMANDS as SYNCING
 from proximity.inputs import STANDARD
 from proximity.installation import refuse_collision, refuse_missing
 from proximity.model import ProximityError
@@ -143,6 +145,7 @@ def _log_to_stderr() -> None:
 )
 @click.option("--sync", type=FILE, help="Sync file: whose word counts, how old a mirror may be.")
 @click.option("--client", type=FOLDER, help="Folder of a web client, served as /client/.")
+@click.option("--outbound", type=FILE, help="Subscribers file: who else is told what happens.")
 @click.option(
     "--mqtt", metavar="URL",
     help="Also take records from the broker at mqtt[s]://[USER@]HOST[:PORT].",
@@ -264,7 +267,9 @@ for _command in (
     *INSTALLING,
     *PRIVACY,
     *PUSHING,
+    *OUTBOUND,
     *BACKING,
+    *SYNCING,
 ):
     main.add_command(_command)
 for _command in OF_A_PERSON:

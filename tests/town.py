@@ -23,6 +23,9 @@ END = MONDAY + 2 * WEEK_S
 PLACES = {"mall": None, "mall/cafe": "mall", "mall/shoes": "mall", "kiosk": None}
 REASONS = ("capped", "no_consent", "quiet_hours")
 
+NOT_PEOPLE = {"visits", "cost", "sends", "spent"}
+"""Columns that are of no set of people."""
+
 Cell = tuple[str, float, str, str]
 """A number of a report: its name, begin, row and column."""
 
@@ -126,6 +129,7 @@ class Town:
             outcome = self.dice.choice(["accepted", "accepted", "failed"])
             if outcome == "accepted":
                 self.people["funnel", week, campaign, "delivered"].add(person)
+                self.people["spend", week, "console", "people"].add(person)
             self.items.append(
                 Delivery(key=key, channel="console", attempt=1, outcome=outcome, at=at, **common)
             )
@@ -145,7 +149,7 @@ def cells(report: str, begin: float, rows: list[dict[str, Any]]) -> Iterator[tup
         for column, value in columns:
             if isinstance(value, dict):
                 yield from (((report, begin, about, name), count) for name, count in value.items())
-            elif value is not None and column != "visits":
+            elif value is not None and column not in NOT_PEOPLE:
                 yield (report, begin, about, column), value
 
 

@@ -1,5 +1,5 @@
 // What is common to the page and its service worker: asking the engine, receipts, and taking down
-// the notification of an offer that was read elsewhere.
+// the notification of an offer that was opened elsewhere.
 "use strict";
 
 const MOST_RECEIPTS = 50;
@@ -57,31 +57,20 @@ async function sendReceipts() {
   }
 }
 
-/** Take down notifications of offers that were read or used elsewhere, or are over. */
+/** Take down notifications of offers that were opened elsewhere, or are over. */
 async function takeDownRead(registration) {
-  const shown = await registration.getNotifications();
-  if (!shown.length) return;
-  const now = Date.now();
-  for (const one of shown) {
-    if (one.data?.expiresAt && one.data.expiresAt <= now) one.close();
-  }
-  const person = await store.get("person");
-  if (!person) return;
-  let answer;
-  try {
-    answer = await ask("GET", `/v1/people/${encodeURIComponent(person)}/inbox`);
-  } catch {
-    return;
-  }
-  if (!answer?.ok) return;
-  const inbox = await answer.json();
-  const read = new Set(
-    inbox.items.filter((item) => item.read_at || item.redeemed_at).map((item) => item.key));
-  const lying = new Set(inbox.current);
-  const before = new Set((await store.get("lying")) ?? []);
-  await store.set("lying", inbox.current);
-  for (const one of shown) {
-    if (read.has(one.tag) || (before.has(one.tag) && !lying.has(one.tag))) one.close();
+  for (const shown of await registration.getNotifications()) {
+    const { receipt, expiresAt } = shown.data ?? {};
+    if (expiresAt && expiresAt <= Date.now()) {
+      shown.close();
+    } else if (receipt && mayOpen(receipt)) {
+      try {
+        const answer = await fetch(receipt, { cache: "no-store", credentials: "omit" });
+        if (answer.status === 410 || (answer.ok && !(await answer.json()).news)) shown.close();
+      } catch {
+        return; // no network: it stays until there is
+      }
+    }
   }
 }
 

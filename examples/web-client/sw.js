@@ -32,7 +32,7 @@ async function arrive(event) {
     lang: offer.lang || "",
     dir: offer.dir || "auto",
     icon: "icon.png",
-    badge: "icon.png",
+    badge: "badge.png",
     timestamp: Date.now(),
     data: {
       link: offer.link,

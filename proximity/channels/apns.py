@@ -20,7 +20,7 @@ from proximity.channels.credentials import read_credential
 from proximity.channels.dialling import Peer, read_allowed, read_context
 from proximity.channels.egress import EgressError, EgressRefused, check_url
 from proximity.channels.http2 import Line, tls_context
-from proximity.channels.mobile import app_fields, collapse_id, fit, thread, weight
+from proximity.channels.mobile import app_fields, apple_fields, collapse_id, fit, weight
 from proximity.channels.verdicts import reply_to
 from proximity.model import ProximityError
 from proximity.tomltable import TomlTable
@@ -51,6 +51,8 @@ _REASON = re.compile(r"[A-Za-z]{1,64}")
 _IDS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:proximity-engine:apns")
 _DEAD_WITH = {"BadDeviceToken": 400, "Unregistered": 410, "ExpiredToken": 410}
 """Reasons that take an endpoint away, each believed with its own status alone."""
+_ELSEWHERE = frozenset({"UnrelatedKeyIdInToken", "Shutdown", "IdleTimeout"})
+"""Reasons that hold for the connection: the next request needs another one."""
 
 
 class Said(NamedTuple):
@@ -124,6 +126,8 @@ class Apns:
             said = read(await line.post(path, [own, *headers], body, _ACCEPTS))
             if said.reason != "ExpiredProviderToken" or last or not self._token.drop():
                 break
+        if said.reason in _ELSEWHERE:
+            line.renew()
         return said
 
 
@@ -193,17 +197,8 @@ def make_payload(offer: Offer) -> bytes | None:
 
 
 def _payload(offer: Offer) -> bytes:
-    level = weight(offer.purpose).level
-    aps: dict[str, Any] = {
-        "alert": ({"title": offer.title} if offer.title else {}) | {"body": offer.text},
-        "interruption-level": level,
-        "thread-id": thread(offer),
-    }
-    if level != "passive":
-        aps["sound"] = "default"
-    if offer.receipt is not None:
-        # Lets the app's extension tell of the offer's arrival before it is shown.
-        aps["mutable-content"] = 1
+    alert = ({"title": offer.title} if offer.title else {}) | {"body": offer.text}
+    aps = {"alert": alert, **apple_fields(offer)}
     return msgspec.json.encode({"aps": aps, "offer": app_fields(offer)})
 
 

@@ -17,7 +17,7 @@ from proximity.channels.credentials import read_credential
 from proximity.channels.dialling import read_allowed
 from proximity.channels.egress import Egress, EgressError, EgressRefused, check_url
 from proximity.channels.google_account import GoogleAccount, read_account
-from proximity.channels.mobile import app_fields, collapse_id, fit, thread, weight
+from proximity.channels.mobile import app_fields, apple_fields, collapse_id, fit, weight
 from proximity.channels.verdicts import reply_to
 from proximity.model import ProximityError
 from proximity.tomltable import TomlTable
@@ -223,9 +223,7 @@ def _content(offer: Offer, endpoint: Endpoint, app_channel: str | None) -> dict[
     if platform != "android":
         content["apns"] = {
             "headers": {"apns-collapse-id": same, "apns-priority": str(insistence.apns)},
-            "payload": {
-                "aps": {"interruption-level": insistence.level, "thread-id": thread(offer)},
-            },
+            "payload": {"aps": apple_fields(offer)},
         }
     return content
 

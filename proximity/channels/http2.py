@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from proximity.channels.dialling import Peer
 
 __all__ = ["Line", "Response", "tls_context"]
+
+# It writes every header down at DEBUG, and ours hold tokens.
+logging.getLogger("hpack").setLevel(logging.WARNING)
 
 _HANDSHAKE_S = 5.0
 _SHUTDOWN_S = 1.0
@@ -89,6 +93,11 @@ class Line:
                 if error.sent or last or str(error) == "timeout":
                     raise
         raise AssertionError("the second attempt answers or raises")
+
+    def renew(self) -> None:
+        """Make the next request over a new connection; those under way are still answered."""
+        if self._connection is not None:
+            self._connection.retire()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -22,9 +22,9 @@ __all__ = [
     "WEIGHTS",
     "Weight",
     "app_fields",
+    "apple_fields",
     "collapse_id",
     "fit",
-    "thread",
     "weight",
 ]
 
@@ -91,9 +91,19 @@ def collapse_id(key: str) -> str:
     return key if plain and 0 < len(key) <= _MOST_ID else digest("collapse", key)
 
 
-def thread(offer: Offer) -> str:
-    """Give the id under which the phone groups messages: those of one place lie together."""
-    return offer.place[:64]
+def apple_fields(offer: Offer) -> dict[str, Any]:
+    """Give what an Apple phone reads beside title and text, whoever brings it (Apple's ``aps``).
+
+    Messages of one place lie together. Where the offer has a receipt, the app's own extension is
+    woken before it is shown, and can tell of its arrival.
+    """
+    level = weight(offer.purpose).level
+    fields: dict[str, Any] = {"interruption-level": level, "thread-id": offer.place[:64]}
+    if level != "passive":
+        fields["sound"] = "default"
+    if offer.receipt:
+        fields["mutable-content"] = 1
+    return fields
 
 
 def fit(offer: Offer, size: Callable[[Offer], int], most: int = MOST_BYTES) -> Offer | None:

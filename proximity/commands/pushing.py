@@ -15,12 +15,16 @@ from pathlib import Path
 import click
 
 from proximity.commands.questions import FILE, FOLDER
+from proximity.commands.trying import push_try
 from proximity.model import Person, ProximityError
 
 
 @click.group()
 def push() -> None:
-    """Set up web push."""
+    """Set up push, and try it."""
+
+
+push.add_command(push_try)
 
 
 @push.command("keys")

@@ -14,7 +14,7 @@ from proximity.commands.questions import echo_json, where
 if TYPE_CHECKING:
     from proximity.reports.reports import Reported
 
-NAMES = ("visits", "funnel", "fatigue", "consents")
+NAMES = ("visits", "funnel", "spend", "fatigue", "consents")
 """As ``reports.REPORTS`` has them: read here, the store would have to be loaded for ``--help``."""
 
 
@@ -30,7 +30,7 @@ def report(
     data: Path | None, server: str | None, token: str | None, name: str, last: int, *,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Print a REPORT: visits (by place, daily), funnel (by campaign), fatigue, consents (weekly).
+    """Print a REPORT: visits (daily), funnel, spend (by channel), fatigue, consents (weekly).
 
     Numbers are told without their last digit: 20 is 20 to 29, and fewer than ten are left out.
     """
@@ -78,7 +78,7 @@ def _numbers(values: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in values.items())
 
 
-def _number(value: int | None) -> str:
+def _number(value: float | None) -> str:
     return "fewer than ten" if value is None else f"{value:,}"
 
 

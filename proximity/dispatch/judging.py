@@ -68,6 +68,7 @@ def judge(one: Lease, replies: Replies, terms: Terms, now: float) -> Delivery:
             "link": offer.link,
             "expires_at": format_time(offer.expires_at),
             "repeats": terms.repeats,
+            **({"cost": terms.cost} if terms.cost else {}),
         },
     }
     outcome: str = reply.outcome

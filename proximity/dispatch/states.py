@@ -8,9 +8,12 @@ twice, changes nothing in the end. Pure: who tells the news, and where it is wri
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-__all__ = ["RECEIPTS", "SEEN", "STATES", "Row", "State", "fold"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RECEIPTS", "SEEN", "STATES", "Row", "State", "fold", "furthest"]
 
 State = Literal[
     "queued", "leased", "suppressed", "expired", "dead_endpoint", "failed",
@@ -52,8 +55,17 @@ STATES: dict[str, Row] = {
 
 RECEIPTS = frozenset(name for name, row in STATES.items() if row.told)
 """News that come from the reader's side."""
+_RANKS = {name: row.rank for name, row in STATES.items()}
 SEEN = frozenset(name for name, row in STATES.items() if row.dates is not None)
 """States in which its reader has it before them: no channel has to carry it any more."""
+
+
+def furthest(deliveries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Give that of an offer's delivery records, in the order written, which says most of it.
+
+    Of records that say as much the last; one of a try that is to be repeated says least.
+    """
+    return max(reversed(deliveries), key=lambda one: _RANKS.get(one["outcome"], 0))
 
 
 def fold(state: str, news: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from proximity.campaigns.campaigns import NOWHERE, PlaceFacts
+from proximity.dispatch.states import furthest
 from proximity.engine.nearmiss import MISSES
 from proximity.explain.unmet import Unmet, unmet
 from proximity.model import format_time
@@ -378,7 +379,10 @@ def _visit_says(
             listed = "; ".join(f"{one.campaign} {one.says}" for one in lacking)
             return f"{start} No campaign met it: {listed}."
         return f"{start} No campaign met it."
-    outcomes = {one["key"]: one for one in records["delivery"]}
+    told: dict[str, list[dict[str, Any]]] = {}
+    for one in records["delivery"]:
+        told.setdefault(one["key"], []).append(one)
+    outcomes = {key: furthest(some) for key, some in told.items()}
     parts = []
     for decision in records["decision"]:
         word = f"{decision['campaign']} was {DECIDED[decision['decision']]}"

@@ -15,6 +15,7 @@ import msgspec
 from babel import dates, units
 
 from proximity.content.languages import match
+from proximity.dispatch.states import furthest
 from proximity.explain.messages import LANGUAGES
 from proximity.model import parse_time
 from proximity.windows import load_zone
@@ -200,7 +201,7 @@ def _decision(
         if consent is not None and consent["because"].get("from") is not None:
             yield words.say("agreed", since=consent["because"]["from"])
         if deliveries:
-            last = deliveries[-1]
+            last = furthest(deliveries)
             yield words.say(f"delivery.{last['outcome']}", time=last["at"])
             if last["reason"] is not None:
                 yield _reason(last["reason"], {}, words)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
-    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "listed", "processor_of", "processors",
-    "save", "start",
+    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "listed", "newest", "processor_of",
+    "processors", "save", "start",
 ]  # fmt: skip
 
 LEDGER, PEOPLE = "ledger", "people"

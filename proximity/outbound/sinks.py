@@ -143,17 +143,17 @@ class Lines:
     def _set_aside(self, written_at: float) -> None:
         path = self._to.path
         stamp = datetime.fromtimestamp(written_at, UTC).strftime("%Y%m%dT%H%M%SZ")
-        number = 0
-        while (aside := path.with_name(f"{path.stem}-{stamp}-{number:03}{path.suffix}")).exists():
-            number += 1
-        path.rename(aside)
+        ours = re.compile(
+            rf"{re.escape(path.stem)}-(\d{{8}}T\d{{6}}Z)-(\d{{6,}}){re.escape(path.suffix)}"
+        )
+        known = [found for one in path.parent.iterdir() if (found := ours.fullmatch(one.name))]
+        # Above those of the same second, so that names stand in the order of what is in them.
+        number = max((int(one[2]) for one in known if one[1] == stamp), default=0) + 1
+        path.rename(path.with_name(f"{path.stem}-{stamp}-{number:06}{path.suffix}"))
         if self._to.keep:
-            ours = re.compile(
-                rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}Z-\d{{3,}}{re.escape(path.suffix)}"
-            )
-            kept = sorted(one for one in path.parent.iterdir() if ours.fullmatch(one.name))
-            for one in kept[: -self._to.keep]:
-                one.unlink()
+            too_many = max(0, len(known) + 1 - self._to.keep)
+            for name in sorted(one[0] for one in known)[:too_many]:
+                path.with_name(name).unlink()
         _sync_folder(path.parent)
 
 

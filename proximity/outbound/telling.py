@@ -96,11 +96,12 @@ class Teller:
         self._news = news
         self._closing = closing
         self._clock = clock
-        self._sink = open_sink(subscriber.sink, clock)
+        self._sink = open_sink(subscriber.sink)  # signed by the true time, however fast ours runs
         self._feeds: dict[str, Position] = {}
         self._ends: dict[str, int] = {}
         self._failures = 0
         self._refusals = 0
+        self._alone = -1
         self._wait_s = 0.0
 
     async def run(self) -> None:
@@ -212,8 +213,9 @@ class Teller:
         """Hand events over in order; how many are done with. After a failure it says how long."""
         taken, began = 0, time.monotonic()
         while taken < len(some):
-            # One by one while one of them is refused: so the others are not refused with it.
-            together = 1 if self._refusals else self._sink.together
+            # One by one where one of several was refused: so the others are not refused with it.
+            alone = some[taken].position <= self._alone
+            together = 1 if alone else self._sink.together
             chunk = some[taken : taken + together]
             reply = await self._sink.take([one.event for one in chunk])
             if reply.outcome == "accepted":
@@ -242,7 +244,8 @@ class Teller:
             await self._end("given_up")
             return False
         if reply.reply.get("status") in REFUSED:
-            self._refusals += 1
+            self._alone = chunk[-1].position
+            self._refusals += len(chunk) == 1
             # Erasures are never left out: better nothing more is told than what is no longer so.
             one = chunk[0] if len(chunk) == 1 and chunk[0].erasure is None else None
             if one is not None and self._refusals > REFUSALS:
@@ -250,7 +253,7 @@ class Teller:
                 self.counts["refused"] += 1
                 log.error(
                     "a subscriber refuses an event: left out",
-                    subscriber=name, event=one.event.id, reply=reply.reply,
+                    subscriber=name, id=one.event.id, reply=reply.reply,
                 )  # fmt: skip
                 return True
         if self._failures == 1:

@@ -238,6 +238,43 @@ def _reached(connection: Connection, begin: float, end: float) -> set[str]:
     }
 
 
+class _Handed(msgspec.Struct, frozen=True):
+    cost: float = 0.0
+
+
+class _Sent(msgspec.Struct):
+    channel: str
+    outcome: str
+    handed: _Handed = _Handed()
+
+
+_sent = msgspec.json.Decoder(_Sent).decode
+
+
+def _spend(connection: Connection, begin: float, end: float) -> Iterable[Row]:
+    """Count what each channel took, and what that cost at the price it was handed over for.
+
+    One offer is one send, to however many devices. The sum is that of the number that is told.
+    """
+    people: defaultdict[tuple[str, float], set[str]] = defaultdict(set)
+    sends: Counter[tuple[str, float]] = Counter()
+    ledger = schema.ledger
+    asked = sa.select(ledger.c.person, ledger.c.record).where(
+        ledger.c.kind == "delivery", ledger.c.at >= begin, ledger.c.at < end
+    )
+    for page in connection.execute(asked).partitions(_PAGE):
+        for person, record in page:
+            said = _sent(record)
+            if person is not None and said.outcome == "accepted":
+                people[said.channel, said.handed.cost].add(person)
+                sends[said.channel, said.handed.cost] += 1
+    for (channel, cost), count in sorted(sends.items()):
+        who, shown = told(len(people[channel, cost])), told(count)
+        if who is not None and shown is not None:
+            spent = round(cost * shown, 6)
+            yield {"channel": channel, "people": who, "cost": cost, "sends": shown, "spent": spent}
+
+
 _BANDS = ((1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5 to 9"), (10, "10 or more"))
 
 
@@ -277,6 +314,7 @@ REPORTS: dict[str, Report] = {
     "funnel": Report(
         WEEK_S, "people met, sent to and reached by campaign, and what stopped it, a week", _funnel
     ),
+    "spend": Report(WEEK_S, "what was sent by each channel, and what it cost, a week", _spend),
     "fatigue": Report(WEEK_S, "people by how many messages pressed upon them, a week", _fatigue),
     "consents": Report(WEEK_S, "people who agreed, by purpose, at the end of a week", _consents),
 }

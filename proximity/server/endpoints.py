@@ -64,8 +64,6 @@ class Agreed(msgspec.Struct, frozen=True, kw_only=True):
     precision: Precision | None = None
     text: str | None = None
     shown: Wording | None = None
-    anywhere: bool = False
-    """Whether it holds on every channel, as a consent to being located does."""
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +138,7 @@ def _said(person: str, one: Agreed, endpoint: Endpoint, mark: str, caller: Calle
     return Answered(
         person=person,
         purpose=one.purpose,
-        channel=None if one.anywhere else endpoint.channel,
+        channel=endpoint.channel,
         precision=one.precision,
         text=one.text,
         shown=one.shown,

@@ -54,6 +54,8 @@ async def _open(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     leads_to = _leads_to(request, parts, campaign, said["place"])
     if (found is None) if own_page else (leads_to is None):
         return over(languages_of(request))
+    if found is not None and found[0].expires_at <= now:
+        return over(languages_of(request))
     if found is not None and _pressed(request):
         await _clicked(parts, found, said, now)
     if own_page and found is not None:

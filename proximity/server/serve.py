@@ -33,6 +33,7 @@ from proximity.server.broker import read_broker
 from proximity.server.clearing import erase_always, sweep_always
 from proximity.server.gateways import watched_gateways
 from proximity.server.metrics import Metrics
+from proximity.server.outbound import telling
 from proximity.server.parts import Parts
 from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
 from proximity.server.settings import check_host, check_places, data_file, open_tls, read_files
@@ -129,6 +130,7 @@ async def _run(
     async with (
         opened(settings, files, store) as (parts, dispatcher),
         working(parts, dispatcher, stop),
+        telling(parts, files.subscribers),
         bound(settings, parts, tls) as url,
         subscribed(parts, broker),
     ):

@@ -18,6 +18,7 @@ from proximity.campaigns.file import load_campaigns
 from proximity.channels import open_channels
 from proximity.ingest.edits import read_features
 from proximity.model import ProximityError
+from proximity.outbound.subscribers import load_subscribers
 from proximity.people.planfile import load_plan
 from proximity.people.tagging import NO_PLAN
 from proximity.privacy import approvals
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proximity.channels import Channel
+    from proximity.outbound.subscribers import Subscriber
     from proximity.people.tagging import Plan
     from proximity.store import Store
 
@@ -60,6 +62,7 @@ class Settings:
     privacy: Path | None = None
     sync: Path | None = None
     client: Path | None = None
+    outbound: Path | None = None
     mqtt: str | None = None
     mqtt_password_file: Path | None = None
 
@@ -90,6 +93,7 @@ class Files:
     sync: Rules = field(default_factory=Rules)
     site: Site = field(default_factory=Site)
     client: Mapping[str, ClientFile] = field(default_factory=dict)
+    subscribers: Sequence[Subscriber] = ()
 
 
 def read_files(settings: Settings) -> Files:
@@ -128,6 +132,12 @@ def read_files(settings: Settings) -> Files:
             policy = load_policy(settings.privacy)
         except ProximityError as error:
             problems += error.problems
+    subscribers: Sequence[Subscriber] = ()
+    if settings.outbound is not None:
+        try:
+            subscribers = load_subscribers(settings.outbound)
+        except ProximityError as error:
+            problems += error.problems
     client: Mapping[str, ClientFile] = {}
     if settings.client is not None:
         try:
@@ -144,7 +154,7 @@ def read_files(settings: Settings) -> Files:
         raise ProximityError(*problems)
     return Files(
         fences=fences, campaigns=campaigns, channels=channels, plan=plan, policy=policy,
-        site=site, client=client, sync=sync,
+        site=site, client=client, sync=sync, subscribers=subscribers,
     )  # fmt: skip
 
 

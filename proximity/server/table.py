@@ -35,6 +35,7 @@ from proximity.server.records import ROUTES as RECORDS
 from proximity.server.reports import ROUTES as REPORTS
 from proximity.server.segments import ROUTES as SEGMENTS
 from proximity.server.sending import ROUTES as SENDING
+from proximity.server.standing import ROUTES as STANDING
 from proximity.server.stream import ROUTES as STREAM
 from proximity.server.webclient import ROUTES as WEB_CLIENT
 from proximity.server.withdrawal import ROUTES as WITHDRAWAL
@@ -72,6 +73,7 @@ TABLE: tuple[Route, ...] = (
     *WITHDRAWAL,
     *OPENING,
     *RECEIPTS,
+    *STANDING,
     *LEDGER,
     *EXPLAINING,
     *STREAM,

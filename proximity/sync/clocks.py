@@ -155,7 +155,7 @@ def _moved(
         digest = digest_of(fields.get(name))
         old, come = known.get(name), given.get(name)
         if come is not None and come.digest == digest:
-            via = old.via if old is not None and old.digest == digest else told.via
+            via = old.via if old is not None and old.digest == digest else come.via
             clocks[name] = msgspec.structs.replace(come, via=via)
         elif (NOTHING if old is None else old.digest) != digest:
             at = later(told.at, old)

@@ -156,5 +156,8 @@ def merge(
 
 
 def lost(clock: Clock) -> Clock:
-    """Give the clock of somebody from whom a subject went to whom this clock gave it."""
-    return msgspec.structs.replace(clock, digest=NOTHING)
+    """Give the clock of somebody from whom a subject went to whom this clock gave it.
+
+    It is found out here, and goes out to everybody.
+    """
+    return msgspec.structs.replace(clock, digest=NOTHING, via="")

@@ -28,6 +28,8 @@ PAGE = 200
 MOST_BYTES = 900_000
 """Bytes of one batch: a request holds 1 MiB."""
 _MOST_PAGES = 1_000_000
+_MOST_PASSES = 5
+"""What one side is told may make news for the other: two passes, and one that finds nothing."""
 
 
 class Side(Protocol):
@@ -64,8 +66,12 @@ def exchange(ours: Side, theirs: Side, *, they: str, we: str) -> Exchanged:
     found = Exchanged()
     ours.note(they)
     theirs.note(we)
-    found.refused += carry(theirs, ours, reader=we, sender=they, told=found.here)
-    found.refused += carry(ours, theirs, reader=they, sender=we, told=found.there)
+    for _ in range(_MOST_PASSES):
+        before = found.here.messages + found.there.messages
+        found.refused += carry(theirs, ours, reader=we, sender=they, told=found.here)
+        found.refused += carry(ours, theirs, reader=they, sender=we, told=found.there)
+        if found.here.messages + found.there.messages == before:
+            break  # nobody had anything more to say
     ours.note(they)
     theirs.note(we)
     return found

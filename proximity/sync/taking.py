@@ -63,6 +63,11 @@ class Taken(msgspec.Struct, kw_only=True, omit_defaults=True):
     unconsented: int = 0
     refused: list[str] = []
 
+    @property
+    def messages(self) -> int:
+        """How many messages there were."""
+        return self.changed + self.same + self.duplicate + self.erased + self.erasing
+
     def add(self, other: Taken) -> None:
         """Count another batch with this one."""
         for name in self.__struct_fields__:

@@ -93,7 +93,9 @@ class Stage:
         """Open the link, with everything still to be asked."""
         for name in ("notifications", "geolocation"):
             await self.permit(name, "prompt")
-        await self.page.go("about:blank")  # from the page itself to its link only the fragment changes
+        await self.page.go(
+            "about:blank"
+        )  # from the page itself to its link only the fragment changes
         await self.page.go(self.link)
         await self.visible("#ask-messages")
 

@@ -147,7 +147,10 @@ async def test_texts_are_texts_and_links_lead_to_the_web(visit: tuple[Shop, Chro
     await page.go(await there.put())
     await page.until("document.querySelectorAll('.px-offer').length === 2")
     assert await page.run("document.querySelector('[data-key=k1] .px-text').textContent") == hostile
-    assert await page.run("document.querySelectorAll('[data-key=k1] img, [data-key=k1] a').length") == 0
+    assert (
+        await page.run("document.querySelectorAll('[data-key=k1] img, [data-key=k1] a').length")
+        == 0
+    )
     direction = "getComputedStyle(document.querySelector('[data-key=k2]')).direction"
     assert await page.run(direction) == "rtl"
     assert await page.run("document.querySelector('[data-key=k2] .px-text').lang") == "ar"

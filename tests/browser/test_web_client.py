@@ -11,6 +11,7 @@ import pytest
 
 from proximity.server.auth import Role
 from tests.browser.stage import SUBJECT, Stage, stage
+from tests.proximity.channels.push_service import push_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,6 +188,29 @@ async def test_stopping_takes_the_address_and_the_consent_back(tmp_path: Path) -
         assert proof.json["in_force"] is False
 
 
+async def test_a_subscription_that_the_browser_changes_is_left_anew(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        await on.agree()
+        fresh = push_service().subscribe(on.public_key)
+        worker = await on.chromium.worker(f"{on.origin}/client/sw.js")
+        await worker.run(
+            f"""(async () => {{
+                const made = (told) => ({{endpoint: told.endpoint, toJSON: () => told}});
+                const event = new ExtendableEvent("pushsubscriptionchange");
+                event.oldSubscription = made({on.browser.address});
+                event.newSubscription = made({fresh.address});
+                const waits = [];
+                event.waitUntil = (work) => waits.push(work);
+                self.dispatchEvent(event);
+                await Promise.all(waits);
+            }})()"""
+        )
+        (endpoint,) = (await on.rig.ask("GET", f"/v1/people/{SUBJECT}")).json["endpoints"]
+        assert json.loads(endpoint["address"]) == json.loads(fresh.address)
+        (row,) = (await on.rig.ask("GET", "/v1/consents")).json["items"]
+        assert not row["withdrawal"], "they did not say no"
+
+
 async def test_its_place_is_told_only_after_a_yes_to_that(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         await on.page.command(
@@ -198,7 +222,9 @@ async def test_its_place_is_told_only_after_a_yes_to_that(tmp_path: Path) -> Non
         await on.page.click("#ask-location [data-answer=accepted]")
         (entered,) = await on.rig.until(f"/v1/transitions?subject={SUBJECT}", 1)
         assert (entered["kind"], entered["place"]) == ("enter", "store-7")
-        await on.page.until("document.querySelector('#location-state').textContent.includes('8\\u00a0m')")
+        await on.page.until(
+            "document.querySelector('#location-state').textContent.includes('8\\u00a0m')"
+        )
         rows = (await on.rig.ask("GET", "/v1/consents")).json["items"]
         assert [(row["purpose"], row["channel"]) for row in rows] == [
             ("marketing", "web-push"),

@@ -119,7 +119,7 @@ async def test_what_was_read_elsewhere_is_taken_down(tmp_path: Path) -> None:
         read = await on.rig.ask("POST", f"/v1/people/{SUBJECT}/inbox", role=Role.DEVICE, body=mark)
         assert read.status == 200, read.body
         await on.page.run("freshen()")
-        assert await on.notifications() == []
+        assert await on.shown(0) == []
 
 
 async def test_a_browser_that_unsubscribed_is_not_written_to_again(tmp_path: Path) -> None:

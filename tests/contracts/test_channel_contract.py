@@ -8,26 +8,36 @@ import io
 import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from proximity.campaigns.campaigns import Campaigns
 from proximity.channels import CHANNELS, Channel, Reply
 from proximity.channels.apns import open_apns
 from proximity.channels.console import Console
 from proximity.channels.fcm import open_fcm
+from proximity.channels.inbox import Inbox, open_inbox
 from proximity.channels.vapid import make_key, write_key
 from proximity.channels.web_push import open_web_push
 from proximity.channels.webhook import open_webhook
+from proximity.dispatch import offers
+from proximity.dispatch.weighing import World
+from proximity.inbox import look
 from proximity.model import Endpoint
+from proximity.people.people import People
+from proximity.site.places import Places
+from proximity.store import Store
 from tests.proximity.channels import apple, google
 from tests.proximity.channels.push_service import push_service
 from tests.proximity.channels.receivers import receiver
-from tests.proximity.given import NOON, offer
+from tests.proximity.given import COFFEE, NOON, offer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from proximity.model import Offer
 
@@ -107,7 +117,51 @@ async def web_push(folder: Path) -> AsyncIterator[Tried]:
     await channel.close()
 
 
-OPENERS = {"console": console, "webhook": webhook, "fcm": fcm, "apns": apns, "web-push": web_push}
+class Recorded:
+    """The inbox as its offers come to lie in it: what dispatch writes before and after it."""
+
+    name, to_endpoints = Inbox.name, Inbox.to_endpoints
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.inner = store, open_inbox({}, Path())
+        rules = Campaigns(campaigns={"coffee": COFFEE})
+        self.world = World(lambda: rules, People(store), Places(None), assumed=True)
+
+    async def send(self, one: Offer, endpoint: Endpoint | None = None) -> Reply:
+        reply = await self.inner.send(one, endpoint)
+
+        def write(conn: Connection) -> None:
+            if not offers.states_of(conn, [one.key]):
+                offers.put(conn, [one])
+            offers.move(conn, [offers.News(one.key, reply.outcome, NOON, in_inbox=True)])
+
+        await self.store.awrite(write)
+        return reply
+
+    def received(self) -> list[str]:
+        rows = self.store.read(lambda conn: look(conn, self.world, "anna", NOON)).rows
+        return [row.key for row in rows]
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+@asynccontextmanager
+async def inbox(_: Path) -> AsyncIterator[Tried]:
+    store = Store.open(":memory:")
+    one = Recorded(store)
+    yield Tried(one, one.received)
+    store.close()
+
+
+OPENERS = {
+    "console": console,
+    "inbox": inbox,
+    "webhook": webhook,
+    "fcm": fcm,
+    "apns": apns,
+    "web-push": web_push,
+}
 every_channel = pytest.mark.parametrize("name", sorted(CHANNELS))
 
 
@@ -135,7 +189,7 @@ async def test_an_offer_sent_again_has_the_same_key(name: str, tmp_path: Path) -
     async with OPENERS[name](tmp_path) as tried:
         for _ in range(2):
             await tried.send(offer(channel=name))
-        assert tried.received() == ["k1", "k1"]
+        assert set(tried.received()) == {"k1"}
 
 
 @every_channel

@@ -151,8 +151,10 @@ async def test_what_is_past_its_time_makes_room_on_a_full_disk(
         await shop.server.gone()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
-async def test_after_an_io_error_nothing_is_acknowledged(tmp_path: Path, call: str) -> None:
+@pytest.mark.parametrize(("call", "when"), [("fdatasync", "20"), ("pwrite64", "20+")])
+async def test_after_an_io_error_nothing_is_acknowledged(
+    tmp_path: Path, call: str, when: str
+) -> None:
     """A sync that failed is never tried again: the next might succeed, and the pages be gone."""
     shop = Shop(tmp_path / "shop")
     assert await shop.open()
@@ -161,12 +163,12 @@ async def test_after_an_io_error_nothing_is_acknowledged(tmp_path: Path, call: s
         await more(senders, 100, 60.0)
         tracer = await attach(
             shop, find("strace"), "-f", "-qq", "-o", str(tmp_path / "trace"),
-            "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when=20",
+            "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}",
         )  # fmt: skip
         assert await shop.server.ended() == 1, shop.server.told()
         shop.up.clear()
         await tracer.wait()
-        assert (tmp_path / "trace").read_text().count("EIO") == 1
+        assert (tmp_path / "trace").read_text().count("EIO")
         nothing_lost(shop, senders.taken)
         taken = len(senders.taken)
 

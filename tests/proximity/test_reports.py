@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from proximity.commands.reporting import NAMES
-from proximity.model import ProximityError, parse_time
+from proximity.model import Delivery, ProximityError, parse_time
 from proximity.reports import reports
 from proximity.reports.cells import LEAST, told
 from proximity.reports.reports import DAY_S, REPORTS, WEEK_S, Reported, make_due, read_report
-from proximity.store import Store, schema
+from proximity.store import Store, ledger, schema
 from tests.town import END, MONDAY, Cell, Town, cells, possible
 
 NOW = END + 2 * 3600.0
@@ -100,6 +100,29 @@ def test_people_are_told_by_how_much_they_were_sent_other_systems_included(store
     assert rows(read_report(store, "fatigue", NOW, 1)) == [
         {"sends": "2", "people": 10},
         {"sends": "10 or more", "people": 10},
+    ]
+
+
+def test_what_was_spent_is_what_a_hand_counts(store: Store) -> None:
+    """Twenty mails at 4 cents and thirty pushes for nothing; what was not taken costs nothing."""
+
+    def sent(number: int, channel: str, outcome: str, cost: float) -> Delivery:
+        who = f"p{number % 12}"
+        return Delivery(
+            key=f"k{number}", channel=channel, attempt=1, outcome=outcome, at=END - 5.0,
+            campaign="coffee", person=who, subject=who, place="shop",
+            handed={"cost": cost} if cost else {"text": "Coffee"},
+        )  # fmt: skip
+
+    every = [sent(n, "email", "accepted", 0.04) for n in range(20)]
+    every += [sent(100 + n, "web-push", "accepted", 0.0) for n in range(30)]
+    every += [sent(200 + n, "email", "failed", 0.04) for n in range(20)]
+    every += [sent(300 + n, "email", "opened", 0.04) for n in range(20)]
+    every += [sent(400 + n, "fcm", "accepted", 0.01) for n in range(9)]
+    store.write(lambda c: ledger.append(c, [ledger.entry(one) for one in every])).result()
+    assert rows(read_report(store, "spend", NOW, 1)) == [
+        {"channel": "email", "people": 10, "cost": 0.04, "sends": 20, "spent": 0.8},
+        {"channel": "web-push", "people": 10, "cost": 0.0, "sends": 30, "spent": 0.0},
     ]
 
 

@@ -148,8 +148,10 @@ class Checks:
     def _taken(self, records: Sequence[Record]) -> None:
         """Records are in the journal: may they be?"""
         for record in records:
-            if record.id is not None:
-                self._ids.add(record.id)
+            assert record.id is not None
+            if record.id in self._ids:
+                self.fault(f"record {record.id} is kept twice")
+            self._ids.add(record.id)
             who = self._world.carrier(record)
             at = record.received_at or 0.0
             if self.erased.get(who, math.inf) < at - GRACE_S:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 BEGIN = when("2026-03-28 21:42")
 """Quiet hours are near, and in the night Paris loses an hour."""
 MORNING = when("2026-03-29 07:30")
-CHAOS_S = 1500.0
+CHAOS_S = 1200.0
 """So long faults come; then everything is healed."""
 PEOPLE = ("ana-canary", "ben-canary", "cyd-canary", "eve-canary")
 MOODS: tuple[Mood, ...] = ("away", "busy", "mute", "late", "refusing", "dying")

@@ -26,6 +26,10 @@ SENTENCES = {
     "delivery.dead_endpoint": "It could not be handed over: your device no longer takes messages.",
     "delivery.expired": "It was not handed over in time and is no longer valid.",
     "delivery.suppressed": "We took it back before it was handed over.",
+    "delivery.delivered": "It was on your device at {time}.",
+    "delivery.opened": "You opened it at {time}.",
+    "delivery.clicked": "You followed its link at {time}.",
+    "delivery.converted": "You used it at {time}.",
     # -- why an offer was not sent
     "reason.stale": "By the time it could be decided, the moment for it had passed.",
     "reason.inactive": "This offer was not running at that time.",
@@ -54,6 +58,9 @@ SENTENCES = {
     "reason.fault": "A fault on our side prevented it.",
     "reason.expired": "It was too late for it.",
     "reason.attempts": "We tried several times.",
+    "reason.unknown": "Whether it arrived is not known, so we did not send it again.",
+    "reason.channel_down": "The way by which it would have reached you was out of order.",
+    "reason.config_error": "A setting on our side was wrong.",
     "reason.other": "It did not fit.",
     # -- the same with its numbers, where they are known
     "reason.stale.detail": "It was {age_s} late; at most {max_age_s} is allowed.",

@@ -147,6 +147,18 @@ async def test_what_every_reason_makes_of_it(
     assert len(sandbox.pushes) == (1 if reason == "BadDeviceToken" else 0)
 
 
+async def test_a_reason_that_holds_for_the_connection_makes_the_next_one_new(
+    server: Apple, channel: Apns
+) -> None:
+    server.says[DEVICE] = [(503, {"reason": "Shutdown"}), (200, {})]
+    first = channel._lines[0]
+    assert (await channel.send(offer(), PHONE)).outcome == "retry"
+    before = first._connection
+    assert (await channel.send(offer(), PHONE)).outcome == "accepted"
+    assert first._connection is not before
+    assert (await channel.send(offer(), PHONE)).outcome == "accepted"
+
+
 async def test_a_token_of_the_other_environment_is_tried_there_once(
     server: Apple, sandbox: Apple, channel: Apns
 ) -> None:

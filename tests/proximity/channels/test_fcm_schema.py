@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proximity.channels.fcm import make_message, open_fcm
-from proximity.channels.mobile import app_fields, collapse_id, fit, thread, weight
+from proximity.channels.mobile import app_fields, collapse_id, weight
 from proximity.model import Endpoint
 from tests.npm import NODE_MODULES, need_node, node
 from tests.proximity.channels import google
@@ -183,8 +183,6 @@ async def test_the_channel_itself_is_accepted_by_it(prism: Prism, tmp_path: Path
 
 def as_google_writes(one: Offer, phone: Endpoint, now: float) -> dict[str, Any]:
     """The same message by firebase-admin, from what the offer says."""
-    small = fit(one, lambda _: 0)
-    assert small is not None
     target = (
         {"fid": phone.address[4:]} if phone.address.startswith("fid:") else {"token": phone.address}
     )
@@ -203,7 +201,10 @@ def as_google_writes(one: Offer, phone: Endpoint, now: float) -> dict[str, Any]:
         },
         payload=messaging.APNSPayload(
             aps=messaging.Aps(
-                thread_id=thread(one), custom_data={"interruption-level": insistence.level}
+                thread_id=one.place,
+                sound=None if insistence.level == "passive" else "default",
+                mutable_content=one.receipt is not None or None,
+                custom_data={"interruption-level": insistence.level},
             )
         ),
     )

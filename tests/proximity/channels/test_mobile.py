@@ -12,9 +12,9 @@ from proximity.channels.mobile import (
     MOST_BYTES,
     WEIGHTS,
     app_fields,
+    apple_fields,
     collapse_id,
     fit,
-    thread,
     weight,
 )
 from proximity.model import Offer
@@ -67,7 +67,22 @@ def test_any_key_makes_an_id_that_fits_a_header(key: str) -> None:
 
 
 def test_messages_of_one_place_lie_together() -> None:
-    assert thread(offer(key="a")) == thread(offer(key="b")) != thread(offer(place="other"))
+    one, two, other = offer(key="a"), offer(key="b"), offer(place="other")
+    assert apple_fields(one)["thread-id"] == apple_fields(two)["thread-id"] == "cafe-1"
+    assert apple_fields(other)["thread-id"] == "other"
+    assert len(apple_fields(offer(place="x" * 999))["thread-id"]) == 64
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_what_is_passive_makes_no_sound(purpose: str) -> None:
+    fields = apple_fields(offer(purpose=purpose))
+    assert ("sound" in fields) is (weight(purpose).level != "passive")
+    assert fields["interruption-level"] == weight(purpose).level
+
+
+def test_the_apps_extension_is_woken_where_it_has_something_to_tell() -> None:
+    assert apple_fields(FULL)["mutable-content"] == 1
+    assert "mutable-content" not in apple_fields(offer())
 
 
 def test_terms_go_first_then_links_then_the_end_of_the_text() -> None:

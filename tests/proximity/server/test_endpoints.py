@@ -249,6 +249,21 @@ async def test_anybody_may_have_the_public_key(rig: Rig) -> None:
     assert (answer.status, answer.json) == (200, {"key": rig.public_key})  # type: ignore[attr-defined]
 
 
+async def test_a_channel_with_a_name_of_its_own_takes_the_same_addresses(tmp_path: Path) -> None:
+    write_key(tmp_path / "push.pem", make_key())
+    file = tmp_path / "push.toml"
+    own = CAMPAIGNS.replace('"web-push"', '"shop"').replace(
+        "[channel.web-push]", '[channel.shop]\nkind = "web-push"'
+    )
+    file.write_text(own)
+    async with running(tmp_path, campaigns=file) as rig:
+        assert (await rig.ask("GET", "/v1/push-key", role=None)).status == 200
+        bad = left(address=address(host="10.0.0.1"))
+        assert (await rig.ask("POST", "/v1/endpoints", role=Role.DEVICE, body=bad)).status == 422
+        answer = await rig.ask("POST", "/v1/endpoints", role=Role.DEVICE, body=left())
+        assert answer.status == 201
+
+
 async def test_a_server_without_web_push_has_no_key(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         answer = await rig.ask("GET", "/v1/push-key", role=None)
