@@ -45,7 +45,7 @@ TINY = Scale(
 )
 
 
-SLOW = {"server", "replay", "gateways"}
+SLOW = {"server", "replay", "gateways", "delivering"}
 """These start processes."""
 
 
@@ -65,7 +65,7 @@ def test_every_part_measures_something_and_every_answer_is_the_same(part: str) -
         # Memory of so little may come out of what the process had free.
         assert row.unit == "B" or min(row.values) > 0.0, row
     assert [check for check in found.checks if check.differences or not check.answers] == []
-    judged = {"city", "stores", "country", "updates", "backtest", "decisions"}
+    judged = {"city", "stores", "country", "updates", "backtest", "decisions", "delivering"}
     assert bool(found.checks) == (part in judged)
     assert bool(found.costs) == (part == "country")
 

@@ -15,7 +15,7 @@ from proximity.campaigns.campaigns import Campaign, Campaigns, Stock
 from proximity.campaigns.keys import CAMPAIGN, FILE, TRIGGER_KEYS, trigger_faults
 from proximity.campaigns.purposes import ASKING
 from proximity.campaigns.reach import CHANNEL, PLAIN, cheapest_first, read_terms
-from proximity.content.content import check_link, check_text, check_words
+from proximity.content.content import check_link, check_text, check_words, links_of
 from proximity.content.deeplinks import check_links, check_origin
 from proximity.model import ProximityError, digest
 from proximity.segments.segments import read_audience, read_segments
@@ -110,7 +110,7 @@ def _check_file(
     if "public_url" in values:
         for fault in check_link(values["public_url"], ()):
             top.fault(f"public_url: {fault}")
-    for origin in values["inbox_origins"]:
+    for origin in sorted(values["inbox_origins"]):
         for fault in check_origin(origin):
             top.fault(f"inbox_origins: {fault}")
     for cap in values.get("caps", ()):
@@ -140,6 +140,7 @@ def _read_campaign(
     campaign = Campaign(**values)
     faults = _trigger_faults(item, campaign)
     faults += _content_faults(item, campaign, file["link_hosts"])
+    faults += _landing_faults(campaign, reached="public_url" in file)
     faults += _asking_faults(item, campaign)
     for channel in campaign.channels:
         if channel not in channels:
@@ -194,6 +195,20 @@ def _content_faults(item: TomlTable, campaign: Campaign, hosts: frozenset[str]) 
         texts = getattr(campaign, key)
         faults += [f"{key}.{tag:.40} has no text" for tag in texts if tag not in campaign.text]
         faults += check_words(key, texts)
+    return faults
+
+
+def _landing_faults(campaign: Campaign, *, reached: bool) -> list[str]:
+    """Say what is missing for an offer to have its page; ``reached``: people reach this server."""
+    faults = []
+    has_page = reached and (campaign.landing or not links_of(campaign))
+    if campaign.landing and not reached:
+        faults.append("landing needs public_url: where people reach this server")
+    if campaign.landing_place is not None and not (campaign.landing or has_page):
+        faults.append("landing_place belongs to landing = true")
+    shown = campaign.landing or has_page or "inbox" in campaign.channels
+    if campaign.redeem is not None and not shown:
+        faults.append('redeem needs a page (landing = true) or the channel "inbox"')
     return faults
 
 

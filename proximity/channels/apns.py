@@ -1,6 +1,6 @@
 """The question: how does an offer reach an app by way of the Apple Push Notification service.
 
-One request for each device over a connection that stays open (``http2``), in the form of Apple's
+One request for each device over a connection that stays open (``line``), in the form of Apple's
 "Sending notification requests to APNs". What its answers mean stands in ``verdicts``; who we are is
 ``apple_key``'s.
 """
@@ -19,7 +19,7 @@ from proximity.channels.channel import Reply
 from proximity.channels.credentials import read_credential
 from proximity.channels.dialling import Peer, read_allowed, read_context
 from proximity.channels.egress import EgressError, EgressRefused, check_url
-from proximity.channels.http2 import Line, tls_context
+from proximity.channels.line import Line, tls_context
 from proximity.channels.mobile import app_fields, apple_fields, collapse_id, fit, weight
 from proximity.channels.verdicts import reply_to
 from proximity.model import ProximityError

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from proximity.model import ProximityError
 
 try:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from google.auth import jwt
-    from google.auth.crypt import EsSigner
+    from google.auth.crypt import ES256Signer
 except ModuleNotFoundError as error:  # pragma: no cover - the tests' environment has it
     raise ProximityError(
         "channel apns needs google-auth: pip install 'proximity-engine[push]'"
@@ -37,7 +40,7 @@ class ProviderToken:
     """The token of one team and key; ``clock`` gives Unix seconds."""
 
     def __init__(
-        self, key_id: str, team_id: str, signer: EsSigner, clock: Callable[[], float]
+        self, key_id: str, team_id: str, signer: ES256Signer, clock: Callable[[], float]
     ) -> None:
         self._key_id = key_id
         self._team_id = team_id
@@ -68,18 +71,18 @@ class ProviderToken:
         return True
 
 
-def read_signer(table: TomlTable, text: str) -> EsSigner | None:
+def read_signer(table: TomlTable, text: str) -> ES256Signer | None:
     """Read the key from the text of Apple's ``.p8`` file; None where the table has the fault."""
     try:
-        signer = EsSigner.from_string(text)
-    except (ValueError, TypeError):
-        signer = None
-    if signer is None or signer.algorithm != "ES256":
+        key = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         table.fault(
             "the key is no P-256 private key in PEM: put the text of the .p8 file there, whole"
         )
         return None
-    return signer
+    return ES256Signer(key)
 
 
 def read_id(table: TomlTable, name: str, where: str) -> str:

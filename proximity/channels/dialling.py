@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
+from proximity.channels.credentials import read_credential
 from proximity.channels.egress import EgressError, EgressRefused, check_url, refusal
 
 if TYPE_CHECKING:
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from proximity.channels.egress import Network
     from proximity.tomltable import TomlTable
 
-__all__ = ["Peer", "Tls", "dial", "read_allowed", "read_context", "read_peer", "read_secret"]
+__all__ = ["Peer", "Tls", "dial", "read_allowed", "read_context", "read_peer"]
 
 Tls = Literal["tls", "starttls", "none"]
 
 CONNECT_S = 5.0
 """For one address, as ``egress`` has it."""
-_MOST_SECRET_FILE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ def read_peer(table: TomlTable, folder: Path, ports: Mapping[Tls, int]) -> Peer 
     tls = cast("Tls", table.choice("tls", ports) or default)
     port = table.whole("port", ports[tls], least=1, most=65535)
     username = table.text("username")
-    password = read_secret(table, folder, "password")
+    password = _read_password(table, folder)
     if (username is None) != (password is None):
         table.fault("username and password_file (or password_env) go together: write both, or none")
     context = read_context(table, folder)
@@ -126,31 +125,6 @@ def read_allowed(table: TomlTable) -> list[Network]:
     return allow
 
 
-def read_secret(table: TomlTable, folder: Path, name: str) -> str | None:
-    """Read ``NAME_file`` or ``NAME_env``; None where neither is written, or it cannot be read."""
-    file, variable = table.text(f"{name}_file"), table.text(f"{name}_env")
-    if file is not None and variable is not None:
-        table.fault(f"name either {name}_file or {name}_env, not both")
-        return None
-    if file is not None:
-        try:
-            with (folder / file).open("rb") as stream:
-                raw = stream.read(_MOST_SECRET_FILE).decode(errors="replace").strip()
-        except OSError as error:
-            table.fault(f"{name}_file {file!r:.80} cannot be read: {error.strerror}")
-            return None
-        where = f"{name}_file {file!r:.80}"
-    elif variable is not None:
-        raw = os.environ.get(variable, "").strip()
-        where = f"{name}_env {variable!r:.80}"
-    else:
-        return None
-    if not raw or not raw.isprintable():
-        table.fault(f"{where} holds nothing that can be used: put it there, on one line")
-        return None
-    return raw
-
-
 def read_context(table: TomlTable, folder: Path) -> ssl.SSLContext:
     """Trust what the system trusts, or the authorities of ``ca_file`` alone."""
     file = table.text("ca_file")
@@ -162,3 +136,10 @@ def read_context(table: TomlTable, folder: Path) -> ssl.SSLContext:
         reason = getattr(error, "strerror", None) or "no certificates in PEM"
         table.fault(f"ca_file {file!r:.80} cannot be read: {reason}")
         return ssl.create_default_context()
+
+
+def _read_password(table: TomlTable, folder: Path) -> str | None:
+    if not (table.has("password_file") or table.has("password_env")):
+        return None
+    found = read_credential(table, folder, "password", "the password")
+    return None if found is None else found.strip()

@@ -39,7 +39,7 @@ _MOST_PAGE = 512 * 1024
 """Bytes of a page that are read: what tells price and store stands in the first of them."""
 _MOST_URL = 2000
 _MOST_RETRY_AFTER_S = 86400.0
-_CONNECTIONS = 32
+_CONNECTIONS = 64  # as many as a channel's hand-overs side by side
 
 # RFC 6052's prefix of NAT64: the last four bytes are the IPv4 address that is meant.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

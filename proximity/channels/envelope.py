@@ -37,8 +37,8 @@ _IN_HEADERS = "".join(chr(n) for n in range(0x21, 0x7F) if chr(n) not in '"%')
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event. ``source`` and ``id`` together name it for ever; ``data`` is what JSON can hold.
 
-    ``time`` is RFC 3339, left out where it is not known. ``sequence`` puts the events of a source in order, compared as text
-    (CloudEvents' extension of that name).
+    ``time`` is RFC 3339, left out where it is not known. ``sequence`` puts the events of a source
+    in order, compared as text (CloudEvents' extension of that name).
     """
 
     id: str

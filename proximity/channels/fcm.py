@@ -106,11 +106,9 @@ class Fcm:
                 return Reply(outcome="config_error", reply={"error": "refused", "why": str(error)})
             except EgressError as error:
                 return Reply(outcome="retry", reply={"error": str(error)}, unsure=error.sent)
-            if answer.status != 401:
+            if answer.status != 401 or last:
                 break
             self._account.forget(token)
-            if last:
-                break
         return _judge(answer)
 
 

@@ -1,8 +1,7 @@
-"""The question: how is a POST made over a long-lived HTTP/2 connection, and did it arrive.
+"""The question: how is a POST made over one HTTP/2 connection, and did it arrive.
 
-RFC 9113 by h2, over a connection that ``dialling`` makes to a judged address, with TLS 1.2 or newer
-and the certificate of the name. One connection for each peer, opened anew when it is lost. Whoever
-asks is told whether a request that failed may have arrived. It must not know what is posted.
+RFC 9113 by h2, over streams of bytes that ``line`` has opened. Whoever asks is told whether a
+request that failed may have arrived. It must not know what is posted, nor to whom.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
-from proximity.channels.dialling import dial
-from proximity.channels.egress import TIMEOUT_S, EgressError
+from proximity.channels.egress import EgressError
 from proximity.model import ProximityError
 
 try:
@@ -30,15 +28,13 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests' environmen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from proximity.channels.dialling import Peer
-
-__all__ = ["Line", "Response", "tls_context"]
+__all__ = ["Connection", "Response"]
 
 # It writes every header down at DEBUG, and ours hold tokens.
 logging.getLogger("hpack").setLevel(logging.WARNING)
 
-_HANDSHAKE_S = 5.0
-_SHUTDOWN_S = 1.0
+CLOSE_S = 1.0
+"""How long a goodbye is waited for: only politeness."""
 _PING_S = 2.0
 _IDLE_S = 60.0
 """A connection that was silent for so long is asked whether it is still there: routers forget
@@ -57,97 +53,6 @@ class Response(NamedTuple):
     body: bytes
 
 
-def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Make a context fit for HTTP/2 (RFC 9113, 9.2): TLS 1.2 at least, and agreed by ALPN."""
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
-class Line:
-    """The way to one peer: one connection at a time, kept open between requests."""
-
-    def __init__(self, peer: Peer, timeout_s: float = TIMEOUT_S) -> None:
-        self._peer = peer
-        self._timeout_s = timeout_s
-        self._connection: _Connection | None = None
-        self._retired: set[_Connection] = set()  # told to go, but still answering
-        self._opening = asyncio.Lock()
-
-    async def post(
-        self, path: str, headers: Sequence[tuple[str, str]], body: bytes, accepts: frozenset[int]
-    ) -> Response:
-        """Post ``body``; give the answer, whatever it is.
-
-        Until an answer with a status in ``accepts`` has come, one request at a time is under way on
-        the connection. A request that surely did not arrive is made once more, over a new
-        connection. Raises EgressRefused where the peer may not be reached, EgressError, whose
-        ``sent`` tells whether the request may have arrived, where no answer came.
-        """
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        for last in (False, True):
-            connection = await self._ready(deadline)
-            try:
-                return await connection.post(path, headers, body, accepts, deadline)
-            except EgressError as error:
-                if error.sent or last or str(error) == "timeout":
-                    raise
-        raise AssertionError("the second attempt answers or raises")
-
-    def renew(self) -> None:
-        """Make the next request over a new connection; those under way are still answered."""
-        if self._connection is not None:
-            self._connection.retire()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        if self._connection is not None:
-            self._retired.add(self._connection)
-            self._connection = None
-        for one in tuple(self._retired):
-            await one.close()
-        self._retired.clear()
-
-    async def _ready(self, deadline: float) -> _Connection:
-        try:
-            async with asyncio.timeout_at(deadline), self._opening:
-                one = self._connection
-                if one is not None and one.usable and await one.answers():
-                    return one
-                if one is not None:
-                    self._retired = {old for old in self._retired if not old.over}
-                    self._retired.add(one)
-                    one.retire()
-                    self._connection = None
-                self._connection = await _connect(self._peer)
-                return self._connection
-        except TimeoutError:
-            raise EgressError("timeout") from None
-
-
-async def _connect(peer: Peer) -> _Connection:
-    """Connect, agree on TLS and HTTP/2, and begin to listen."""
-    plain = await dial(peer)
-    try:
-        reader, writer = await asyncio.open_connection(
-            sock=plain, ssl=peer.context, server_hostname=peer.host,
-            ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_SHUTDOWN_S,
-        )  # fmt: skip
-    except (OSError, ssl.SSLError) as error:
-        plain.close()
-        raise EgressError(type(error).__name__) from None
-    except BaseException:
-        plain.close()
-        raise
-    agreed: ssl.SSLObject = writer.get_extra_info("ssl_object")
-    if agreed.selected_alpn_protocol() != "h2":
-        writer.close()
-        raise EgressError("the other side does not speak HTTP/2")
-    port = "" if peer.port == 443 else f":{peer.port}"
-    host = f"[{peer.host}]" if ":" in peer.host else peer.host
-    return _Connection(reader, writer, host + port)
-
-
 class _Stream:
     """One request under way."""
 
@@ -161,8 +66,12 @@ class _Stream:
             self.answer.set_exception(EgressError(kind, sent=sent))
 
 
-class _Connection:
-    """One connection, and the task that listens to it."""
+class Connection:
+    """One connection, and the task that listens to it.
+
+    Until an answer has shown that we are known there, one request at a time is under way; then as
+    many as the peer allows. ``authority`` is the host, with the port where it is not 443.
+    """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str
@@ -224,14 +133,18 @@ class _Connection:
         with contextlib.suppress(asyncio.CancelledError, OSError, ssl.SSLError, TimeoutError):
             await self._listening
         with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
-            async with asyncio.timeout(_SHUTDOWN_S):
+            async with asyncio.timeout(CLOSE_S):
                 await self._writer.wait_closed()
 
     async def post(
         self, path: str, headers: Sequence[tuple[str, str]], body: bytes,
         accepts: frozenset[int], deadline: float,
     ) -> Response:  # fmt: skip
-        """Make one request; ``deadline`` is in the loop's time."""
+        """Make one request; ``deadline`` is in the loop's time.
+
+        An answer with a status in ``accepts`` shows that we are known. Raises EgressError, whose
+        ``sent`` tells whether the request may have arrived, where no answer came.
+        """
         number, stream = None, _Stream()
         try:
             async with asyncio.timeout_at(deadline):
@@ -304,9 +217,11 @@ class _Connection:
 
     async def _end(self, number: int) -> None:
         """Forget a stream; where it is still open, tell the other side that nobody waits."""
-        stream = self._streams.pop(number)
-        if not stream.answer.done():
-            stream.answer.cancel()
+        answer = self._streams.pop(number).answer
+        if answer.done() and not answer.cancelled():
+            answer.exception()  # whoever gave up does not look at it, and need not
+        open_there = self._h2.streams.get(number)
+        if open_there is not None and not open_there.closed:
             with contextlib.suppress(H2Error):
                 self._h2.reset_stream(number, ErrorCodes.CANCEL)
                 self._flush()
@@ -341,22 +256,22 @@ class _Connection:
             self._room.notify_all()
 
     def _on(self, event: events.Event) -> None:
+        # Of a stream that nobody waits for any more only the bytes are counted.
+        stream = self._streams.get(getattr(event, "stream_id", None) or 0)
         match event:
-            case events.ResponseReceived():
+            case events.ResponseReceived() if stream is not None:
                 # h2 has seen to it that there is one; not that it is a number.
                 status = dict(event.headers)[b":status"]
-                self._stream(event.stream_id).status = int(status) if status.isdigit() else 0
+                stream.status = int(status) if status.isdigit() else 0
             case events.DataReceived():
-                stream = self._stream(event.stream_id)
-                stream.body += event.data[: _MOST_BODY - len(stream.body)]
+                if stream is not None:
+                    stream.body += event.data[: _MOST_BODY - len(stream.body)]
                 self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            case events.StreamEnded():
-                stream = self._stream(event.stream_id)
+            case events.StreamEnded() if stream is not None:
                 if not stream.answer.done():
                     stream.answer.set_result(Response(stream.status, bytes(stream.body)))
-            case events.StreamReset():
-                refused = event.error_code == ErrorCodes.REFUSED_STREAM
-                self._stream(event.stream_id).fail("reset", sent=not refused)
+            case events.StreamReset() if stream is not None:
+                stream.fail("reset", sent=event.error_code != ErrorCodes.REFUSED_STREAM)
             case events.PingAckReceived() if self._pong is not None and not self._pong.done():
                 self._pong.set_result(None)
                 self._pong = None
@@ -373,10 +288,6 @@ class _Connection:
                 stream.fail("goaway", sent=False)
         # h2 takes the connection for closed now, but the peer goes on with what it has begun with.
         self._h2.state_machine.state = ConnectionState.CLIENT_OPEN
-
-    def _stream(self, number: int | None) -> _Stream:
-        """Give a stream; one of no consequence where nobody waits for it any more."""
-        return self._streams.get(number or 0) or _Stream()
 
     def _hang_up(self) -> None:
         """Say goodbye as far as anybody listens, and close."""

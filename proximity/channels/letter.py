@@ -85,7 +85,8 @@ class Letter:
 def read_address(text: str) -> str:
     """Give an address as an envelope has it, the domain in ASCII. Raises NoAddress."""
     local, at, domain = text.strip().rpartition("@")
-    if not at or not _LOCAL.fullmatch(local) or not local.isprintable():
+    # What looks like an encoded word would be read as one by those who write headers.
+    if not at or not _LOCAL.fullmatch(local) or not local.isprintable() or "=?" in local:
         raise NoAddress("no address")
     try:
         import idna
@@ -116,7 +117,7 @@ def read_mailbox(text: str) -> Address:
     try:
         address = read_address("" if found is None else found["address"] or text)
         local, _, domain = address.rpartition("@")
-        return Address((found and found["name"]) or "", local, domain)
+        return Address(_line((found and found["name"]) or ""), local, domain)
     except (NoAddress, MessageError, ValueError):
         raise ProximityError(
             f'{text!r:.80} is no sender: write an address, or "Name <address>"'
@@ -212,8 +213,12 @@ def _text(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Make one line of it, without anything that a header may not hold."""
-    return _SPACES.sub(" ", _CONTROL.sub("", text)).strip()
+    """Make one line of it, without anything that a header may not hold.
+
+    What looks like an encoded word (RFC 2047) is broken up: the library would read it, and what is
+    encoded there may be the end of the line.
+    """
+    return _SPACES.sub(" ", _CONTROL.sub("", text)).replace("=?", "= ?").strip()
 
 
 def _link(link: str | None) -> str | None:

@@ -62,6 +62,8 @@ _MOST_TEMPLATE = 512
 WORDS = ("person", "subject", "place", "campaign", "purpose", "channel", "language")
 """What of an offer may stand in a topic; each is made of letters, digits and ``%`` escapes."""
 DEFAULT_TOPIC = "proximity/offers/{person}"
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What a broker may close the connection for where it stands in a text (MQTT 5, 1.5.4)."""
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 _quiet = logging.getLogger("proximity.channels.mqtt")
@@ -166,7 +168,10 @@ class Mqtt:
         found.MessageExpiryInterval = max(1, int(offer.expires_at - self._clock()))
         found.ContentType = STRUCTURED
         found.PayloadFormatIndicator = 1
-        found.UserProperty = [("key", offer.key), ("campaign", offer.campaign)]
+        found.UserProperty = [
+            (name, _NO_TEXT.sub("\ufffd", value))
+            for name, value in (("key", offer.key), ("campaign", offer.campaign))
+        ]
         return found
 
     async def _connected(self) -> _Publisher:

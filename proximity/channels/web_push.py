@@ -225,7 +225,7 @@ def encrypt(
 
 
 def make_message(offer: Offer, most: int = MOST_MESSAGE) -> bytes:
-    """Write what the service worker is told, as JSON of at most ``most`` bytes (1,000 or more).
+    """Write what the service worker is told, as JSON of at most ``most`` bytes (1,500 or more).
 
     A text that is too long ends in an ellipsis; where that is not enough, links go.
     """
@@ -246,9 +246,7 @@ def make_message(offer: Offer, most: int = MOST_MESSAGE) -> bytes:
         found = _fitted(told, most)
         if found is not None:
             return found
-    last = _fitted({"key": told["key"], "text": told["text"]}, most, least=1)
-    assert last is not None, "a key has 128 characters at most"
-    return last
+    raise AssertionError("a key and eighty characters fit always")
 
 
 def topic_of(key: str) -> str:
@@ -285,8 +283,8 @@ def open_web_push(config: Mapping[str, Any], folder: Path) -> WebPush:
     return WebPush(Vapid(key, contact), Egress(allow), allow)
 
 
-def _fitted(told: Mapping[str, Any], most: int, least: int = _LEAST_TEXT) -> bytes | None:
-    """Write the fields, the text cut to ``least`` characters at worst; None: too long still."""
+def _fitted(told: Mapping[str, Any], most: int) -> bytes | None:
+    """Write the fields, the text cut as far as it makes sense; None: that is too long still."""
     text: str = told["text"]
     kept = len(text)
     while True:
@@ -295,10 +293,10 @@ def _fitted(told: Mapping[str, Any], most: int, least: int = _LEAST_TEXT) -> byt
         over = len(whole) - most
         if over <= 0:
             return whole
-        if kept <= least:
+        if kept <= _LEAST_TEXT:
             return None
         # A character takes four bytes in UTF-8, or six where JSON escapes it, at most.
-        kept = max(min(kept - 1, len(text[:kept]) - over // 6), least)
+        kept = max(min(kept - 1, len(text[:kept]) - over // 6), _LEAST_TEXT)
 
 
 def _cut(text: str, length: int) -> str:

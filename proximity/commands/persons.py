@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proximity.people.eventfile import Line
     from proximity.people.tagging import Plan
     from proximity.server.events import EventPage, ProfileRecord
+    from proximity.server.reaching import Reaching
 
 MOST_PROBLEMS = 100
 """Problems that are shown; a log with more has one cause, which the first show."""
@@ -187,6 +188,30 @@ def person_profile(
                 f"  {title} {name}: {been.visits} visits, {been.per_week:.1f} a week, "
                 f"{been.mean_dwell_s / 60:.0f} min each, last {been.recency_s / 86400:.1f} days ago"
             )
+    return 0
+
+
+@person.command("reach")
+@where
+@click.argument("person")
+@click.option("--campaigns", type=FILE, help="Campaigns file, for its channels (--data).")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
+def person_reach(
+    data: Path | None, server: str | None, token: str | None, person: str,
+    campaigns: Path | None, *, as_json: bool,
+) -> int:  # fmt: skip
+    """List the channels that reach a person, and why the others do not."""
+    found = _reach(data, server, token, person, campaigns)
+    if found is None:
+        return _unknown()
+    if as_json:
+        echo_json(found)
+        return 0
+    for one in found.channels:
+        devices = f", addresses: {one.endpoints}" if one.endpoints else ""
+        agreed = f", agreed to {', '.join(one.agreed)}" if one.agreed else ""
+        said = "reaches them" if one.reachable else f"does not: {one.why}"
+        click.echo(f"{one.channel}: {said}{devices}{agreed}")
     return 0
 
 
@@ -367,6 +392,25 @@ def _profile(
         return there.read(
             lambda conn: read_profile(conn, person, since, now, InForce(conn).places.facts)
         )
+
+
+def _reach(
+    data: Path | None, server: str | None, token: str | None, person: str, campaigns: Path | None
+) -> Reaching | None:
+    from proximity.campaigns.file import load_campaigns
+    from proximity.campaigns.reach import PLAIN
+    from proximity.commands.asking import Http, open_either
+    from proximity.people.people import People
+    from proximity.server.reaching import Reaching, read_reach
+
+    terms = PLAIN if campaigns is None else load_campaigns(campaigns).channel_terms
+    with open_either(data, server, token) as there:
+        if isinstance(there, Http):
+            path = f"/v1/people/{urllib.parse.quote(person, safe='')}/reach"
+            body = there.ask("GET", path, missing=True)
+            return None if body is None else msgspec.json.decode(body, type=Reaching)
+        people = People(there)
+        return there.read(lambda conn: read_reach(conn, people, person, terms, time.time()))
 
 
 def _read_preferences(file: Path) -> tuple[Preference, ...]:

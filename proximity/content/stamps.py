@@ -71,6 +71,7 @@ def open_url(by: Stamp, offer: Offer) -> str:
     """Make the link that opens an offer for as long as it is good."""
     claims: dict[str, Any] = {
         "do": OPEN, "campaign": offer.campaign, "place": offer.place, "key": offer.key,
+        "channel": offer.channel,
     }  # fmt: skip
     signed = links.sign(by.key, claims, offer.expires_at)
     return f"{by.public_url.rstrip('/')}/o/{quote(signed)}"

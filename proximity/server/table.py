@@ -29,6 +29,7 @@ from proximity.server.places import ROUTES as PLACES
 from proximity.server.preferencepage import ROUTES as PREFERENCE_PAGE
 from proximity.server.preferences import ROUTES as PREFERENCES
 from proximity.server.privacy import ROUTES as PRIVACY
+from proximity.server.reaching import ROUTES as REACHING
 from proximity.server.receipts import ROUTES as RECEIPTS
 from proximity.server.recording import ROUTES as RECORDING
 from proximity.server.records import ROUTES as RECORDS
@@ -57,6 +58,7 @@ TABLE: tuple[Route, ...] = (
     *SENDING,
     *PEOPLE,
     *CHANGES,
+    *REACHING,
     *PREFERENCES,
     *PREFERENCE_PAGE,
     *ENDPOINTS,

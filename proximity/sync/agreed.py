@@ -14,6 +14,7 @@ import msgspec
 
 from beacon_gateway.model import check_id, parse_time
 from proximity.model import Consent
+from proximity.sync.fields import STEP_S, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:
     Time = float | str
 
-__all__ = ["No", "Said", "join", "said"]
+__all__ = ["No", "Said", "in_milliseconds", "join", "said"]
 
 AHEAD_S = 300.0
 """How far ahead a yes may begin and still be told to others, seconds: as far as two clocks are
@@ -39,7 +40,7 @@ class No(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     channel: str | None = None
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "at", parse_time(self.at))
+        msgspec.structs.force_setattr(self, "at", moment(parse_time(self.at)))
         for name in ("purpose", "channel"):
             value = getattr(self, name)
             if value is not None:
@@ -86,16 +87,17 @@ def said(rows: Iterable[Any]) -> Said:
             if before is None or before.at < no.at:
                 noes[no.purpose, no.channel] = no
             continue
-        since = row.since
+        since = None if row.since is None else moment(row.since)
         if since is not None and since > row.recorded_at + AHEAD_S:
             continue
         ending = (no.at for no in noes.values() if no.ends(row.purpose, row.channel))
-        last = max(ending, default=_EVER)
-        if (_EVER if since is None else since) <= last:
-            since = max(row.recorded_at, last + 0.001) if last > _EVER else since
+        last = max(ending, default=None)
+        if last is not None and (since is None or since <= last):
+            since = max(moment(row.recorded_at), moment(last + STEP_S))
         yes.append(
             Consent(
-                purpose=row.purpose, channel=row.channel, since=since, until=row.until,
+                purpose=row.purpose, channel=row.channel, since=since,
+                until=None if row.until is None else moment(row.until),
                 precision=row.precision, method=row.method, text=row.text,
             )
         )  # fmt: skip
@@ -105,6 +107,13 @@ def said(rows: Iterable[Any]) -> Said:
         tuple(unique[key] for key in sorted(unique, key=repr)),
         tuple(noes[key] for key in sorted(noes, key=repr)),
     )
+
+
+def in_milliseconds(one: Consent) -> Consent:
+    """Give a yes whose moments are as they are written."""
+    since = None if one.since is None else moment(one.since)
+    until = None if one.until is None else moment(one.until)
+    return msgspec.structs.replace(one, since=since, until=until)
 
 
 def join(ours: Said, theirs: Said) -> Said:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONSENTS", "DEFAULT_OWNERS", "NOTHING", "PERSON", "Clock", "beats", "check_field", "digest_of",
-    "fields_of", "later", "rank", "with_fields",
+    "fields_of", "later", "moment", "rank", "with_fields",
 ]  # fmt: skip
 
 PERSON = "person"
@@ -30,8 +30,9 @@ CONSENTS = "consents"
 """Under this name the clock of what somebody agreed to is kept; it follows a rule of its own."""
 _PLAIN = ("timezone", "languages", "preferences", "objected")
 _MANY = ("attributes", "endpoints", "subjects")
-_STEP_S = 0.001
-"""By how much a word here is later than the one that it replaces, whatever the clock says."""
+STEP_S = 0.001
+"""Moments are whole milliseconds, as they are written: else two words of one millisecond would be
+in another order elsewhere. By one a word here is later than the one that it replaces."""
 
 
 class Clock(msgspec.Struct, frozen=True, array_like=True):
@@ -141,7 +142,13 @@ def beats(name: str, new: Clock, old: Clock | None, owners: Mapping[str, str]) -
 
 def later(at: float, old: Clock | None) -> float:
     """Date a word said here at Unix second ``at`` after the one that it replaces."""
-    return at if old is None or old.at < at else old.at + _STEP_S
+    at = moment(at)
+    return at if old is None or old.at < at else moment(old.at + STEP_S)
+
+
+def moment(at: float) -> float:
+    """Give a moment in whole milliseconds, Unix seconds."""
+    return round(at, 3)
 
 
 def _order(name: str, clock: Clock, owners: Mapping[str, str]) -> tuple[int, float, str, str]:

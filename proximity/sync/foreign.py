@@ -15,6 +15,7 @@ import secrets
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -393,7 +394,7 @@ class Foreign:
 def _kind(column: sa.Column[Any]) -> type:
     try:
         kind: type = column.type.python_type
-    except NotImplementedError:
+    except RuntimeError:  # a type that the library does not know
         return str
     return kind
 
@@ -406,6 +407,8 @@ def _typed(text: str, column: sa.Column[Any]) -> Any:
             return int(text)
         except ValueError:
             raise ValueError(f"{text!r:.80} is no id of a table that counts them") from None
+    if kind is UUID:
+        return UUID(text)
     return text
 
 

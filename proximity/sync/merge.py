@@ -21,6 +21,7 @@ from proximity.sync.fields import (
     check_field,
     digest_of,
     fields_of,
+    moment,
     with_fields,
 )
 
@@ -55,7 +56,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         check_field(self.field)
-        msgspec.structs.force_setattr(self, "at", parse_time(self.at))
+        msgspec.structs.force_setattr(self, "at", moment(parse_time(self.at)))
         if self.origin is not None:
             check_id(self.origin, "origin")
 
@@ -112,7 +113,7 @@ def values_of(item: Item) -> dict[str, Any]:
 
 def clamped(at: float, now: float) -> float:
     """Give a moment that is not ahead of our clock, Unix seconds."""
-    return now if at > now + AHEAD_S else at
+    return moment(now) if at > now + AHEAD_S else at
 
 
 def merge(

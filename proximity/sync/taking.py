@@ -21,7 +21,7 @@ from proximity.people.tagging import NO_PLAN
 from proximity.store import schema
 from proximity.store.ledger import insert_new
 from proximity.sync import clocks as kept
-from proximity.sync.agreed import AHEAD_S, Said, join, said
+from proximity.sync.agreed import AHEAD_S, Said, in_milliseconds, join, said
 from proximity.sync.clocks import Told
 from proximity.sync.fields import DEFAULT_OWNERS, Clock, beats, with_fields
 from proximity.sync.merge import Item, Merged, lost, merge, values_of
@@ -263,7 +263,11 @@ def _agreed(
     late = sum(one.since is not None and one.since > now + AHEAD_S for one in item.consents)
     late += sum(no.at > now + AHEAD_S for no in item.withdrawals)
     theirs = Said(
-        tuple(one for one in item.consents if one.since is None or one.since <= now + AHEAD_S),
+        tuple(
+            in_milliseconds(one)
+            for one in item.consents
+            if one.since is None or one.since <= now + AHEAD_S
+        ),
         tuple(
             no if no.at <= now + AHEAD_S else msgspec.structs.replace(no, at=now)
             for no in item.withdrawals

@@ -61,10 +61,10 @@ class Shop:
     def __init__(self, rig: Rig, pages: dict[str, tuple[str, str, str]], root: str) -> None:
         self.rig, self.pages, self.root = rig, pages, root
 
-    async def put(self, path: str = "/", **claims: str) -> str:
+    async def put(self, path: str = "/") -> str:
         """Put the example's page there, with a link of Anna's; give its address."""
         text = (EXAMPLE / "index.html").read_text()
-        link = self.rig.url + await inbox_link(self.rig, **claims)
+        link = self.rig.url + await inbox_link(self.rig)
         text = text.replace("https://offers.example.test/inbox/LINK", link)
         text = text.replace("https://offers.example.test", self.rig.url)
         self.pages[path] = "text/html", text, POLICY.format(engine=self.rig.url)

@@ -9,8 +9,11 @@ import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import Queue
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
+import paho.mqtt.client as paho
 import pytest
 
 from proximity.campaigns.campaigns import Campaigns
@@ -19,6 +22,8 @@ from proximity.channels.apns import open_apns
 from proximity.channels.console import Console
 from proximity.channels.fcm import open_fcm
 from proximity.channels.inbox import Inbox, open_inbox
+from proximity.channels.mail import open_email
+from proximity.channels.mqtt import open_mqtt
 from proximity.channels.vapid import make_key, write_key
 from proximity.channels.web_push import open_web_push
 from proximity.channels.webhook import open_webhook
@@ -30,9 +35,11 @@ from proximity.people.people import People
 from proximity.site.places import Places
 from proximity.store import Store
 from tests.proximity.channels import apple, google
+from tests.proximity.channels.mailboxes import TLS, mailboxes
 from tests.proximity.channels.push_service import push_service
 from tests.proximity.channels.receivers import receiver
 from tests.proximity.given import COFFEE, NOON, offer
+from tests.servers import Mosquitto
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 
     from proximity.model import Offer
 
+CERTIFICATE = TLS / "cert.pem"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 # What a place, a person or a marketer may be called, by accident or not.
@@ -117,6 +125,71 @@ async def web_push(folder: Path) -> AsyncIterator[Tried]:
     await channel.close()
 
 
+@asynccontextmanager
+async def email(folder: Path) -> AsyncIterator[Tried]:
+    async with mailboxes() as boxes:
+        config = {
+            "host": "localhost", "port": boxes.port, "from": "Shop <offers@shop.test>",
+            "allow": ["127.0.0.1", "::1"], "ca_file": str(CERTIFICATE),
+        }  # fmt: skip
+        channel = open_email(config, folder)
+        yield Tried(
+            channel,
+            lambda: [one["Message-ID"][1:].split("@")[0] for one in boxes.messages],
+            Endpoint(channel="email", address="anna@example.test"),
+        )
+        await channel.close()
+
+
+class Listener:
+    """A subscriber in a thread of its own, by the library that is under the other one."""
+
+    def __init__(self, port: int) -> None:
+        self.keys: list[str] = []
+        self.marks: Queue[bytes] = Queue()
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.on_message = self.hear
+        subscribed = Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        self.client.subscribe("#", qos=1)
+        assert subscribed.wait(10)
+
+    def hear(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        if message.topic == "mark":
+            self.marks.put(message.payload)
+        else:
+            self.keys.append(json.loads(message.payload)["id"])
+
+    def received(self) -> list[str]:
+        """Give what was heard by now: all that was published before a mark of our own."""
+        self.client.publish("mark", b"here", qos=1)
+        self.marks.get(timeout=10)
+        return self.keys
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@asynccontextmanager
+async def mqtt(folder: Path) -> AsyncIterator[Tried]:
+    (folder / "broker").mkdir()
+    broker = Mosquitto(folder / "broker")
+    broker.start()
+    listener = Listener(broker.port)
+    config = {
+        "host": "127.0.0.1", "port": broker.port, "tls": "none", "allow": ["127.0.0.1"],
+        "topic": "offers/{campaign}/{place}/{person}",
+    }  # fmt: skip
+    channel = open_mqtt(config, folder)
+    yield Tried(channel, listener.received)
+    await channel.close()
+    listener.close()
+    broker.stop()
+
+
 class Recorded:
     """The inbox as its offers come to lie in it: what dispatch writes before and after it."""
 
@@ -158,6 +231,8 @@ OPENERS = {
     "console": console,
     "inbox": inbox,
     "webhook": webhook,
+    "email": email,
+    "mqtt": mqtt,
     "fcm": fcm,
     "apns": apns,
     "web-push": web_push,

@@ -66,7 +66,7 @@ PROXIMITY = (sys.executable, "-m", "proximity")
 CLONE_NEWNS = 0x00020000
 OF_ONE = 20
 """Fixes of one subject in one batch: the first of them begins a visit, and with it an offer."""
-READY_MOST_S = 30.0
+READY_MOST_S = 60.0
 """Far more than a start takes (the promise is 2 s, and what it took is printed): other tests run
 beside this one."""
 
@@ -120,6 +120,12 @@ class Process:
         return self._process.pid
 
     @property
+    def worked_s(self) -> float:
+        """Seconds of a processor that it has had, which do not depend on who else has some."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
@@ -164,7 +170,10 @@ class Process:
 
 
 class Shop:
-    """A server over one folder; ``up`` while it takes requests, ``ready_s`` how long starts took."""
+    """A server over one folder; ``up`` while it takes requests.
+
+    ``ready_s`` is how long each start took, ``ready_work_s`` what it took of a processor.
+    """
 
     def __init__(
         self, folder: Path, *, data: Path | None = None, program: Sequence[object] = PROXIMITY
@@ -178,6 +187,7 @@ class Shop:
         self.url = ""
         self.up = asyncio.Event()
         self.ready_s: list[float] = []
+        self.ready_work_s: list[float] = []
         self.token = self.command("token", "create", "--role", "admin").strip()
         self.port = 0
         self.server = Process(log=folder / "server.log")
@@ -191,12 +201,12 @@ class Shop:
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
-    async def open(self, before: Sequence[object] = ()) -> bool:
+    async def open(self, before: Sequence[object] = (), *, speed: float = 1.0) -> bool:
         """Start the server; False where it died before it was ready."""
         self.server = Process(
             *self._program, "serve", "--data", self.data, "--site", self.folder / "site.toml",
             "--campaigns", self.folder / "campaigns.toml", "--consent", "assumed",
-            "--port", self.port, log=self.folder / "server.log",
+            "--port", self.port, "--clock-speed", speed, log=self.folder / "server.log",
         )  # fmt: skip
         began = time.monotonic()
         await self.server.start(before)
@@ -204,6 +214,7 @@ class Shop:
         if not self.url:
             return False
         self.ready_s.append(time.monotonic() - began)
+        self.ready_work_s.append(self.server.worked_s)
         self.port = int(self.url.rpartition(":")[2])
         self.up.set()
         return True
@@ -363,13 +374,18 @@ def nothing_lost(shop: Shop, taken: set[tuple[str, float]]) -> None:
 
 
 async def one_effect_each(shop: Shop, subjects: set[str]) -> None:
-    """Each subject came in once, was decided about once, and its offer was handed over."""
+    """Each subject came in once, was decided about once, and its offer was handed over.
+
+    An offer that was leased when its sender died is free again when the lease ends, after a minute;
+    so the server is started anew with a clock that runs faster.
+    """
+    assert await shop.end(signal.SIGTERM) == 0, shop.server.told()
+    assert await shop.open(speed=30.0), shop.server.told()
 
     def handed() -> set[str]:
         found = shop.books.ledger("delivery")
         return {one["subject"] for one in found if one["outcome"] == "accepted"}
 
-    # An offer that was leased when its sender died is free again when the lease ends.
     await until(lambda: subjects <= handed(), 120.0, why="decided and never handed over")
     transitions = shop.books.ledger("transition")
     entered = Counter(

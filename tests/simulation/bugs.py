@@ -156,7 +156,7 @@ BUGS = {
     "repeats forgotten at a start": Bug(_repeats_forgotten_at_a_start, "is kept twice"),
     "people never read again": Bug(_people_never_read_again, "agreed to nothing"),
     "late news under one name": Bug(_late_news_under_one_name, "came of the journal"),
-    "ids by chance": Bug(_ids_by_chance, "two decisions are about one visit"),
+    "ids by chance": Bug(_ids_by_chance, "was never decided"),
     "caps from a cache": Bug(_caps_from_a_cache, "in a window"),
     "stock taken without looking": Bug(_stock_taken_without_looking, "are taken"),
     "stock never given back": Bug(_stock_never_given_back, "was not given back"),

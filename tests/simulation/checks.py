@@ -71,6 +71,8 @@ class Checks:
         self.erased: dict[str, float] = {}
         self.rows: list[Row] = []
         self.whose: dict[str, str] = {}
+        self.leases: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self._world = world
         self._ids: set[str] = set()
         self._held: dict[tuple[str, str], Held] = {}
@@ -165,6 +167,7 @@ class Checks:
         """A hand-over begins, by its lease: is it allowed at this very instant?"""
         who, presses = offer.person, offer.purpose == "marketing"
         self.whose[offer.key] = who
+        self.leases[offer.key] += 1
         self._world.story(f"{offer.campaign} {offer.key[:8]} for {who} is leased for {channel}")
         for wrong, what in (
             (who in self.erased, "to an erased person"),
@@ -295,8 +298,8 @@ class Checks:
         held = self._raw.execute("SELECT 1 FROM reservations WHERE decision = ?", (key,)).fetchone()
         if "accepted" in ends and not held:
             self.fault(f"offer {key[:8]} was accepted, and its unit given back")
-        if held and key not in self.whose:
-            self.fault(f"offer {key[:8]} never left, and its unit was not given back")
+        if held and "accepted" not in ends and self.refused[key] == self.leases[key]:
+            self.fault(f"nobody can have offer {key[:8]}, and its unit was not given back")
 
     def _no_trace(self) -> None:
         """Nowhere stands the name of an erased person, in whatever form."""

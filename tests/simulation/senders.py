@@ -54,9 +54,11 @@ class Spool:
     async def send(self) -> None:
         """Send what waits, until it has arrived or nobody answers."""
         while self.waiting:
-            # Live ones first, or in order: both are how senders are.
-            newest = self._dice.random() < 0.5
-            some = self.waiting[-MOST_SENT:] if newest else self.waiting[:MOST_SENT]
+            # Live ones first, in order, or in none: all of these are how senders are.
+            how = self._dice.choice(["newest", "oldest", "none"])
+            if how == "none":
+                self._dice.shuffle(self.waiting)
+            some = self.waiting[-MOST_SENT:] if how == "newest" else self.waiting[:MOST_SENT]
             try:
                 receipt = await self._world.post(self._line, some)
             except Silence:
@@ -75,7 +77,7 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
     skew, number = dice.choice(SKEWS), 0
     world.story(f"{who}'s phone is {skew:+g} s wrong")
     while not world.ending:
-        spot = dice.choice(list(SPOTS))
+        spot = dice.choices(list(SPOTS), (3, 3, 2, 1, 1, 1))[0]
         leaves = world.now + dice.uniform(40.0, 400.0)
         while world.now < leaves and not world.ending:
             number += 1
@@ -113,7 +115,7 @@ async def gateway(world: World, name: str, spot: str, dice: random.Random) -> No
         await asyncio.sleep(dice.uniform(8.0, 16.0))
 
 
-WISHES = {"agree": 5, "withdraw": 3, "object": 1, "lift": 2, "register": 2, "erase": 1}
+WISHES = {"agree": 8, "withdraw": 5, "object": 1, "lift": 2, "register": 2, "erase": 1}
 """What somebody may want, and how often they do."""
 
 
@@ -121,7 +123,7 @@ async def minds(world: World, dice: random.Random) -> None:
     """Let people change their minds, and insist until they are heard."""
     names, weights = list(WISHES), list(WISHES.values())
     while not world.ending:
-        await asyncio.sleep(dice.uniform(10.0, 120.0))
+        await asyncio.sleep(dice.uniform(5.0, 60.0))
         who, (wish,) = dice.choice(world.people), dice.choices(names, weights)
         purpose = dice.choice([None, "marketing", "service"])
         channel = dice.choice([None, None, "webhook", "email"])

@@ -101,9 +101,16 @@ class Line:
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Hand over one offer, and wait for the answer as long as a channel does."""
         world = self._world
-        sink, dice, loop = world.sink, world.sink.dice, world.loop
         address = "" if endpoint is None else endpoint.address
         world.checks.begins(offer, self._owner)
+        reply = await self._send(offer, address)
+        if reply.outcome != "accepted" and not reply.unsure:
+            world.checks.refused[offer.key] += 1
+        return reply
+
+    async def _send(self, offer: Offer, address: str) -> Reply:
+        world = self._world
+        sink, dice, loop = world.sink, world.sink.dice, world.loop
         if sink.mood == "away":
             await asyncio.sleep(dice.uniform(0.001, 0.1))
             return Reply(outcome="retry", reply={"error": "refused"})

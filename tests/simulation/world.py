@@ -61,12 +61,12 @@ quiet_hours = [{ from = "22:00", to = "07:00" }]
 
 [[cap]]
 purpose = "marketing"
-count = 3
+count = 4
 window_s = 86400
 
 [[stock]]
 id = "rolls"
-count = 4
+count = 5
 
 [[campaign]]
 id = "coffee"
@@ -83,7 +83,7 @@ text = { en = "Coffee" }
 id = "rolls"
 purpose = "marketing"
 on = "enter"
-places = ["bakery"]
+places = ["bakery", "kiosk"]
 stock = ["rolls"]
 max_age_s = 600
 defer = true

@@ -27,7 +27,7 @@ server.on("stream", (stream, headers) => {
   const answer = (status = 200) => {
     if (stream.destroyed) return;
     stream.respond({ ":status": status });
-    stream.end(JSON.stringify({ session: session.number, sessions, pings, size, times, most }));
+    stream.end(JSON.stringify({ session: session.number, sessions, pings, size, times, most, open }));
   };
   stream.on("data", (piece) => { size += piece.length; });
   stream.on("end", () => {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from proximity.channels import http2
 from proximity.channels.dialling import Peer
 from proximity.channels.egress import EgressError, EgressRefused
-from proximity.channels.http2 import Line, tls_context
+from proximity.channels.line import Line, tls_context
 from tests.npm import need_node
 from tests.proximity.channels.tls import write_certificate
 
@@ -101,7 +102,10 @@ async def test_a_body_larger_than_the_window_waits_for_it_to_open(tmp_path: Path
         assert {answer["size"] for answer in answers} == {4096}
         # Answered while half the body waits for a window that does not open any more.
         assert (await ask(one, "/early", b"x" * 4096))["status"] == 413
-        assert (await ask(one, "/ok"))["sessions"] == 1
+        answer = await ask(one, "/ok")
+        assert (answer["sessions"], answer["open"]) == (1, 1)
+        assert one._connection is not None
+        assert one._connection._h2.open_outbound_streams == 0
         await one.close()
 
 
@@ -134,6 +138,37 @@ async def test_a_peer_that_says_goodbye_still_answers_what_it_began_with(way: Li
     assert left.over
 
 
+async def test_whoever_waits_for_a_turn_when_it_ends_goes_to_the_next(tmp_path: Path) -> None:
+    async with nghttp2(tmp_path, streams=1) as port:
+        one = line(tmp_path, port)
+        await ask(one, "/ok")
+        answers = await asyncio.gather(
+            ask(one, "/goaway"), *(ask(one, f"/ok-{n}") for n in range(5))
+        )
+        assert [answer["session"] for answer in answers] == [1, 2, 2, 2, 2, 2]
+        assert {answer["times"] for answer in answers} == {1}
+        await one.close()
+
+
+async def test_when_the_numbers_of_streams_are_used_up_there_is_another_connection(
+    way: Line,
+) -> None:
+    await ask(way, "/ok")
+    assert way._connection is not None
+    way._connection._h2.highest_outbound_stream_id = 2**31 - 1
+    assert (await ask(way, "/ok-2"))["session"] == 2
+
+
+async def test_a_peer_that_never_finishes_the_handshake(tmp_path: Path) -> None:
+    write_certificate(tmp_path, "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        one = line(tmp_path, mute.getsockname()[1], timeout_s=0.2)
+        with pytest.raises(EgressError, match="timeout") as caught:
+            await ask(one, "/ok")
+        assert not caught.value.sent
+        await one.close()
+
+
 async def test_what_it_has_not_begun_with_is_asked_anew(way: Line) -> None:
     await ask(way, "/ok")
     answer = await ask(way, "/unbegun")
@@ -159,7 +194,8 @@ async def test_no_answer_is_a_timeout_and_the_connection_is_asked_before_it_is_u
         await ask(one, "/silent")
     assert caught.value.sent
     assert (await ask(one, "/ok-2"))["pings"] == 1
-    assert (await ask(one, "/ok-3"))["sessions"] == 1
+    answer = await ask(one, "/ok-3")
+    assert (answer["sessions"], answer["open"]) == (1, 1), "the peer has been told of it"
     await one.close()
 
 
@@ -294,4 +330,6 @@ async def test_whoever_gives_up_leaves_nothing_behind(way: Line) -> None:
             await waiting
     assert way._connection is not None
     assert way._connection._streams == {}
-    assert (await ask(way, "/ok-2"))["sessions"] == 1
+    assert way._connection._h2.open_outbound_streams == 0
+    answer = await ask(way, "/ok-2")
+    assert (answer["sessions"], answer["open"]) == (1, 1), "the peer has been told of it"

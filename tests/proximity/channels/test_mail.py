@@ -105,6 +105,7 @@ async def test_it_signs_in_and_a_wrong_password_is_a_config_error(tmp_path: Path
     async with mailboxes(sign_in=True) as boxes:
         for password, outcome in ((PASSWORD, "accepted"), ("canary-wrong", "config_error")):
             file.write_text(password + "\n")
+            file.chmod(0o600)
             channel = opened(boxes, tmp_path, username="shop", password_file="password")
             reply = await channel.send(offer(), ANNA)
             await channel.close()
@@ -293,7 +294,7 @@ def test_opened_with_the_least_that_it_needs(tmp_path: Path) -> None:
         ({"from": "Shop\nBcc: x@y.test <offers@shop>"}, "from: "),
         ({"return_path": "x"}, "return_path: 'x' is no sender"),
         ({"username": "shop"}, "username and password_file (or password_env) go together"),
-        ({"username": "a", "password_env": "NOT_SET"}, "password_env 'NOT_SET' holds nothing"),
+        ({"username": "a", "password_env": "NOT_SET"}, "password_env 'NOT_SET' is empty"),
         ({"username": "a", "password_file": "absent"}, "password_file 'absent' cannot be read"),
         ({"password": "canary"}, "unknown key 'password'"),
         ({"ca_file": "absent"}, "ca_file 'absent' cannot be read"),

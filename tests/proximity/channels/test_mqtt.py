@@ -152,6 +152,7 @@ async def test_it_signs_in_and_what_is_refused_is_a_config_error(tmp_path: Path)
     try:
         for password, outcome in (("canary-good", "accepted"), ("canary-bad", "config_error")):
             (tmp_path / "password").write_text(password)
+            (tmp_path / "password").chmod(0o600)
             config = {"username": "shop", "password_file": "password"}
             with pytest.raises(ProximityError, match="everybody on the way could read the password"):
                 opened(broker.port, tmp_path, **config)

@@ -78,6 +78,7 @@ ALLOWED = {
     "DELETE /v1/people/{id}": "feed admin",
     "GET /v1/people/{id}/export": "feed admin",
     "GET /v1/people/{id}/profile": "feed admin",
+    "GET /v1/people/{id}/reach": "feed admin",
     "GET /v1/people/{id}/preferences": "feed admin",
     "PUT /v1/people/{id}/preferences": "feed admin",
     "POST /v1/people/{id}/preferences/link": "feed admin",

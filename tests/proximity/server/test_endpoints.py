@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from proximity.channels.vapid import make_key, public_key_of, write_key
 from proximity.server.auth import Role
-from tests.proximity.server.rig import Rig, running
+from tests.proximity.channels.receivers import receiver
+from tests.proximity.server.rig import Rig, fix, running
 
 PHONE = "phone-1"
 TEXT = "Offers on this phone? You save a tenth."
@@ -184,6 +187,32 @@ async def test_with_the_last_address_goes_what_was_agreed_to_for_it(rig: Rig) ->
     assert await endpoints(rig) == []
     noes = [row["purpose"] for row in await consents(rig) if row["withdrawal"]]
     assert noes == ["marketing"], "what was agreed to elsewhere stays"
+
+
+async def test_what_was_just_being_handed_over_is_told(tmp_path: Path) -> None:
+    write_key(tmp_path / "push.pem", make_key())
+    file = tmp_path / "push.toml"
+    file.write_text(
+        CAMPAIGNS.replace("[channel.web-push]", '[channel.web-push]\nallow = ["127.0.0.1"]')
+    )
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        begun.set()
+        await done.wait()
+        return web.Response(status=201)
+
+    async with receiver() as service, running(tmp_path, campaigns=file) as rig:
+        service.answer = slow
+        there = address().replace("https://push.example.com/1", service.url())
+        await rig.ask("POST", "/v1/endpoints", role=Role.DEVICE, body=left(address=there))
+        await rig.ask("POST", "/v1/fixes", role=Role.DEVICE, body=fix())
+        await asyncio.wait_for(begun.wait(), 10)
+        body = {"channel": "web-push", "address": there}
+        answer = await rig.ask("DELETE", "/v1/endpoints", role=Role.DEVICE, body=body)
+        done.set()
+        assert answer.status == 200
+        assert [one["campaign"] for one in answer.json["in_flight"]] == ["coffee"]
 
 
 @pytest.mark.parametrize(
