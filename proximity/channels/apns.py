@@ -80,6 +80,12 @@ class Apns:
         self._lines = lines
         self._topic = topic
 
+    def refuses(self, address: str) -> str:
+        """Say why nothing could be sent to this address; empty where it may be tried."""
+        if _TOKEN.fullmatch(address):
+            return ""
+        return "it is no device token: write the bytes that the app got as hex digits, and no more"
+
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Post the offer to the device, in the other environment too where this one has no such.
 

@@ -171,7 +171,9 @@ class Egress:
         Raises EgressRefused where the target may not be reached, EgressError where the exchange
         failed on the way.
         """
-        async with self._ask("POST", url, headers, body) as response:
+        # What is kept is read as it comes, so it must not come compressed.
+        asked = {"Accept-Encoding": "identity", **headers}
+        async with self._ask("POST", url, asked, body) as response:
             kept = await _drain(response, keep)
             after = response.headers.get("Retry-After")
             return Answer(response.status, _retry_after(after, self._clock()), kept)

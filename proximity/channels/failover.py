@@ -40,6 +40,22 @@ class Failover:
         """As its providers, which are of one kind."""
         return self._providers[0].to_endpoints
 
+    def refuses(self, address: str) -> str:
+        """Say why no provider takes an address; empty where one of them does, or none can tell."""
+        said = [one.refuses(address) if hasattr(one, "refuses") else "" for one in self._providers]
+        return said[0] if all(said) else ""
+
+    async def check(self, offer: Offer, endpoint: Endpoint) -> Reply:
+        """Have the first provider that can judge a message do so, without handing it over.
+
+        Raises ProximityError where none can.
+        """
+        for provider in self._providers:
+            if hasattr(provider, "check"):
+                judged: Reply = await provider.check(offer, endpoint)
+                return judged
+        raise ProximityError(f"channel {self.name}: no provider judges without handing it over")
+
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Hand over by the first provider that takes it or knows that nobody can.
 

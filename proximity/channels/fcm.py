@@ -38,6 +38,8 @@ _MOST_TTL_S = 28 * 86400
 _MOST_REPLY = 16 * 1024
 _NAME = re.compile(r"[A-Z_]{1,64}")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9:.-]{0,99}")
+_ADDRESS = re.compile(r"fid:[A-Za-z0-9_-]{8,64}|(?!fid:)[A-Za-z0-9_:.%-]{16,2048}")
+"""What the app's library gives; FCM itself promises no form, so this asks for little."""
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _TOKEN_FIELDS = frozenset({"message.token", "message.fid"})
@@ -71,6 +73,12 @@ class Fcm:
         self._egress = egress
         self._app_channel = app_channel
         self._clock = clock
+
+    def refuses(self, address: str) -> str:
+        """Say why nothing could be sent to this address; empty where it may be tried."""
+        if _ADDRESS.fullmatch(address):
+            return ""
+        return "it is no registration token, and no fid: with an installation id, as the app got it"
 
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Post the offer to the device; an access token that is not taken is renewed once."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -38,14 +37,17 @@ __all__ = ["SCOPE", "GoogleAccount", "read_account"]
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 """The narrowest that may send: it opens nothing else of the project."""
 
-_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_ASKING = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion="
+"""A form's beginning; an assertion has no character that a form would write otherwise."""
 _LIFE_S = 3600
 """Of an assertion; Google takes no longer one."""
 _MARGIN_S = 300.0
 """A token is renewed so long before its end: a hand-over takes seconds, a clock may be minutes off.
 Google gives a fresh one from then on."""
-_REST_S = 30.0
-"""After a refusal the endpoint is left alone so long: a thousand offers ask once, not each."""
+_REST_S = {"config_error": 30.0, "retry": 2.0}
+"""How long the endpoint is left alone after a refusal, or a fault that may pass: a thousand offers
+ask once, not each."""
+_MOST_REST_S = max(_REST_S.values())
 _MOST_REPLY = 16 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _CODE = re.compile(r"[a-z_]{1,64}")
@@ -93,18 +95,17 @@ class GoogleAccount:
 
         Whoever comes meanwhile waits for the same one.
         """
-        if self._clock() < self._good_until:
-            return self._token
         async with self._asking:
             now = self._clock()
-            if now < self._good_until:
+            # Bounded above as well: a clock that was set back would keep either for hours.
+            if now < self._good_until <= now + _LIFE_S:
                 return self._token
-            if self._refused is not None and now < self._rest_until:
+            if self._refused is not None and now < self._rest_until <= now + _MOST_REST_S:
                 return self._refused
             self._refused = await self._ask(now)
             if self._refused is None:
                 return self._token
-            self._rest_until = now + _REST_S
+            self._rest_until = now + _REST_S[self._refused.outcome]
             return self._refused
 
     def forget(self, token: str) -> None:
@@ -126,7 +127,7 @@ class GoogleAccount:
 
     async def _ask(self, now: float) -> Reply | None:
         """Exchange an assertion for a token; None where there is one now, else why there is not."""
-        body = urlencode({"grant_type": _GRANT, "assertion": self.assertion(now)}).encode()
+        body = f"{_ASKING}{self.assertion(now)}".encode()
         headers = {"content-type": "application/x-www-form-urlencoded"}
         try:
             answer = await self._egress.post(self._token_url, body, headers, keep=_MOST_REPLY)

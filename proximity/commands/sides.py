@@ -21,6 +21,7 @@ from proximity.privacy import notices
 from proximity.privacy.leaving import erase_alone
 from proximity.sync import feed, peers
 from proximity.sync.feed import Page
+from proximity.sync.fields import STEP_S
 from proximity.sync.merge import Item
 from proximity.sync.rules import Rules
 from proximity.sync.taking import Taken, erasures_in, remember, take
@@ -83,7 +84,7 @@ class Folder:
             if unwatched:
                 for item in items:
                     if item.withdrawals:
-                        gone = left_without(self._people, conn, item.person, now)
+                        gone = left_without(self._people, conn, item.person, now + STEP_S)
                         forget_next(conn, gone, now)
             return told
 

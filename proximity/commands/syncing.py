@@ -184,29 +184,36 @@ def sync_out(
 
 @sync.command("status")
 @where
+@_RULES
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 def sync_status(
-    data: Path | None, server: str | None, token: str | None, *, as_json: bool
-) -> None:
-    """Say with whom people are kept alike, how far each is, and how old what they said is."""
+    data: Path | None, server: str | None, token: str | None, rules: Path | None, *, as_json: bool
+) -> int:
+    """Say with whom people are kept alike, how far each is, and how old what they said is.
+
+    Exit 1 where that is older than the sync file allows.
+    """
     from proximity.commands.asking import Http, open_either
     from proximity.server.changes import PeerList, peer_record
     from proximity.sync.peers import listed
+    from proximity.sync.rules import Rules
 
     with open_either(data, server, token) as there:
+        known = _files(there, rules, None)[0] or Rules()
         if isinstance(there, Http):
             body = there.ask("GET", "/v1/sync")
             found = msgspec.json.decode(body or b"{}", type=PeerList).items
         else:
             now = time.time()
-            found = tuple(peer_record(one, now) for one in there.read(listed))
+            found = tuple(peer_record(one, now, known) for one in there.read(listed))
     for one in found:
         if as_json:
             echo_json(one)
         else:
             counts = ", ".join(f"{what} {count}" for what, count in one.counts.items())
-            line = f"{one.id}  heard {one.age_s:.0f} s ago  has {one.cursor}  {counts}"
-            click.echo(line.rstrip())
+            age = f"heard {one.age_s:.0f} s ago" + (", too long" if one.stale else "")
+            click.echo(f"{one.id}  {age}  has {one.cursor}  {counts}".rstrip())
+    return 1 if any(one.stale for one in found) else 0
 
 
 @sync.command("sends")
@@ -278,9 +285,7 @@ def _convert(
     return there.write(write).result()
 
 
-def _files(
-    there: Store | Http, rules: Path | None, plan: Path | None
-) -> tuple[Rules | None, Plan]:
+def _files(there: Store | Http, rules: Path | None, plan: Path | None) -> tuple[Rules | None, Plan]:
     """Read the files that a folder is told of, and a server knows by itself."""
     from proximity.commands.asking import Http
     from proximity.people.planfile import load_plan

@@ -86,7 +86,8 @@ def draw(place: Fence, venue: Fence | None, around: Iterable[Fence], title: str)
     if venue is not None:
         parts += _shape(venue, view, "venue")
     x, y = _middle(place, view)
-    taken = [_Box.about(x, y + 25, len(_short(place.name)) * _BIG_LETTER)]
+    below = _below(place, view, y)
+    taken = [_Box.about(x, below - 5.0, len(_short(place.name)) * _BIG_LETTER)]
     labels: list[str] = []
     for neighbour in list(around)[:MOST_NEIGHBOURS]:
         parts += _shape(neighbour, view, "near")
@@ -96,7 +97,7 @@ def draw(place: Fence, venue: Fence | None, around: Iterable[Fence], title: str)
     parts += labels
     parts.append(f'<circle class="pin" cx="{x:.1f}" cy="{y:.1f}" r="7"/>')
     name = escape(_short(place.name))
-    parts.append(f'<text class="name" x="{x:.1f}" y="{y + 30:.1f}">{name}</text>')
+    parts.append(f'<text class="name" x="{x:.1f}" y="{below:.1f}">{name}</text>')
     parts += _scale_bar(view)
     parts.append(
         f'<g class="north"><path d="M{WIDTH - 36} 58l10 -34 10 34 -10 -8z"/>'
@@ -200,6 +201,12 @@ def _path(coords: Floats, view: _View) -> str:
 def _middle(fence: Fence, view: _View) -> tuple[float, float]:
     ((x, y),) = view.points(np.array([fence.centre]))
     return float(x), float(y)
+
+
+def _below(fence: Fence, view: _View, y: float) -> float:
+    """Tell where the name of a place stands: under its outline, else under its middle."""
+    south = HEIGHT / 2 - _box(fence, view.lon, view.lat)[1] * view.scale
+    return south + 22.0 if south - y < 0.25 * HEIGHT else y + 30.0
 
 
 def _label(fence: Fence, view: _View, taken: list[_Box]) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 Where the campaigns file says under which address this server is reached, what is handed over has a
 link to withdraw by, one by which a device tells what became of it, and its own link leads by way of
-this server where the campaign has ``links``. They are signed (``links``) and made at the moment of
-the hand-over, so that they are in no ledger. What they lead to is written in the campaigns file:
-the link names a campaign, never an address.
+this server where the campaign has ``links``, or none but a page here. They are signed (``links``)
+and made at the moment of the hand-over, so that they are in no ledger. What they lead to is written
+in the campaigns file: the link names a campaign, never an address.
 """
 
 from __future__ import annotations

@@ -128,6 +128,10 @@ class Dispatcher:
         """Give when there is something to send next (Unix seconds), None if nothing."""
         return await self._store.aread(self._next_send)
 
+    def failing(self) -> list[str]:
+        """Name the channels that are left alone but for probes, because they fail."""
+        return self._paces.failing()
+
     def _next_send(self, connection: Connection) -> float | None:
         """Tell when something is due that its channel then has room for."""
         return _earliest(

@@ -18,6 +18,7 @@ from proximity.campaigns.reach import Terms, addresses
 from proximity.consent import objections
 from proximity.dispatch import judging, leasing, settling
 from proximity.dispatch.judging import CHANNEL_DOWN, UNKNOWN
+from proximity.dispatch.weighing import tell
 from proximity.gates import gates
 from proximity.gates.candidates import Candidate
 from proximity.model import Reason, Trigger
@@ -105,8 +106,12 @@ def start(
         terms = terms_of(rules, offer.channel)
         found = _over(one, terms, now)
         if found is None:
-            candidate = _candidate(world, offer, person, now, objected)
-            reason = _reason_not_to(candidate, offer, said)
+            try:
+                candidate = _candidate(world, offer, person, now, objected)
+                reason = _reason_not_to(candidate, offer, said)
+            except Exception as error:  # noqa: BLE001  one offer's fault must not stop the others
+                tell(error)
+                reason = str(Reason.FAULT)  # nobody can say that it may go: it does not
             found = None if reason is None else ("suppressed", reason)
         if found is None:
             reached = (None,) if terms.addressed is None else addresses(person, terms)

@@ -90,8 +90,8 @@ def judge(one: Lease, replies: Replies, terms: Terms, now: float) -> Delivery:
 def combine(replies: Replies) -> Reply:
     """Give the reply that counts of several endpoints' ones; with it how many said what.
 
-    An answer that did not come weighs as much as a retry: whether it may be asked for again is the
-    channel's terms to say.
+    Of those that mean "not now" one of which nobody knows whether it arrived goes first: whether it
+    may be handed over again is the channel's terms to say.
     """
     best = min(replies, key=lambda one: (_BEST_FIRST.index(one[1].outcome), not one[1].unsure))[1]
     if replies[0][0] is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from proximity.dispatch.pace import Room
 from proximity.model import Offer
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LEASE_S", "MOST_AT_ONCE", "Lease", "Waiting", "lease", "waiting"]
 
+log = structlog.get_logger(__name__)
+
 LEASE_S = 60.0
 """Longer than the slowest hand-over (20 s) and its record together."""
+ASIDE = "aside"
+"""The state of a row that cannot be read; nothing is due in it, so that it stops no other."""
 BEHIND_S = 5.0
 """A channel whose oldest offer has waited longer than this is behind. A round takes milliseconds,
 so that this is no hiccup; and five seconds are little of the two minutes that an offer is good."""
@@ -80,13 +85,26 @@ _TAKE = (
         attempts=outbox.c.attempts + 1,
     )
     .returning(
-        outbox.c.offer, outbox.c.token, outbox.c.attempts, outbox.c.created_at, outbox.c.doubt
+        outbox.c.key,
+        outbox.c.channel,
+        outbox.c.offer,
+        outbox.c.token,
+        outbox.c.attempts,
+        outbox.c.created_at,
+        outbox.c.doubt,
     )
 )
 _free_at = sa.case((outbox.c.state == "ready", outbox.c.next_at), else_=outbox.c.lease_until)
 _retries = sa.and_(outbox.c.state == "ready", outbox.c.attempts > 0)
-_WAITING = sa.select(outbox.c.channel, _retries, sa.func.min(_free_at)).group_by(
-    outbox.c.channel, _retries
+_WAITING = (
+    sa.select(outbox.c.channel, _retries, sa.func.min(_free_at))
+    .where(outbox.c.state != ASIDE)
+    .group_by(outbox.c.channel, _retries)
+)
+_SET_ASIDE = (
+    outbox.update()
+    .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.channel == sa.bindparam("its_channel"))
+    .values(state=ASIDE, owner=None, lease_until=None)
 )
 
 _decode = msgspec.msgpack.Decoder(Offer).decode
@@ -141,7 +159,8 @@ def lease(
     """Lease up to ``limit`` offers that are due to ``owner``, of each channel what it has room for.
 
     Besides them what has expired and what goes on to another channel, which take no time. Whoever
-    leases asks again, in the same transaction, what may have changed since the decision.
+    leases asks again, in the same transaction, what may have changed since the decision. What
+    cannot be read (the file was damaged, or a newer version wrote it) is set aside.
     """
     begin: list[Any] = []
     taken: dict[tuple[str, str], tuple[Any, bool]] = {}
@@ -157,6 +176,7 @@ def lease(
     begin.sort(key=lambda row: (turn * row.next_at, row.key, row.channel))
     taken |= {(row.key, row.channel): (row, False) for row in begin[:limit]}
     leases: dict[tuple[str, str], Lease] = {}
+    unreadable: list[dict[str, str]] = []
     names = list(taken)
     for start in range(0, len(names), MOST_AT_ONCE):
         some = names[start : start + MOST_AT_ONCE]
@@ -167,12 +187,19 @@ def lease(
             "until": now + LEASE_S,
         }  # fmt: skip
         for row in connection.execute(_TAKE, values):
-            offer = _decode(row.offer)
-            before, barred = taken[offer.key, offer.channel]
-            leases[offer.key, offer.channel] = Lease(
+            before, barred = taken[row.key, row.channel]
+            try:
+                offer = _decode(row.offer)
+            except msgspec.MsgspecError:
+                unreadable.append({"its_key": row.key, "its_channel": row.channel})
+                continue
+            leases[row.key, row.channel] = Lease(
                 offer, row.token, row.attempts, row.created_at,
                 lapsed=before.state == "leased", doubt=bool(row.doubt), barred=barred,
             )  # fmt: skip
+    if unreadable:
+        connection.execute(_SET_ASIDE, unreadable)
+        log.error("offers cannot be read: set aside, not handed over", count=len(unreadable))
     return [leases[name] for name in names if name in leases]
 
 
@@ -200,7 +227,9 @@ def _due(connection: Connection, asked: dict[str, Any], room: Room) -> _Found:
     else:
         first, behind = list(connection.execute(_NEWEST, asked)), True
     lapsed = [row for row in tried if row.state == "leased"]
-    # Retries before first sends: their budget keeps them few, and in a full channel they would
-    # have no turn.
     again = [row for row in tried if row.state == "ready"][: room.retries]
-    return _Found([*lapsed, *again, *first][: room.total], over, behind)
+    # Retries before first sends: their budget keeps them few, and in a full channel they would
+    # have no turn. But a probe asks of the channel, and an offer that failed before may be at
+    # fault itself.
+    turns = [*lapsed, *first, *again] if room.probe else [*lapsed, *again, *first]
+    return _Found(turns[: room.total], over, behind)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from proximity.campaigns.purposes import LOCATION_PURPOSES, PURPOSES, presses
 from proximity.dispatch import offers, sends, stock
 from proximity.dispatch.judging import record
-from proximity.dispatch.leasing import LEASE_S, waiting
+from proximity.dispatch.leasing import ASIDE, LEASE_S, waiting
 from proximity.model import Offer, Reason
 from proximity.store import ledger
 from proximity.store.schema import outbox
@@ -55,11 +55,14 @@ _AGAIN = (
 )
 _TAKE_OUT = (
     outbox.delete()
-    .where(sa.tuple_(outbox.c.key, outbox.c.channel).in_(
-        sa.select(outbox.c.key, outbox.c.channel)
-        .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.state == "ready")
-        .with_for_update(skip_locked=True)
-    ))
+    .where(
+        outbox.c.key == sa.bindparam("its_key"),
+        outbox.c.channel.in_(
+            sa.select(outbox.c.channel)
+            .where(outbox.c.key == sa.bindparam("its_key"), outbox.c.state == "ready")
+            .with_for_update(skip_locked=True)
+        ),
+    )
     .returning(outbox.c.offer, outbox.c.attempts, outbox.c.doubt)
 )  # fmt: skip
 
@@ -209,7 +212,8 @@ def next_due(connection: Connection) -> float | None:
 
 def depth(connection: Connection) -> int:
     """Count the offers that wait or are being handed over."""
-    return connection.scalar(sa.select(sa.func.count()).select_from(outbox)) or 0
+    there = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.state != ASIDE)
+    return connection.scalar(there) or 0
 
 
 def _bears_on(offer: Offer, purpose: str | None, channel: str | None) -> bool:

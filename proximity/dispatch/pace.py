@@ -48,12 +48,14 @@ offer."""
 class Room(NamedTuple):
     """What may begin now: so many offers in all, of them so many that were handed over before.
 
-    ``barred``: none at all, because the channel fails; what can go another way should.
+    ``barred``: none at all, because the channel fails; what can go another way should. ``probe``:
+    one, to find out whether it still does.
     """
 
     total: int
     retries: int
     barred: bool = False
+    probe: bool = False
 
 
 class Pace:
@@ -71,11 +73,6 @@ class Pace:
         self._wait_s = PROBE_S
 
     @property
-    def flying(self) -> int:
-        """How many hand-overs are under way."""
-        return self._flying
-
-    @property
     def failing(self) -> bool:
         """Whether the channel is left alone but for probes."""
         return self._limit == 0
@@ -87,7 +84,7 @@ class Pace:
             # What began before it was left alone comes back first, so that the answer is the
             # probe's own.
             free = self._flying == 0 and now >= self._probe_at
-            return Room(1, 1) if free else Room(0, 0, barred=True)
+            return Room(1, 1, probe=True) if free else Room(0, 0, barred=True)
         free_now = max(0, self._limit - self._flying)
         return Room(free_now, min(free_now, int(self._tokens)))
 
@@ -98,8 +95,18 @@ class Pace:
         self._tokens = min(MOST_TOKENS, max(0.0, earned))
         self._probing = self._limit == 0 and firsts + retries > 0
 
-    def end(self, outcome: Outcome | None, now: float, retry_after_s: float | None = None) -> None:
-        """Count a hand-over that ended at Unix second ``now``; None: it was not even tried."""
+    def end(
+        self,
+        outcome: Outcome | None,
+        now: float,
+        retry_after_s: float | None = None,
+        *,
+        retry: bool = False,
+    ) -> None:
+        """Count a hand-over that ended at Unix second ``now``; None: it was not even tried.
+
+        That a ``retry`` fails says more of its offer, which failed before, than of the channel.
+        """
         self._flying = max(0, self._flying - 1)
         if outcome is None:
             self._probing = False
@@ -110,7 +117,7 @@ class Pace:
             if self._probing:
                 self._wait_s = min(2.0 * self._wait_s, MOST_PROBE_S)
                 self._leave_alone(now, retry_after_s)
-        else:
+        elif not retry:
             self._failures += 1
             if self._limit < self._at_once:
                 self._limit = max(1, self._limit // 2)

@@ -144,7 +144,9 @@ class Window:
         means = self._means
         # The caller read its clock before this transaction's turn came: quiet hours may have begun.
         at = now if means.clock is None else max(now, means.clock())
-        told = settling.record(connection, means.world.people, sent) if sent else Counter()
+        told = Counter[str]()
+        if sent:
+            told = settling.record(connection, means.world.people, sent, means.store.name)
         if limit <= 0:
             return told, None, [], []
         by = stamps.stamp_of(connection, means.world.campaigns().public_url, at)
@@ -176,7 +178,7 @@ class Window:
                 pace.end(None, now)
                 continue
             best = combine(replies)
-            pace.end(best.outcome, now, best.retry_after_s)
+            pace.end(best.outcome, now, best.retry_after_s, retry=lease.retry)
             dead = tuple(
                 (endpoint, _reason(reply))
                 for endpoint, reply in replies
@@ -192,19 +194,21 @@ class Window:
         channel = self._means.channels.get(one.lease.offer.channel)
         if channel is None:
             return [(None, Reply(outcome="failed", reply={"error": "no such channel"}))]
-        # Signed here and nowhere kept: what is in the ledger opens and withdraws nothing.
-        offer = stamps.stamp(one.lease.offer, by)
+        offer = one.lease.offer
         if len(one.endpoints) == 1:
-            return [(one.endpoints[0], await self._send(channel, offer, one.endpoints[0]))]
+            return [(one.endpoints[0], await self._send(channel, offer, by, one.endpoints[0]))]
         replies = await asyncio.gather(
-            *(self._send(channel, offer, endpoint) for endpoint in one.endpoints)
+            *(self._send(channel, offer, by, endpoint) for endpoint in one.endpoints)
         )
         return list(zip(one.endpoints, replies, strict=True))
 
-    async def _send(self, channel: Channel, offer: Offer, endpoint: Endpoint | None) -> Reply:
+    async def _send(
+        self, channel: Channel, offer: Offer, by: stamps.Stamp | None, endpoint: Endpoint | None
+    ) -> Reply:
         try:
             async with asyncio.timeout(HAND_OVER_S):
-                return await channel.send(offer, endpoint)
+                # Signed here and nowhere kept: what is in the ledger opens and withdraws nothing.
+                return await channel.send(stamps.stamp(offer, by), endpoint)
         except TimeoutError:
             return Reply(outcome="retry", reply={"error": "TimeoutError"}, unsure=True)
         except Exception as error:  # noqa: BLE001  one channel's fault must not stop the others

@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from sqlalchemy.exc import DBAPIError
+
 from proximity.dispatch import judging, offers, outbox, sends, stock
 from proximity.dispatch.judging import in_doubt, onward
 from proximity.dispatch.states import SEEN
+from proximity.dispatch.weighing import tell
 from proximity.people import endpoints
-from proximity.store import ledger
+from proximity.store import StoreFailed, ledger
+from proximity.store.faults import classify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +43,32 @@ class Sent(NamedTuple):
     dead: tuple[tuple[Endpoint, str], ...] = ()
 
 
-def record(connection: Connection, people: People, some: Sequence[Sent]) -> Counter[str]:
+def record(
+    connection: Connection, people: People, some: Sequence[Sent], where: str
+) -> Counter[str]:
     """Write what came of hand-overs; count those that another sender has by now (``fenced``).
 
-    Of whom was erased meanwhile nothing is written any more.
+    Of whom was erased meanwhile nothing is written any more. What cannot be written (``fault``)
+    stops no other: its lease runs out. Raises what concerns the whole store, ``where`` by name.
     """
+    try:
+        with connection.begin_nested():
+            return _record(connection, people, some)
+    except Exception as error:  # what concerns the store goes on from here
+        if isinstance(error, StoreFailed) or (
+            isinstance(error, DBAPIError) and classify(error, where) is not None
+        ):
+            raise
+        if len(some) == 1:
+            tell(error)
+            return Counter(fault=1)
+    counts: Counter[str] = Counter()
+    for one in some:
+        counts += record(connection, people, [one], where)
+    return counts
+
+
+def _record(connection: Connection, people: People, some: Sequence[Sent]) -> Counter[str]:
     counts: Counter[str] = Counter()
     held = outbox.held(connection, [one.lease for one in some])
     mine = [one for one in some if _name(one.lease) in held]

@@ -8,37 +8,31 @@ twice, changes nothing in the end. Pure: who tells the news, and where it is wri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RECEIPTS", "SEEN", "STATES", "Row", "State", "fold", "furthest"]
-
-State = Literal[
-    "queued", "leased", "suppressed", "expired", "dead_endpoint", "failed",
-    "accepted", "delivered", "opened", "clicked", "converted",
-]  # fmt: skip
+__all__ = ["RECEIPTS", "SEEN", "STATES", "Row", "fold", "furthest"]
 
 
 class Row(NamedTuple):
     """A row of ``STATES``.
 
-    ``open``: it may still be handed over; ``told``: it is heard of from the reader's side, and not
-    ours to find out; ``dates``: the column of ``offers`` that says since when.
+    ``told``: it is heard of from the reader's side, and not ours to find out; ``dates``: the column
+    of ``offers`` that says since when.
     """
 
     rank: int
-    open: bool = False
     told: bool = False
     dates: str | None = None
 
 
 STATES: dict[str, Row] = {
     # It waits in the outbox: for its turn, for the next try, or for the next channel of its route.
-    "queued": Row(0, open=True),
+    "queued": Row(0),
     # Its hand-over has begun. Only the outbox says so, while it lasts.
-    "leased": Row(1, open=True),
+    "leased": Row(1),
     # No channel took it. Were two of these ever told of one offer, what says more of the channels
     # counts: a refusal came from a provider, an expiry from our own clock.
     "suppressed": Row(2),

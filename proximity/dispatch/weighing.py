@@ -248,6 +248,6 @@ def _deferred(connection: Connection, ids: Sequence[str]) -> dict[str, float]:
 
 
 def tell(error: Exception) -> None:
-    """Log that a trigger could not be decided."""
+    """Log that a trigger could not be decided, or an offer not be handed over or recorded."""
     # Not log.exception: its text and its frames may quote a name or a place.
-    log.warning("a trigger could not be decided", error=type(error).__name__)
+    log.warning("a trigger or an offer was at fault", error=type(error).__name__)

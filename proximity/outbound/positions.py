@@ -15,16 +15,17 @@ from proximity.store import schema
 from proximity.store.ledger import insert_new
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
 __all__ = [
-    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "listed", "newest", "processor_of",
+    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "listed", "meet", "newest", "processor_of",
     "processors", "save", "start",
 ]  # fmt: skip
 
 LEDGER, PEOPLE = "ledger", "people"
 Feed = Literal["ledger", "people"]
-State = Literal["on", "gone", "given_up"]
 
 _TABLE = schema.outbound
 _TABLES = {LEDGER: schema.ledger, PEOPLE: schema.changes}
@@ -34,7 +35,8 @@ _LOCK_MS = 200
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """How far a subscriber is in a feed.
 
-    ``state``: on; gone, since they said so (410); given_up, since they took nothing for too long.
+    ``state``: on; gone, since they said so (410); given_up, since they took nothing for too long;
+    left, since the subscribers' file did not name them at the last start.
     """
 
     subscriber: str
@@ -84,6 +86,20 @@ def save(connection: Connection, position: Position) -> None:
         _TABLE.c.feed == fields.pop("feed")
     )
     connection.execute(_TABLE.update().where(theirs).values(**fields))
+
+
+def meet(connection: Connection, names: Collection[str], now: float) -> None:
+    """Take in whom the file names: who is not there is left, who is back is told again.
+
+    Nothing is kept for who has left: of erasures from now on they are not told.
+    """
+    named = _TABLE.c.subscriber.in_(sorted(names))
+    for state, before, whom in (("left", "on", ~named), ("on", "left", named)):
+        connection.execute(
+            _TABLE.update()
+            .where(_TABLE.c.state == before, whom)
+            .values(state=state, failing_since=None, moved_at=now)
+        )
 
 
 def enable(connection: Connection, subscriber: str, now: float) -> bool:

@@ -331,14 +331,14 @@ class People:
 
         ``persons`` are those who may have changed: what has is noted for those who follow.
         """
+        if persons:  # first of all, so that two who write wait for each other in one order
+            now = self.read_all(connection, persons)
+            note_people(connection, now, told or self._told("here"))
         # Counted by the database, so that two processes at once are two steps and no conflict.
         if not connection.execute(_MOVE).rowcount:
             first = {"key": _VERSION, "value": "0"}
             connection.execute(insert_new(connection.dialect.name, schema.meta, "key"), first).all()
             connection.execute(_MOVE)
-        if persons:
-            now = self.read_all(connection, persons)
-            note_people(connection, now, told or self._told("here"))
 
     def _told(self, origin: str) -> Told:
         return Told(at=self._clock(), origin=origin)

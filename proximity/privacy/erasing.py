@@ -102,7 +102,8 @@ def begin(
 
     Whoever calls it lets the engine forget ``names`` in the same transaction (a journal row of kind
     ``forget``). ``tombstone`` false lets them come back, which is for who was silent for too long.
-    ``processors`` are told later, and so are the peers with whom people are kept alike. One that was begun already is given again.
+    ``processors`` are told later, and so are the peers with whom people are kept alike. One that
+    was begun already is given again.
     """
     before = next((one for one in pending(connection) if one.names[0] == person), None)
     if before is not None:

@@ -7,12 +7,13 @@ change stands is ``proximity.sync``'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from aiohttp import web
 
 from proximity.consent.grants import left_without
+from proximity.gates.freshness import freshness
 from proximity.model import ProximityError, format_time
 from proximity.privacy import erasing
 from proximity.server.auth import Caller
@@ -32,6 +33,7 @@ from proximity.server.routes import JSON, NDJSON, Content, Param, Route
 from proximity.store import StoreFailed
 from proximity.sync import conversions, feed, peers
 from proximity.sync.conversions import Conversion, Counted
+from proximity.sync.fields import STEP_S
 from proximity.sync.merge import Item
 from proximity.sync.taking import MOST_ITEMS, Taken, erasures_in, remember, take
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from proximity.server.parts import Parts
+    from proximity.sync.rules import Rules
 
 
 class ChangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,7 +50,7 @@ class ChangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     field: str
     at: str
     origin: str | None
-    value: object = None
+    value: Any = None
 
 
 class StatementRecord(
@@ -99,11 +102,16 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PeerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer: last heard of when (RFC 3339), how long ago, how far both are, what became of all."""
+    """A peer: last heard of when (RFC 3339), how long ago, how far both are, what became of all.
+
+    ``stale``: longer ago than the sync file allows (``max_age_s``); null where it says nothing.
+    """
 
     id: str
     heard_at: str
     age_s: float
+    max_age_s: float | None
+    stale: bool | None
     cursor: str
     position: str | None
     counts: dict[str, int]
@@ -144,14 +152,17 @@ def item_record(item: Item) -> ItemRecord:
     )
 
 
-def peer_record(peer: peers.Peer, now: float) -> PeerRecord:
-    """Write a peer as HTTP carries it."""
-    counts = {name: value for name in Taken.__struct_fields__ if name != "refused"
-              for value in [getattr(peer.counts, name)] if value}  # fmt: skip
+def peer_record(peer: peers.Peer, now: float, rules: Rules) -> PeerRecord:
+    """Write a peer as HTTP carries it at Unix second ``now``."""
+    counts: dict[str, int] = msgspec.to_builtins(peer.counts)
+    _, because = freshness({peer.id: max(0.0, now - peer.heard_at)}, rules.bounds)
+    age: dict[str, Any] = because["peers"][peer.id]
     return PeerRecord(
         id=peer.id,
         heard_at=format_time(peer.heard_at),
-        age_s=round(max(0.0, now - peer.heard_at), 3),
+        age_s=age["age_s"],
+        max_age_s=age.get("max_age_s"),
+        stale=age.get("stale"),
         cursor=str(peer.cursor),
         position=peer.position,
         counts=counts,
@@ -208,7 +219,8 @@ async def take_changes(parts: Parts, sender: str, items: list[Item]) -> Taken:
         )
         peers.heard(conn, sender, now, taken=told[0])
         noes = [item.person for item in items if item.withdrawals]
-        gone = (left_without(parts.people, conn, person, now) for person in noes)
+        # What was said is in whole milliseconds, of which the last may not be over yet.
+        gone = (left_without(parts.people, conn, person, now + STEP_S) for person in noes)
         return tuple(dict.fromkeys(name for names in gone for name in names))
 
     try:
@@ -249,7 +261,7 @@ async def _erase(parts: Parts, sender: str, item: Item) -> None:
 
 async def _list_peers(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     found, now = await parts.store.aread(peers.listed), parts.clock()
-    return answer(PeerList(tuple(peer_record(one, now) for one in found)))
+    return answer(PeerList(tuple(peer_record(one, now, parts.sync) for one in found)))
 
 
 async def _put_peer(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
@@ -273,7 +285,7 @@ async def _put_peer(request: web.Request, parts: Parts, _caller: Caller) -> web.
     left = int(new)
     while left:  # some people a time: others write between
         left = await parts.store.awrite(lambda conn: peers.seed(conn, parts.people, now))
-    return answer(peer_record(peer, now), 201 if new else 200)
+    return answer(peer_record(peer, now, parts.sync), 201 if new else 200)
 
 
 async def _convert(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:

@@ -52,24 +52,24 @@ class Words(NamedTuple):
 
 WORDS = {
     "en": Words(
-        "Price", "Terms", "Opening hours", "Map: {place}", "Show me the way", "On a map",
+        "Price: {price}", "Terms", "Opening hours", "Map: {place}", "Show me the way", "On a map",
         "More about it", "Redeem now", "Press this at the till: the code is shown once you do.",
         "Redeemed {when}", "Your code", "No more messages like this",
     ),
     "fr": Words(
-        "Prix", "Conditions", "Horaires", "Plan : {place}", "M'y rendre", "Sur une carte",
+        "Prix : {price}", "Conditions", "Horaires", "Plan : {place}", "M'y rendre", "Sur une carte",
         "En savoir plus", "Utiliser maintenant",
         "Appuyez une fois à la caisse : le code s'affiche alors.",
         "Utilisée le {when}", "Votre code", "Ne plus recevoir de tels messages",
     ),
     "de": Words(
-        "Preis", "Bedingungen", "Öffnungszeiten", "Lageplan: {place}", "Zeig mir den Weg",
+        "Preis: {price}", "Bedingungen", "Öffnungszeiten", "Lageplan: {place}", "Zeig mir den Weg",
         "Auf einer Karte", "Mehr dazu", "Jetzt einlösen",
         "Erst an der Kasse drücken: Dann erscheint der Code.",
         "Eingelöst am {when}", "Ihr Code", "Keine solchen Nachrichten mehr",
     ),
     "es": Words(
-        "Precio", "Condiciones", "Horario", "Plano: {place}", "Cómo llegar", "En un mapa",
+        "Precio: {price}", "Condiciones", "Horario", "Plano: {place}", "Cómo llegar", "En un mapa",
         "Más información", "Canjear ahora",
         "Púlselo en la caja: entonces aparece el código.",
         "Canjeada el {when}", "Su código", "No recibir más mensajes así",
@@ -210,7 +210,7 @@ def _offer(said: Landing, title: str, words: Words, zone: ZoneInfo, language: st
     price = said.campaign.price
     if price is not None:
         shown = format_money(price.amount, price.currency, language)
-        facts.insert(0, ("price", f"{words.price}: {shown}"))
+        facts.insert(0, ("price", words.price.format(price=shown)))
     yield '<ul class="facts">'
     for kind, fact in facts:
         yield f'<li class="{kind}">{escape(fact)}</li>'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from proximity.outbound import positions
 from proximity.outbound.telling import Teller
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ DRAIN_S = 1.0
 @contextlib.asynccontextmanager
 async def telling(parts: Parts, subscribers: Sequence[Subscriber]) -> AsyncIterator[None]:
     """Tell every subscriber; what they do not take now they get after the next start."""
+    names = {one.name for one in subscribers}
+    await parts.store.awrite(lambda conn: positions.meet(conn, names, parts.clock()))
     closing = asyncio.Event()
     tellers = [
         Teller(

@@ -221,6 +221,10 @@ async def opened(
                 lambda: len(parts.arming or ()),
             ),
             **watched_gateways(parts),
+            "channels_failing": (
+                "Channels left alone but for probes, because they fail.",
+                lambda: len(dispatcher.failing()),
+            ),
             "ready": ("1 while writes are accepted.", lambda: int(ingest.ready)),
         },
         lambda: ingest.engine.counts + ingest.counts,

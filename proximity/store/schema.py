@@ -194,7 +194,7 @@ outbox = Table(
     _column("created_at", Double, "none", "Unix seconds"),
     _column("expires_at", Double, "none", "not to be sent after, Unix seconds"),
     _column("next_at", Double, "none", "not to be tried before, Unix seconds"),
-    _column("state", Text, "none", "ready or leased"),
+    _column("state", Text, "none", "ready, leased, or aside: it cannot be read"),
     _column("owner", Text, "none", "who holds the lease", optional=True),
     _column("lease_until", Double, "none", "end of the lease, Unix seconds", optional=True),
     _column("token", Integer, "none", "counts leases: an older holder is fenced off"),
@@ -202,7 +202,7 @@ outbox = Table(
     _column("person", Text, "pseudonym", "whose: a withdrawal finds it by this", optional=True),
     _column("onward", Integer, "none", "channels left to try after this one", optional=True),
     _column("doubt", Integer, "none", "1: a channel before may have got it there", optional=True),
-    Index("outbox_by_channel", "channel", "attempts", "next_at"),
+    Index("outbox_by_channel", "channel", "attempts", "next_at", "onward"),
     Index("outbox_by_person", "person"),
     info=_kept("queue", erased="person"),
 )
@@ -536,7 +536,7 @@ outbound = Table(
     _key("subscriber", Text, "none", "who is told, by the name in the subscribers' file"),
     _key("feed", Text, "none", "of what: the ledger, or people's changes"),
     _column("position", _Serial, "none", "the last row that they have"),
-    _column("state", Text, "none", "on, or gone: they said that they take no more"),
+    _column("state", Text, "none", "on; gone, given_up or left: they are told no more"),
     _column(
         "failing_since", Double, "none", "since when they take nothing, Unix seconds", optional=True
     ),
@@ -569,7 +569,7 @@ messages = Table(
     "messages",
     metadata,
     _key("peer", Text, "none", "who sent it"),
-    _key("id", Text, "none", "what they call it: taken once"),
+    _key("id", Text, "none", "hash of what they call it: taken once"),
     _column("at", Double, "none", "when it came, Unix seconds"),
     Index("messages_by_at", "at"),
     info=_kept("requests"),

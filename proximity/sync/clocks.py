@@ -43,9 +43,7 @@ _MOST_FIELDS = 3000
 oldest are forgotten first."""
 _COUNTER = "changes"
 _META, _TABLE = schema.meta, schema.changes
-_READ = sa.select(_TABLE).where(
-    _TABLE.c.person.in_(sa.bindparam("persons", expanding=True))
-)
+_READ = sa.select(_TABLE).where(_TABLE.c.person.in_(sa.bindparam("persons", expanding=True)))
 _decode = msgspec.json.Decoder(dict[str, Clock]).decode
 
 
@@ -200,6 +198,4 @@ def _lock(connection: Connection) -> int:
 
 
 def _unlock(connection: Connection, number: int) -> None:
-    connection.execute(
-        _META.update().where(_META.c.key == _COUNTER).values(value=str(number))
-    )
+    connection.execute(_META.update().where(_META.c.key == _COUNTER).values(value=str(number)))

@@ -148,9 +148,7 @@ def _take_one(
         told = msgspec.structs.replace(event, properties=naming)
         if not plan.problems(told):  # a plan that does not know the word may leave it out
             event = told
-    written = write_history(
-        connection, [event], people, plan, places, now=now, consent=consent
-    )
+    written = write_history(connection, [event], people, plan, places, now=now, consent=consent)
     if not written.accepted:
         return next(
             name for name in ("duplicate", "unconsented", "quarantined") if getattr(written, name)

@@ -84,9 +84,7 @@ def _item(
     rows: Sequence[Row[tuple[object, ...]]] | None,
 ) -> Item | None:
     values = fields_of(person, objected=objected)
-    wanted = {
-        name: clock for name, clock in known.items() if reader is None or clock.via != reader
-    }
+    wanted = {name: clock for name, clock in known.items() if reader is None or clock.via != reader}
     words = tuple(
         Word(field=name, at=clock.at, value=values.get(name), origin=clock.origin)
         for name, clock in sorted(wanted.items())
@@ -98,9 +96,7 @@ def _item(
         return None
     if agreed is None:
         return Item(person=person.person, words=words)
-    return Item(
-        person=person.person, words=words, consents=agreed.yes, withdrawals=agreed.no
-    )
+    return Item(person=person.person, words=words, consents=agreed.yes, withdrawals=agreed.no)
 
 
 def _is(clock: Clock, value: object) -> bool:

@@ -125,9 +125,7 @@ def open_foreign(url: str, mapping: Mapping_, state: State) -> Foreign:
         if parsed.get_backend_name() == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         engine = sa.create_engine(parsed, hide_parameters=True)  # cells are people's
-        table = sa.Table(
-            mapping.table, sa.MetaData(), schema=mapping.schema, autoload_with=engine
-        )
+        table = sa.Table(mapping.table, sa.MetaData(), schema=mapping.schema, autoload_with=engine)
     except NoSuchTableError:
         raise ProximityError(f"table {mapping.table!r:.80}: this database has none") from None
     except ModuleNotFoundError as error:

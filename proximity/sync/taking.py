@@ -13,8 +13,8 @@ import msgspec
 import sqlalchemy as sa
 
 from proximity.consent import consents, objections
-from proximity.dispatch import outbox
-from proximity.model import Person, ProximityError
+from proximity.dispatch import outbox, sends
+from proximity.model import Person, ProximityError, digest
 from proximity.people.behaviour import may_be_written
 from proximity.people.file import people_problems
 from proximity.people.tagging import NO_PLAN
@@ -108,6 +108,8 @@ def take(
         raise ProximityError(f"{len(items)} messages in one batch, at most {MOST_ITEMS}: split it")
     told = Taken()
     _check(items, plan)
+    # Whoever decides about people locks them before all else: so does whoever writes them.
+    sends.lock(connection, {item.person for item in items})
     before = _seen(connection, sender, [item.id for item in items if item.id is not None])
     gone = objections.marked(connection, [item.person for item in items], "erased")
     done: set[str] = set()
@@ -133,7 +135,7 @@ def take(
 
 def remember(connection: Connection, sender: str, ids: set[str], now: float) -> None:
     """Note which messages of a sender were taken."""
-    rows = [{"peer": sender, "id": one, "at": now} for one in sorted(ids)]
+    rows = [{"peer": sender, "id": _named(one), "at": now} for one in sorted(ids)]
     if rows:
         statement = insert_new(connection.dialect.name, schema.messages, "id")
         connection.execute(statement, rows).all()
@@ -233,9 +235,7 @@ def _contest(connection: Connection, moved: _Moved, owners: Mapping[str, str]) -
             moved.again.setdefault(row.person, set()).add(name)
 
 
-def _write(
-    connection: Connection, people: People, moved: _Moved, sender: str, now: float
-) -> None:
+def _write(connection: Connection, people: People, moved: _Moved, sender: str, now: float) -> None:
     before = people.read(connection, moved.person)
     if "objected" in moved.values:
         if moved.values["objected"]:
@@ -295,10 +295,17 @@ def _source(sender: str) -> str:
 
 def _seen(connection: Connection, sender: str, ids: Sequence[str]) -> set[str]:
     table = schema.messages
+    names = {_named(one): one for one in ids}
+    every = list(names)
     found: set[str] = set()
-    for start in range(0, len(ids), MOST_ITEMS):
+    for start in range(0, len(every), MOST_ITEMS):
         query = sa.select(table.c.id).where(
-            table.c.peer == sender, table.c.id.in_(ids[start : start + MOST_ITEMS])
+            table.c.peer == sender, table.c.id.in_(every[start : start + MOST_ITEMS])
         )
-        found.update(connection.scalars(query))
+        found.update(names[one] for one in connection.scalars(query))
     return found
+
+
+def _named(name: str) -> str:
+    """Give the hash of a message's name: whoever made it may have put a person's id in it."""
+    return digest("message", name)

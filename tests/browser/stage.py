@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Stage:
     page: Page
     browser: Browser
     public_key: str
+    listens: bool = False
 
     @property
     def origin(self) -> str:
@@ -111,12 +113,37 @@ class Stage:
 
     async def push(self, message: Any) -> None:
         """Hand the real service worker what the browser would have got and decrypted."""
-        registration = await self.registration()
-        text = message if isinstance(message, str) else json.dumps(message)
+        if not self.listens:
+            await self._awaken()
+        await self._deliver(message if isinstance(message, str) else json.dumps(message))
+
+    async def _deliver(self, text: str) -> None:
         await self.page.command(
             "ServiceWorker.deliverPushMessage",
-            origin=self.origin, registrationId=registration, data=text,
+            origin=self.origin, registrationId=await self.registration(), data=text,
         )  # fmt: skip
+
+    async def _awaken(self) -> None:
+        """Knock until the worker answers, then take away what the knocking left.
+
+        Chromium drops, and does not say so, what comes before a registration is on its disk; the
+        page knows of the registration earlier.
+        """
+        there = "navigator.serviceWorker.ready.then(one => one.getNotifications({tag: 'knock'}))"
+        for _ in range(200):
+            await self._deliver('{"key": "knock", "text": "knock"}')
+            await asyncio.sleep(0.1)
+            if await self.page.run(f"{there}.then(all => all.length)"):
+                break
+        else:
+            raise AssertionError("the service worker hears nothing")
+        await self.page.run(f"{there}.then(all => all.forEach(one => one.close()))")
+        await self.page.until(f"{there}.then(all => all.length === 0)")
+        await self.page.until("document.querySelector('[data-key=knock]') !== null")
+        await self.page.run(
+            "document.querySelector('[data-key=knock]').remove(); at('arrived').hidden = true"
+        )
+        self.listens = True
 
     async def registration(self) -> str:
         told = await self.chromium.event(

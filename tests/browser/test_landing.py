@@ -121,6 +121,16 @@ async def test_nobody_is_kept_out_in_any_language_by_any_light(rig: Rig, browser
     assert page.faults() == []
 
 
+async def test_what_keeps_somebody_out_would_be_found(rig: Rig, browser: Chromium) -> None:
+    page = await browser.open()
+    await page.go(rig.url + await offer_link(rig, "en", place="road"))
+    await page.run("document.querySelector('svg.map').removeAttribute('aria-label')")
+    await page.run("document.querySelector('.text').style.color = '#bbb'")
+    await page.run("document.querySelector('form button').textContent = ''")
+    found = {one.partition(":")[0] for one in await problems(page)}
+    assert {"svg-img-alt", "color-contrast", "button-name"} <= found
+
+
 async def test_it_is_redeemed_by_one_button_and_then_says_so(rig: Rig, browser: Chromium) -> None:
     page = await browser.open()
     await page.go(rig.url + await offer_link(rig, "de", place="road"))

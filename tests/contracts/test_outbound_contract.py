@@ -49,9 +49,7 @@ def test_no_row_is_passed_over_while_others_are_being_written(store: Store, targ
         end = store.read(lambda conn: positions.end_of(conn, LEDGER))
         if end is None or end <= at:
             return at
-        page = store.read(
-            lambda conn: happenings.read(conn, people, one, LEDGER, at, end, 10)
-        )
+        page = store.read(lambda conn: happenings.read(conn, people, one, LEDGER, at, end, 10))
         seen.extend(one.event.id for one in page.happenings)
         return page.end
 
@@ -116,5 +114,9 @@ def test_positions_are_kept_by_subscriber_and_feed(store: Store) -> None:
     assert store.write(lambda c: begin(c, "crm", LEDGER, at_end=False)).result() == moved
     assert store.read(positions.processors) == ["outbound/crm"]
     assert store.write(lambda c: positions.enable(c, "crm", NOON + 1)).result()
+    store.write(lambda c: positions.meet(c, ["lake"], NOON + 2)).result()
+    assert store.read(positions.processors) == []
+    store.write(lambda c: positions.meet(c, ["crm", "lake"], NOON + 3)).result()
+    assert store.read(positions.processors) == ["outbound/crm"]
     states = [(one.subscriber, one.feed, one.state) for one in store.read(positions.listed)]
     assert states == [("crm", "ledger", "on"), ("crm", "people", "on"), ("lake", "ledger", "on")]

@@ -73,7 +73,9 @@ class Shop:
     def has(self, no: str, at: datetime = EARLY, **cells: Any) -> None:
         with self.engine.begin() as connection:
             mine = self.table.c.no == no
-            done = connection.execute(self.table.update().where(mine).values(updated_at=at, **cells))
+            done = connection.execute(
+                self.table.update().where(mine).values(updated_at=at, **cells)
+            )
             if not done.rowcount:
                 connection.execute(self.table.insert(), {"no": no, "updated_at": at, **cells})
 
@@ -109,8 +111,10 @@ class Shop:
 def shop(target: str, tmp_path: Path) -> Iterator[Shop]:
     url = target if target.startswith("postgresql") else f"sqlite:///{tmp_path / 'shop.db'}"
     if url.startswith("postgresql"):
-        url = sa.make_url(url).set(drivername="postgresql+psycopg").render_as_string(
-            hide_password=False
+        url = (
+            sa.make_url(url)
+            .set(drivername="postgresql+psycopg")
+            .render_as_string(hide_password=False)
         )
     made = Shop(url, target, tmp_path)
     yield made
@@ -126,7 +130,11 @@ def test_rows_become_people_and_people_rows(shop: Shop) -> None:
     assert shop.round().here.changed == 1
     ann = shop.person("ann")
     assert ann.attributes == {"tier": "gold", "points": 12}
-    assert (ann.timezone, ann.languages, ann.subjects) == ("Europe/Paris", ("fr", "en"), ("card-1",))
+    assert (ann.timezone, ann.languages, ann.subjects) == (
+        "Europe/Paris",
+        ("fr", "en"),
+        ("card-1",),
+    )
     assert [(one.channel, one.address) for one in ann.endpoints] == [("email", "ann@shop.example")]
     assert [(one.purpose, one.since) for one in ann.consents] == [("marketing", EARLY.timestamp())]
     shop.quiet()

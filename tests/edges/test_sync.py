@@ -95,7 +95,9 @@ def test_a_round_that_is_killed_is_done_by_the_next(two: tuple[Server, Server]) 
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
     run(here, there)
-    assert all(person(there, one["person"])["attributes"] == {"tier": "gold"} for one in crowd[::50])
+    assert all(
+        person(there, one["person"])["attributes"] == {"tier": "gold"} for one in crowd[::50]
+    )
     _, page = there.ask("GET", "/v1/people?limit=1000")
     assert len(page["items"]) == len(crowd)
     assert run(here, there) == "proximity: here: nothing new\nproximity: there: nothing new\n"

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proximity.consent import objections
-from proximity.model import Consent, Person, Preference
-from proximity.people import profiles
+from proximity.model import Consent, Endpoint, Person, Preference
+from proximity.people import endpoints, profiles
 from proximity.people.people import People
 from proximity.privacy import erasing
 from proximity.privacy.notices import acknowledge
@@ -60,6 +60,16 @@ class Side:
 
         self.store.write(write).result()
 
+    def reached(self, person: str, address: str) -> None:
+        one = Endpoint(channel="email", address=address)
+
+        def write(conn: Any) -> None:
+            if any(c.holds(self.now) for c in self.people.read(conn, person).consents):
+                endpoints.add(conn, person, one, self.now)
+                self.people.moved(conn, (person,))
+
+        self.store.write(write).result()
+
     def agree(self, person: str, purpose: str) -> None:
         def write(conn: Any) -> None:
             if not objections.erased(conn, person):
@@ -98,7 +108,9 @@ class Side:
     def acknowledge(self, reader: str, items: list[Item]) -> None:
         for one in items:
             if one.erased_at is not None and one.id is not None:
-                self.store.write(lambda c, e=one.id: acknowledge(c, e, reader, now=self.now)).result()  # type: ignore[misc]
+                self.store.write(
+                    lambda c, e=one.id: acknowledge(c, e, reader, now=self.now)
+                ).result()  # type: ignore[misc]
 
     def known(self) -> dict[str, Any]:
         """Everybody as a reader finds them at the end; of who agrees to nothing, no more than that.
@@ -175,7 +187,7 @@ def step(links: Links, draw: random.Random) -> None:
     for one in links.sides:
         one.now += passed
     person = draw.choice(PEOPLE)
-    what = draw.randrange(12)
+    what = draw.randrange(13)
     if what < 3:
         kept = side.store.read(lambda c: side.people.read(c, person)).attributes
         name = draw.choice(("tier", "age"))
@@ -194,6 +206,8 @@ def step(links: Links, draw: random.Random) -> None:
     elif what == 8:
         if draw.randrange(6) == 0:
             side.erase(person)
+    elif what == 12:
+        side.reached(person, draw.choice(("x@a.example", "y@a.example")))
     elif what == 9:
         links.again(draw.randrange(1000))
     else:

@@ -38,7 +38,6 @@ def test_a_fresh_channel_has_a_whole_window_and_retries_in_hand() -> None:
     pace = Pace()
     pace.begin(AT_ONCE, 0)
     assert pace.room(NOW) == Room(0, 0)
-    assert pace.flying == AT_ONCE
     pace.end("accepted", NOW)
     assert pace.room(NOW).total == 1
 
@@ -51,7 +50,7 @@ def test_failures_in_a_row_mean_the_channel(outcome: Outcome) -> None:
     fail(pace, 1, outcome=outcome)
     assert pace.failing
     assert pace.room(NOW) == Room(0, 0, barred=True)
-    assert pace.room(NOW + PROBE_S) == Room(1, 1)
+    assert pace.room(NOW + PROBE_S) == Room(1, 1, probe=True)
 
 
 @pytest.mark.parametrize("outcome", ["accepted", "failed", "dead_endpoint"])
@@ -133,6 +132,14 @@ def test_a_quiet_channels_retries_are_not_starved() -> None:
     assert pace.room(free).retries == 1
 
 
+def test_offers_that_fail_again_and_again_are_not_the_channel() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.begin(0, 1)
+        pace.end("retry", NOW, retry=True)
+    assert pace.room(NOW).total == AT_ONCE
+
+
 def test_what_was_not_even_tried_says_nothing() -> None:
     pace = Pace()
     for _ in range(50):
@@ -167,6 +174,5 @@ def test_retries_never_outrun_their_share(steps: list[tuple[float, int, Outcome]
             pace.begin(first, again)
         for _ in range(first + again):
             pace.end(outcome, now)
-        assert pace.flying == 0
         earned = MOST_TOKENS + RETRY_SHARE * (firsts + probes + AT_ONCE)
         assert retries <= earned + TOKENS_A_SECOND * (now - NOW)

@@ -95,7 +95,9 @@ def test_conversions_come_in_once(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sales = tmp_path / "sales.csv"
-    sales.write_text("id,person,at,value\n1,zoe,2026-01-06T12:00:00Z,9.5\n2,,2026-01-06T12:00:00Z,1\n")
+    sales.write_text(
+        "id,person,at,value\n1,zoe,2026-01-06T12:00:00Z,9.5\n2,,2026-01-06T12:00:00Z,1\n"
+    )
     assert ask("sync", "conversions", "--data", folder, sales) == 2
     assert "row 3: a conversion needs a person, a key or a code" in capsys.readouterr().err
     sales.write_text("id,person,at,value\n1,zoe,2026-01-06T12:00:00Z,9.5\n")
@@ -123,7 +125,9 @@ def test_a_bad_table_is_refused_in_words(
     assert problem in capsys.readouterr().err
 
 
-MAPPING = 'table = "customers"\nkey = "no"\nchanged_at = "at"\n[columns]\ntier = "attributes.tier"\n'
+MAPPING = (
+    'table = "customers"\nkey = "no"\nchanged_at = "at"\n[columns]\ntier = "attributes.tier"\n'
+)
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,16 @@ class Held(NamedTuple):
 
 
 class Yes(msgspec.Struct):
-    """Somebody's consent: to what, on which channel (None: any), since and until when."""
+    """Somebody's consent: to what, on which channel (None: any), since and until when.
+
+    ``heard_at`` is when the server said that it has heard the no: records from then on are not kept.
+    """
 
     purpose: str
     channel: str | None
     since: float
     until: float = math.inf
+    heard_at: float = math.inf
 
 
 class Checks:
@@ -69,6 +73,7 @@ class Checks:
         self.objecting: set[str] = set()
         self.leaving: set[str] = set()
         self.erased: dict[str, float] = {}
+        self.gone: dict[str, float] = {}
         self.rows: list[Row] = []
         self.whose: dict[str, str] = {}
         self.leases: Counter[str] = Counter()
@@ -102,6 +107,14 @@ class Checks:
         for one in self.agreed[who]:
             if purpose in {None, one.purpose} and (channel is None or one.channel in {None, channel}):
                 one.until = min(one.until, at)
+
+    def heard(self, who: str) -> None:
+        """Whatever somebody said so far, the server has heard it."""
+        for one in self.agreed.get(who, ()):
+            if one.until < math.inf:
+                one.heard_at = min(one.heard_at, self._world.now)
+        if who in self.erased:
+            self.gone.setdefault(who, self._world.now)
 
     def _agrees(self, who: str, purpose: str, channel: str, at: float) -> bool:
         return any(
@@ -156,10 +169,10 @@ class Checks:
             self._ids.add(record.id)
             who = self._world.carrier(record)
             at = record.received_at or 0.0
-            if self.erased.get(who, math.inf) < at - GRACE_S:
+            if self.gone.get(who, math.inf) < at - GRACE_S:
                 self.fault(f"a record of {who} is kept, who was erased")
             elif who not in self.erased and not any(
-                one.since <= at and one.until > at - GRACE_S for one in self.agreed[who]
+                one.since <= at and one.heard_at > at - GRACE_S for one in self.agreed[who]
             ):
                 self.fault(f"a record of {who} is kept, who agreed to nothing")
 
@@ -282,7 +295,7 @@ class Checks:
                 self.fault(f"offer {key[:8]} is said to be accepted, and is not")
             self._stock(key, decision["campaign"], ends)
         for key in sorted(seen - set(sent)):
-            if self.whose[key] not in self.erased:
+            if self.whose.get(key) not in self.erased:
                 self.fault(f"offer {key[:8]} arrived and was never decided")
         taken = Counter(
             (one.key, one.channel, one.address) for one in world.sink.seen if not one.refused

@@ -132,6 +132,9 @@ class Life:
         self._tasks = [asyncio.create_task(work) for work in works]
         self.ready = True
         self._world.story(f"{self.name} is up")
+        if self.server:
+            for who in self._world.people:
+                self._world.checks.heard(who)
 
     def stop(self) -> None:
         """End in good order."""
@@ -174,6 +177,7 @@ class Life:
         async def work() -> None:
             try:
                 await getattr(self, f"_{wish}")(who, purpose, channel)
+                self._world.checks.heard(who)
                 answer(None)
             except objections.Erased:
                 answer(None)

@@ -44,6 +44,7 @@ class Process:
         self.alive = True
         self.paused = False
         self.risk = 0.0
+        self.doze = 0.0
         self.context = Context()
         self.ready: deque[asyncio.Handle] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
@@ -56,7 +57,7 @@ class Loop(asyncio.AbstractEventLoop):
     """Runs processes in virtual time, from Unix second ``now`` on.
 
     ``on_death`` is called after a process died by its ``risk``, which is the chance of that at each
-    step of it. ``faults`` are what ended callbacks and tasks that nobody asked about.
+    step of it, and ``on_doze`` where by its ``doze`` it is to be paused. ``faults`` are what ended callbacks and tasks that nobody asked about.
     """
 
     def __init__(self, dice: random.Random, now: float) -> None:
@@ -65,6 +66,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.in_thread = False
         self.faults: list[str] = []
         self.on_death: Callable[[Process], None] = lambda process: None
+        self.on_doze: Callable[[Process], None] = lambda process: None
         self._dice = dice
         self._busy: list[Process] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
@@ -152,6 +154,9 @@ class Loop(asyncio.AbstractEventLoop):
         handle._run()
         if process.risk and process.alive and self._dice.random() < process.risk:
             self._die(process)
+        if process.doze and process.alive and self._dice.random() < process.doze:
+            process.doze = 0.0
+            self.on_doze(process)
 
     def _ring(self) -> None:
         _, _, timer, process = heapq.heappop(self._timers)

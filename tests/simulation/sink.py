@@ -104,7 +104,7 @@ class Line:
         address = "" if endpoint is None else endpoint.address
         world.checks.begins(offer, self._owner)
         reply = await self._send(offer, address)
-        if reply.outcome != "accepted" and not reply.unsure:
+        if reply.outcome in {"failed", "dead_endpoint"}:
             world.checks.refused[offer.key] += 1
         return reply
 

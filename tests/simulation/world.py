@@ -144,6 +144,7 @@ class World:
         self.dice = self.dice_of("fate")
         self.loop = Loop(self.dice_of("steps"), BEGIN)
         self.loop.on_death = self._died
+        self.loop.on_doze = self._pause
         self.store = Store.open(":memory:")
         self.network = Network(self.loop, self.dice_of("network"))
         self.sink = Sink(self.dice_of("sink"))
@@ -331,7 +332,7 @@ class World:
         self.sink.mood = "well"
         self._room()
         for life in self.lives.values():
-            life.process.risk = 0.0
+            life.process.risk = life.process.doze = 0.0
             life.process.paused = False
         await self._until(self._up)
         for spool in self.spools:
@@ -380,8 +381,15 @@ class World:
         self.story(f"{process.name} dies at one step in {1 / process.risk:.0f}")
 
     def _stop(self) -> None:
-        """Somebody sleeps: nothing of it moves, and then it goes on as if nothing had been."""
+        """Somebody sleeps, now or in the midst of what they do next."""
         process = self.lives[self._someone()].process
+        if self.dice.random() < 0.5:
+            self._pause(process)
+        else:
+            process.doze = self.dice.choice([1 / 5, 1 / 20, 1 / 100])
+
+    def _pause(self, process: Process) -> None:
+        """Nothing of a process moves, and then it goes on as if nothing had been."""
         process.paused = True
         seconds = self.dice.choice([5.0, 25.0, 45.0, 100.0, 200.0])
         self.story(f"{process.name} is paused for {seconds:g} s")

@@ -50,6 +50,7 @@ class Google:
         self.bearers: list[str] = []
         self.assertions: list[str] = []
         self.says: tuple[int, Any] = (200, None)
+        self.devices: dict[str, tuple[int, Any]] = {}  # what it says of one, before all others
         self.headers: dict[str, str] = {}
         self.grants: tuple[int, Any] = (200, None)
         self.taken: set[str] | None = None  # access tokens that are taken; None: any
@@ -74,7 +75,8 @@ class Google:
             self.sent.append(json.loads(body))
             bearer = request.headers["authorization"].removeprefix("Bearer ")
             self.bearers.append(bearer)
-            status, said = self.says
+            device = self.sent[-1]["message"].get("token", "")
+            status, said = self.devices.get(device, self.says)
             if self.taken is not None and bearer not in self.taken:
                 status, said = 401, refusal(401, "UNAUTHENTICATED")
             if said is None:

@@ -31,20 +31,20 @@ class Mailboxes:
         self.hang_up_after_data = False
         self.tls: list[bool] = []
 
-    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # fmt: skip  # noqa: ANN401, ARG002, N802
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # fmt: skip  # noqa: ARG002, N802
         if "mail" in self.says:
             return self.says["mail"]
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # fmt: skip  # noqa: ANN401, ARG002, N802
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # fmt: skip  # noqa: ARG002, N802
         if "rcpt" in self.says:
             return self.says["rcpt"]
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: ANN401, N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if "data" in self.says:
             return self.says["data"]
         self.tls.append(server.transport.get_extra_info("sslcontext") is not None)
@@ -54,7 +54,7 @@ class Mailboxes:
             server.transport.abort()
         return "250 2.0.0 taken"
 
-    def sign_in(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:  # fmt: skip  # noqa: ANN401, ARG002
+    def sign_in(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:  # fmt: skip  # noqa: ARG002
         good = data.login == b"shop" and data.password == PASSWORD.encode()
         return AuthResult(success=good, handled=False)
 
@@ -69,7 +69,7 @@ class Mailboxes:
 class Session(SMTP):
     """A connection, which may be cut off or hang up as a test wants."""
 
-    def __init__(self, boxes: Mailboxes, *args: Any, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, boxes: Mailboxes, *args: Any, **options: Any) -> None:
         super().__init__(boxes, *args, **options)
         boxes.connections.append(self)
 

@@ -340,6 +340,19 @@ async def test_nobody_there_a_stranger_and_a_forbidden_address(
 
 
 @pytest.mark.parametrize(
+    ("address", "refused"),
+    [(DEVICE, False), (DEVICE.upper(), False), ("", True), (f"<{DEVICE}>", True), ("zz", True),
+     ("00fc 13ad", True), ("a" * 513, True)],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_when_it_comes(
+    tmp_path: Path, address: str, refused: bool
+) -> None:
+    config = {name: value for name, value in settings(tmp_path, "x").items() if name[:3] == "key"}
+    channel = open_apns(config | {"team_id": TEAM_ID}, tmp_path)
+    assert bool(channel.refuses(address)) is refused
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"key_file": None}, "name either key_file or key_env"),

@@ -186,6 +186,50 @@ async def test_a_reply_that_never_ends_keeps_its_status(monkeypatch: pytest.Monk
         await egress.close()
 
 
+async def test_of_a_reply_as_much_is_kept_as_was_asked_for_and_as_it_was_written() -> None:
+    async def compressing(request: web.Request) -> web.StreamResponse:
+        response = web.Response(body=b"x" * 100_000, status=404)
+        response.enable_compression()  # where the other side would take it
+        return response
+
+    async with receiver() as one:
+        one.answer = compressing
+        egress = Egress(LOOPBACK)
+        for keep in (0, 1, 5000, 16 * 1024, 50_000):
+            answer = await egress.post(one.url(), b"{}", {}, keep=keep)
+            assert (answer.status, answer.body) == (404, b"x" * keep)
+        one.answer, one.body = None, b"short"
+        assert (await egress.post(one.url(), b"{}", {}, keep=100)).body == b"short"
+        await egress.close()
+
+
+async def test_it_says_whether_a_request_that_failed_may_have_arrived() -> None:
+    async def hang_up(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    async with receiver() as one:
+        egress = Egress(LOOPBACK, timeout_s=0.2)
+        for answer in (hang_up, silent):
+            one.answer = answer
+            with pytest.raises(EgressError) as caught:
+                await egress.post(one.url(), b"{}", {})
+            assert caught.value.sent
+        gone = one.url()
+    with pytest.raises(EgressError) as caught:
+        await egress.post(gone, b"{}", {})
+    assert not caught.value.sent
+    with pytest.raises(EgressRefused) as refused:
+        await egress.post("https://10.0.0.1/", b"{}", {})
+    assert not refused.value.sent
+    await egress.close()
+
+
 async def test_a_page_is_fetched_up_to_half_a_megabyte_and_no_redirect_followed() -> None:
     async with receiver() as one, receiver() as two:
         one.body = b"x" * (1024 * 1024)

@@ -72,6 +72,28 @@ async def test_the_next_is_asked_where_that_can_help(
     )
 
 
+class Judging(Provider):
+    """One that knows addresses, and judges a message without handing it over."""
+
+    def refuses(self, address: str) -> str:
+        return "" if address == "good" else "no address of mine"
+
+    async def check(self, offer: Offer, endpoint: Endpoint) -> Reply:
+        del offer, endpoint
+        return says("failed", reply={"status": 400})
+
+
+async def test_addresses_and_messages_are_judged_by_whoever_can() -> None:
+    endpoint = Endpoint(channel="fcm", address="good")
+    both = Failover("fcm", [Provider(ACCEPTED), Judging(ACCEPTED)])
+    assert both.refuses("bad") == ""  # one of them cannot tell
+    assert (await both.check(offer(), endpoint)).reply == {"status": 400}
+    strict = Failover("fcm", [Judging(ACCEPTED), Judging(ACCEPTED)])
+    assert (strict.refuses("bad"), strict.refuses("good")) == ("no address of mine", "")
+    with pytest.raises(ProximityError, match="no provider judges"):
+        await Failover("fcm", [Provider(ACCEPTED)]).check(offer(), endpoint)
+
+
 async def test_all_are_closed_whatever_one_does() -> None:
     one, two = Provider(ACCEPTED, fails=True), Provider(ACCEPTED)
     both = Failover("x", [one, two])

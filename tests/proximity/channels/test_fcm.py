@@ -276,6 +276,23 @@ async def test_a_check_hands_nothing_over(server: Google, channel: Fcm) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        (DEVICE, False), ("fid:cNx7abcdEFGH_-0123456", False), ("x" * 163, False),
+        ("", True), ("short", True), ("fid:", True), ("fid:a b", True), ("a" * 20 + "\r\n", True),
+        ("https://push.example.test/send/abc", True), ('{"endpoint": "https://x"}', True),
+        ("é" * 30, True), ("a" * 3000, True),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_when_it_comes(
+    tmp_path: Path, address: str, refused: bool
+) -> None:
+    channel = open_fcm(google.settings(tmp_path, "http://127.0.0.1:9"), tmp_path)
+    assert bool(channel.refuses(address)) is refused
+    assert len(address) < 5 or address not in channel.refuses(address)
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"account_file": None}, "name either account_file or account_env"),

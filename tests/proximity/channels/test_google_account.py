@@ -98,6 +98,34 @@ async def test_a_thousand_who_ask_at_once_are_one_question() -> None:
         await account._egress.close()
 
 
+async def test_a_clock_that_was_set_back_keeps_nothing_for_hours() -> None:
+    async with google.google() as one:
+        clock = Clock()
+        account = opened(google.account(one.url), clock)
+        assert await account.token() == "ya29.secret-1"
+        clock.now -= 7200.0
+        one.grants = (400, {"error": "invalid_grant"})
+        assert isinstance(await account.token(), Reply)
+        clock.now -= 7200.0
+        one.grants = (200, None)
+        assert await account.token() == "ya29.secret-3"
+        await account._egress.close()
+
+
+async def test_a_fault_that_may_pass_is_asked_again_soon() -> None:
+    async with google.google() as one:
+        clock = Clock()
+        account = opened(google.account(one.url), clock)
+        one.grants = (503, "")
+        for _ in range(5):
+            assert isinstance(await account.token(), Reply)
+        assert len(one.assertions) == 1
+        one.grants = (200, None)
+        clock.now += 2.1
+        assert await account.token() == "ya29.secret-2"
+        await account._egress.close()
+
+
 @pytest.mark.parametrize(
     ("grants", "outcome", "reply"),
     [

@@ -120,7 +120,12 @@ async def test_it_signs_in_and_a_wrong_password_is_a_config_error(tmp_path: Path
 @pytest.mark.parametrize(
     ("step", "says", "outcome", "reply"),
     [
-        ("rcpt", "550 5.1.1 no such user canary", "dead_endpoint", {"status": 550, "code": "5.1.1"}),
+        (
+            "rcpt",
+            "550 5.1.1 no such user canary",
+            "dead_endpoint",
+            {"status": 550, "code": "5.1.1"},
+        ),
         ("rcpt", "550 5.2.1 disabled", "dead_endpoint", {"status": 550, "code": "5.2.1"}),
         ("rcpt", "550 5.1.10 null MX", "dead_endpoint", {"status": 550, "code": "5.1.10"}),
         ("rcpt", "552 5.2.2 full", "failed", {"status": 552, "code": "5.2.2"}),
@@ -160,9 +165,7 @@ async def test_one_connection_serves_many_and_few_serve_many_at_once(tmp_path: P
         for n in range(20):
             assert (await channel.send(offer(key=f"k{n}"), ANNA)).outcome == "accepted"
         assert len(boxes.connections) == 1
-        replies = await asyncio.gather(
-            *(channel.send(offer(key=f"m{n}"), ANNA) for n in range(40))
-        )
+        replies = await asyncio.gather(*(channel.send(offer(key=f"m{n}"), ANNA) for n in range(40)))
         assert {one.outcome for one in replies} == {"accepted"}
         assert len(boxes.connections) <= mail_module.CONNECTIONS
         await channel.close()
@@ -277,7 +280,7 @@ def test_opened_with_the_least_that_it_needs(tmp_path: Path) -> None:
     peer = open_email(GOOD, tmp_path)._peer
     assert (peer.host, peer.port, peer.tls) == ("relay.example.test", 587, "starttls")
     assert open_email(GOOD | {"tls": "tls"}, tmp_path)._peer.port == 465
-    assert dataclasses.replace(peer, password="canary") and "canary" not in repr(peer)
+    assert "canary" not in repr(dataclasses.replace(peer, password="canary"))
 
 
 @pytest.mark.parametrize(
@@ -311,3 +314,31 @@ def test_faults_of_the_table_are_named(
         open_email(config, tmp_path)
     assert any(one.startswith(f"channel.email: {problem}") for one in caught.value.problems)
     assert "canary" not in str(caught.value)
+
+
+# -- secrets -------------------------------------------------------------------------------------
+
+
+async def test_no_address_and_no_password_is_in_any_log_or_reply(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "password").chmod(0o600)
+    hidden = Endpoint(channel="email", address="canary-anna@example.test")
+    said = ""
+    async with mailboxes(sign_in=True) as boxes:
+        channel = opened(boxes, tmp_path, username="shop", password_file="password")
+        for step, says in (
+            ("", ""), ("rcpt", "550 5.1.1 <canary-anna@example.test> is unknown"),
+            ("mail", "553 canary-anna"), ("data", "554 canary-anna"), ("rcpt", "421 canary-anna"),
+        ):  # fmt: skip
+            boxes.says = {step: says}
+            said += repr(await channel.send(offer(text="canary-text"), hidden)) + repr(channel)
+        boxes.says = {}
+        boxes.hang_up_after_data = True
+        said += repr(await channel.send(offer(text="canary-text"), hidden))
+        await channel.close()
+    theirs = {"mail.log", "mail.debug"}  # aiosmtpd's, who was told
+    said += "".join(one.getMessage() for one in caplog.records if one.name not in theirs)
+    assert "canary" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,7 +155,9 @@ async def test_it_signs_in_and_what_is_refused_is_a_config_error(tmp_path: Path)
             (tmp_path / "password").write_text(password)
             (tmp_path / "password").chmod(0o600)
             config = {"username": "shop", "password_file": "password"}
-            with pytest.raises(ProximityError, match="everybody on the way could read the password"):
+            with pytest.raises(
+                ProximityError, match="everybody on the way could read the password"
+            ):
                 opened(broker.port, tmp_path, **config)
             channel = opened(broker.port, tmp_path)
             channel._peer = type(channel._peer)(
@@ -192,10 +195,8 @@ async def test_tls_with_a_checked_name(tmp_path: Path) -> None:
 
 async def test_a_broker_that_says_nothing_holds_nobody_up(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await reader.read(-1)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)

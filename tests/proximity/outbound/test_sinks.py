@@ -26,8 +26,12 @@ def sink(path: Path, now: list[float] | None = None, **changes: Any) -> Lines:
     fields: dict[str, Any] = {
         "path": path, "rotate_bytes": 10_000, "rotate_s": 86400.0, "keep": 30,
     }  # fmt: skip
-    at = now or [os.stat(path.parent).st_mtime]
+    at = now or [path.parent.stat().st_mtime]
     return Lines(FileSink(**fields | changes), lambda: at[0])
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 def ids(path: Path) -> list[str]:
@@ -80,7 +84,7 @@ async def test_a_large_file_is_set_aside_and_old_ones_go(tmp_path: Path) -> None
     for n in range(20):
         await lines.take([event(n)])
     await lines.close()
-    aside = sorted(one for one in tmp_path.iterdir() if one not in {path, other})
+    aside = [one for one in files(tmp_path) if one not in {path, other}]
     assert len(aside) == 3
     found = [one for file in [*aside, path] for one in ids(file)]
     assert found == [f"e{n}" for n in range(20 - len(found), 20)]
@@ -92,12 +96,12 @@ async def test_fewer_old_files_than_are_kept_all_stay(tmp_path: Path) -> None:
     for n in range(25):
         await lines.take([event(n)])
     await lines.close()
-    assert sum(len(ids(one)) for one in tmp_path.iterdir()) == 25
+    assert sum(len(ids(one)) for one in files(tmp_path)) == 25
 
 
 async def test_a_file_of_yesterday_is_set_aside_and_none_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "out.ndjson"
-    now = [os.stat(tmp_path).st_mtime]
+    now = [tmp_path.stat().st_mtime]
     lines = sink(path, now, keep=0)
     for n in range(4):
         await lines.take([event(n)])
@@ -105,8 +109,8 @@ async def test_a_file_of_yesterday_is_set_aside_and_none_is_overwritten(tmp_path
         if n < 3:
             os.utime(path, (now[0] - 86400.0, now[0] - 86400.0))
     await lines.close()
-    assert sum(len(ids(one)) for one in tmp_path.iterdir()) == 4
-    assert len(list(tmp_path.iterdir())) == 4
+    assert sum(len(ids(one)) for one in files(tmp_path)) == 4
+    assert len(files(tmp_path)) == 4
 
 
 async def test_a_full_disk_leaves_nothing_by_half_and_goes_on(

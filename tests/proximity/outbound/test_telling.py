@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook as Library
 
-from proximity.outbound import positions, telling as module
+from proximity.outbound import positions
+from proximity.outbound import telling as module
 from proximity.outbound.telling import delay_s
 from proximity.store import Store
 from tests.proximity.channels.receivers import Receiver, receiver

@@ -234,7 +234,7 @@ async def test_a_bad_message_is_named_and_nothing_is_changed(rig: Rig) -> None:
     )  # fmt: skip
     assert answer.status == 422
     assert answer.json["problems"] == [
-        'message 2: person \'ada\': unknown timezone \'Mars/Olympus\'; "Europe/Paris" is one'
+        "message 2: person 'ada': unknown timezone 'Mars/Olympus'; \"Europe/Paris\" is one"
     ]
     assert (await rig.ask("GET", "/v1/people/ada")).status == 404
     strange = await rig.ask("POST", "/v1/changes?origin=crm", body=[item(word("tier", "gold"))])
@@ -246,8 +246,6 @@ async def test_a_withdrawal_that_leaves_nothing_makes_the_engine_forget(rig: Rig
     await rig.ask("PUT", "/v1/people/ada", body=ADA)
     await rig.ask("POST", "/v1/fixes", body=fix())
     await rig.until("/v1/transitions", 1)
-    now = (await rig.ask("GET", "/v1/people/ada")).headers["Date"]
-    assert now
-    await tell(rig, {"person": "ada", "withdrawals": [{"at": "2026-12-31T00:00:00Z"}]})
+    await tell(rig, {"person": "ada", "withdrawals": [{"at": "2099-12-31T00:00:00Z"}]})
     _, gone = await rig.until("/v1/transitions", 2)
     assert (gone["kind"], gone["reason"]) == ("exit", "erased")

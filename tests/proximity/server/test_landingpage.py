@@ -152,6 +152,18 @@ async def test_it_leads_on_to_the_campaign_s_own_page(rig: Rig) -> None:
     assert "maps://?daddr=48.85" in (await ask(rig, path, **phone)).body.decode()
 
 
+async def test_a_zone_is_shown_where_the_shop_about_it_is(rig: Rig) -> None:
+    await lay(rig, "k1", place="store-7/entrance")
+    text = (await ask(rig, await offer_link(rig, "k1", place="store-7/entrance"))).body.decode()
+    assert 'aria-label="Map: Store"' in text
+    assert "geo:48.850000,2.350000?q=48.850000,2.350000(Store)" in text
+    # Of a place that no fence is about there is no map, and the page stands all the same.
+    await lay(rig, "k2", place="nowhere")
+    text = (await ask(rig, await offer_link(rig, "k2", place="nowhere"))).body.decode()
+    assert "<svg" not in text
+    assert "Redeem now" in text
+
+
 async def test_redeeming_is_a_press_and_not_a_look(rig: Rig) -> None:
     await lay(rig, "k1")
     path = await offer_link(rig, "k1")

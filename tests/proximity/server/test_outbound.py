@@ -6,7 +6,8 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from proximity.outbound import positions, telling as module
+from proximity.outbound import positions
+from proximity.outbound import telling as module
 from proximity.outbound.subscribers import Subscriber
 from proximity.server.outbound import telling
 from proximity.store import schema

@@ -36,7 +36,9 @@ class Till:
 
         self.store.write(write).result()
 
-    def take(self, *some: Conversion, rules: Rules | None = None, plan: Any = NO_PLAN) -> dict[str, int]:
+    def take(
+        self, *some: Conversion, rules: Rules | None = None, plan: Any = NO_PLAN
+    ) -> dict[str, int]:
         counted = self.store.write(
             lambda c: take(
                 c, self.people, some, rules or Rules(),
@@ -51,7 +53,9 @@ class Till:
 
     def purchases(self) -> list[dict[str, Any]]:
         query = sa.select(schema.events.c.properties).order_by(schema.events.c.seq)
-        return [msgspec.json.decode(one) for one in self.store.read(lambda c: c.scalars(query).all())]
+        return [
+            msgspec.json.decode(one) for one in self.store.read(lambda c: c.scalars(query).all())
+        ]
 
 
 @pytest.fixture
@@ -122,7 +126,9 @@ def test_of_who_agrees_to_nothing_nothing_is_written(till: Till) -> None:
 
 def test_a_plan_says_which_purchases_are_kept(till: Till) -> None:
     till.sent("one", NOON)
-    plan = parse_plan('[[event]]\nname = "purchase"\n[event.properties.value]\ntype = "number"\n', "p")
+    plan = parse_plan(
+        '[[event]]\nname = "purchase"\n[event.properties.value]\ntype = "number"\n', "p"
+    )
     event = Event(subject="a", at=NOON, name="purchase", properties={"value": 1.0})
     assert plan.problems(event) == []
     assert till.take(bought(currency=None), plan=plan) == {"attributed": 1}

@@ -112,7 +112,7 @@ def _by_channel() -> None:
     for name in ("onward", "doubt"):
         op.add_column("outbox", sa.Column(name, sa.Integer(), nullable=True))
     op.drop_index("outbox_by_next", "outbox")
-    op.create_index("outbox_by_channel", "outbox", ["channel", "attempts", "next_at"])
+    op.create_index("outbox_by_channel", "outbox", ["channel", "attempts", "next_at", "onward"])
 
 
 def _fill_wishes(connection: sa.Connection) -> None:
