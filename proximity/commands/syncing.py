@@ -82,7 +82,15 @@ def sync_run(
         theirs = table or _peer(peer, peer_token)
         try:
             while True:
-                refused = _round(ours, theirs, table, they=peer_name, we=we)
+                try:
+                    refused = _round(ours, theirs, table, they=peer_name, we=we)
+                except ProximityError as error:
+                    if every is None:
+                        raise
+                    # The other side may be down for a while: the next round goes on from here.
+                    for problem in error.problems:
+                        sys.stderr.write(f"proximity: {problem}\n")
+                    refused = True
                 if every is None:
                     return 1 if refused else 0
                 time.sleep(every)

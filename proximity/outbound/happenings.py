@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from proximity.channels.envelope import Envelope
 from proximity.model import digest, format_time
 from proximity.outbound.positions import LEDGER, PEOPLE, processor_of
+from proximity.privacy.erasing import pending
 from proximity.privacy.notices import EVENT_TYPE as ERASED
 from proximity.store import schema
 from proximity.sync import feed as people_feed
@@ -84,7 +85,10 @@ def _ledger(
         wanted.append(table.c.place.in_(sorted(subscriber.places)))
     if subscriber.campaigns:
         wanted.append(table.c.campaign.in_(sorted(subscriber.campaigns)))
-    rows = connection.execute(sa.select(table).where(*wanted).order_by(table.c.seq).limit(limit))
+    asked = sa.select(table).where(*wanted).order_by(table.c.seq).limit(limit)
+    rows = connection.execute(asked).all()
+    # Their rows go in pieces after it was told that they are erased.
+    leaving = {name for one in pending(connection) for name in one.names}
     found = [
         Happening(
             row.seq,
@@ -100,8 +104,9 @@ def _ledger(
             row.at,
         )
         for row in rows
+        if not leaving & {row.person, row.subject}
     ]
-    return Page(found, found[-1].position if len(found) == limit else end)
+    return Page(found, rows[-1].seq if len(rows) == limit else end)
 
 
 def _people(
@@ -138,6 +143,7 @@ def _people(
                     sequence=f"{row.seq:016d}",
                     data=msgspec.to_builtins(item),
                 ),
+                said,
             )
         )
     return Page(found, rows[-1].seq if len(rows) == limit else end)

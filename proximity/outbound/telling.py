@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Teller", "delay_s"]
 
+ERASURES = "erasures"
+
 log = structlog.get_logger("proximity.outbound")
 
 PAGE = 500
@@ -46,6 +48,8 @@ FRESH_S = 1.0
 this often, so that a crash repeats no more than a second's worth."""
 LOOK_S = 2.0
 """Another process may have written, and a lag is wanted in the metrics: look this often anyway."""
+PAUSE_S = 0.05
+"""From news to reading it: of a busy engine's commits many are told together."""
 BACKOFF_S, BACKOFF_MOST_S = 1.0, 300.0
 """The first wait after a failure, doubled each time: a receiver that is down for a day sees twelve
 attempts an hour, and is caught up with five minutes after it is back."""
@@ -101,7 +105,7 @@ class Teller:
         self._ends: dict[str, int] = {}
         self._failures = 0
         self._refusals = 0
-        self._alone = -1
+        self._alone: dict[str, int] = {}
         self._wait_s = 0.0
 
     async def run(self) -> None:
@@ -182,7 +186,7 @@ class Teller:
             )
         )
         self.oldest_at = page.happenings[0].at if page.happenings else None
-        taken = await self._hand_over(page.happenings)
+        taken = await self._hand_over(feed, page.happenings)
         whole = taken == len(page.happenings)
         if whole:
             position = page.end
@@ -197,7 +201,7 @@ class Teller:
         some = await self._store.aread(
             lambda conn: happenings.erasures(conn, self.subscriber, self._sink.together)
         )
-        taken = await self._hand_over(some)
+        taken = await self._hand_over(ERASURES, some)
         told, now = [one.erasure or "" for one in some[:taken]], self._clock()
         processor = positions.processor_of(self.subscriber.name)
         if told:
@@ -209,12 +213,12 @@ class Teller:
             await self._store.awrite(note)
         return taken > 0
 
-    async def _hand_over(self, some: Sequence[Happening]) -> int:
+    async def _hand_over(self, feed: str, some: Sequence[Happening]) -> int:
         """Hand events over in order; how many are done with. After a failure it says how long."""
         taken, began = 0, time.monotonic()
         while taken < len(some):
             # One by one where one of several was refused: so the others are not refused with it.
-            alone = some[taken].position <= self._alone
+            alone = some[taken].position <= self._alone.get(feed, -1)
             together = 1 if alone else self._sink.together
             chunk = some[taken : taken + together]
             reply = await self._sink.take([one.event for one in chunk])
@@ -222,14 +226,14 @@ class Teller:
                 self.counts["sent"] += len(chunk)
                 self._failures = self._refusals = 0
                 await self._well()
-            elif not await self._failed(chunk, reply):
+            elif not await self._failed(feed, chunk, reply):
                 break
             taken += len(chunk)
             if time.monotonic() - began > FRESH_S or self._closing.is_set():
                 break
         return taken
 
-    async def _failed(self, chunk: Sequence[Happening], reply: Reply) -> bool:
+    async def _failed(self, feed: str, chunk: Sequence[Happening], reply: Reply) -> bool:
         """Take a failure in; whether the event is done with all the same."""
         name, now = self.subscriber.name, self._clock()
         self._failures += 1
@@ -244,7 +248,7 @@ class Teller:
             await self._end("given_up")
             return False
         if reply.reply.get("status") in REFUSED:
-            self._alone = chunk[-1].position
+            self._alone[feed] = chunk[-1].position
             self._refusals += len(chunk) == 1
             # Erasures are never left out: better nothing more is told than what is no longer so.
             one = chunk[0] if len(chunk) == 1 and chunk[0].erasure is None else None
@@ -257,8 +261,8 @@ class Teller:
                 )  # fmt: skip
                 return True
         if self._failures == 1:
-            for feed in self._feeds:
-                await self._write(replace(self._feeds[feed], failing_since=since))
+            for known in list(self._feeds.values()):
+                await self._write(replace(known, failing_since=since))
         self._wait_s = delay_s(name, self._failures, reply.retry_after_s)
         return False
 
@@ -305,6 +309,7 @@ class Teller:
             for one in rest:
                 one.cancel()
             if done:
+                await asyncio.sleep(PAUSE_S)
                 return
             if failed:
                 with contextlib.suppress(StoreFailed):

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
-from standardwebhooks.webhooks import Webhook as Signer
 
 from proximity.channels.egress import Egress, EgressError
-from proximity.channels.webhook import sign
+from proximity.channels.signatures import sign, signer_of
 from proximity.model import format_time
 from proximity.store import schema
 from proximity.sync import peers
@@ -109,7 +108,7 @@ async def _post(processor: Recipient, notice: Notice, now: float) -> bool:
             },
         }
     )
-    signers = [Signer(secret) for secret in processor.secrets]
+    signers = [signer_of(secret) for secret in processor.secrets]
     headers = {
         "content-type": "application/cloudevents+json; charset=utf-8",
         "user-agent": "proximity-engine",

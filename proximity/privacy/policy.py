@@ -16,7 +16,7 @@ import msgspec
 
 from geofences import Fence, GeofenceError, load
 from proximity.channels.egress import check_url
-from proximity.channels.webhook import read_secrets
+from proximity.channels.signatures import read_secrets
 from proximity.inputs import called, open_input
 from proximity.model import ProximityError
 from proximity.privacy.retention import SCHEDULE, keep_days

@@ -7,6 +7,7 @@ the campaigns file can neither read it nor write by it. No cookie and no token g
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -41,10 +42,12 @@ def origin_headers(request: web.Request, parts: Parts) -> dict[str, str]:
 
 def is_foreign(request: web.Request, parts: Parts) -> bool:
     """Whether a page asks that is neither of this server nor of an origin that is listed."""
-    origin = request.headers.get("Origin")
-    if origin is None or origin in parts.campaigns().inbox_origins:
+    origin, rules = request.headers.get("Origin"), parts.campaigns()
+    if origin is None or origin in rules.inbox_origins:
         return False
-    return origin.partition("://")[2] != request.headers.get("Host")
+    # A proxy before this server may ask for it by another name than people do.
+    own = {request.headers.get("Host"), urlsplit(rules.public_url or "").netloc}
+    return origin.partition("://")[2] not in own
 
 
 def for_pages(endpoint: Endpoint) -> Endpoint:

@@ -216,6 +216,7 @@ async def opened(
             "subjects": ("Subjects the engine remembers.", lambda: ingest.engine.subjects),
             "fences": ("Fences in force.", lambda: len(ingest.fences)),
             "streams": ("Live streams open.", lambda: tail.readers),
+            "inboxes_followed": ("Inboxes followed live.", lambda: parts.followers),
             "phones_armed": (
                 "Phones told which regions to watch.",
                 lambda: len(parts.arming or ()),

@@ -106,12 +106,6 @@ async def _serve(request: web.Request, parts: Parts, _caller: Caller) -> web.Str
     return web.Response(body=file.body, headers={**headers, "Content-Type": file.media})
 
 
-async def _to_front(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    if not parts.client:
-        raise Problem(404, "There is no client here: `proximity serve --client DIR` has one.")
-    return web.Response(status=308, headers={**CLIENT_HEADERS, "Location": "/client/"})
-
-
 _MEDIA = tuple(dict.fromkeys(media.partition(";")[0] for media in MEDIA.values()))
 _ANSWERS = {
     200: Content(meaning="The file.", schema={"type": "string"}, media=_MEDIA, headers=("ETag",)),
@@ -120,15 +114,6 @@ _ANSWERS = {
 }
 
 ROUTES = (
-    Route(
-        method="GET",
-        path="/client",
-        endpoint=_to_front,
-        roles=frozenset(),
-        summary="To the web client.",
-        answers={308: Content(meaning="To its page."), 404: _ANSWERS[404]},
-        loose=True,
-    ),
     Route(
         method="GET",
         path="/client/",

@@ -121,3 +121,22 @@ def test_with_the_other_dead_decisions_go_on_and_its_age_is_told(
     assert (peer["id"], 0.0 <= peer["age_s"] < 60.0) == ("there", True)
     told = proximity("sync", "status", "--server", here.url, "--token", here.token)
     assert told.stdout.startswith("there  heard ")
+
+
+def test_going_round_outlasts_the_other_side(two: tuple[Server, Server]) -> None:
+    here, there = two
+    port = there.url.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "proximity", *words(here, there), "--every", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "proximity: here: nothing new\n"
+        there.process.kill()
+        there.process.wait(10)
+        while "no answer" not in process.stderr.readline():
+            pass
+        folder = there.log.parent
+        with serving(folder, there.token, "--port", port) as back:
+            here.ask("PUT", "/v1/people/ada", ADA)
+            while person(back, "ada") is None:
+                time.sleep(0.1)
+        process.kill()

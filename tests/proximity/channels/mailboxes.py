@@ -29,9 +29,13 @@ class Mailboxes:
         self.got: list[tuple[str, str, list[str], bytes]] = []
         self.connections: list[Session] = []
         self.hang_up_after_data = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.tls: list[bool] = []
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:  # fmt: skip  # noqa: ARG002, N802
+        if "once" in self.says:
+            return self.says.pop("once")
         if "mail" in self.says:
             return self.says["mail"]
         envelope.mail_from = address
@@ -50,6 +54,7 @@ class Mailboxes:
         self.tls.append(server.transport.get_extra_info("sslcontext") is not None)
         said = (session.host_name, envelope.mail_from, envelope.rcpt_tos, envelope.content)
         self.got.append(said)
+        await self.answers.wait()
         if self.hang_up_after_data:
             server.transport.abort()
         return "250 2.0.0 taken"

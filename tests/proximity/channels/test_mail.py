@@ -178,11 +178,26 @@ async def test_a_connection_that_the_relay_closed_meanwhile_is_replaced(tmp_path
         assert (await channel.send(offer(), ANNA)).outcome == "accepted"
         boxes.connections[0].transport.abort()
         assert (await channel.send(offer(), ANNA)).outcome == "accepted"
-        boxes.says["mail"] = "421 4.4.2 idle for too long"
-        asyncio.get_running_loop().call_later(0.01, boxes.says.clear)
-        found = await channel.send(offer(), ANNA)
-        assert found.outcome in {"retry", "accepted"}
+        assert len(boxes.connections) == 2
+        boxes.says["once"] = "421 4.4.2 idle for too long"
+        assert (await channel.send(offer(), ANNA)).outcome == "accepted"
+        assert len(boxes.connections) == 3
+        boxes.says["mail"] = "421 4.3.2 shutting down"
+        reply = await channel.send(offer(), ANNA)
+        assert (reply.outcome, reply.unsure) == ("retry", False)
         await channel.close()
+
+
+async def test_a_relay_that_does_not_answer_the_message_is_unsure(tmp_path: Path) -> None:
+    async with mailboxes() as boxes:
+        boxes.answers.clear()
+        channel = opened(boxes, tmp_path)
+        channel._timeout_s = 0.5
+        reply = await channel.send(offer(), ANNA)
+        boxes.answers.set()
+        await channel.close()
+    assert (reply.outcome, reply.unsure) == ("retry", True)
+    assert reply.reply == {"error": "timeout", "step": "data"}
 
 
 async def test_a_connection_lost_after_the_message_is_unsure(tmp_path: Path) -> None:

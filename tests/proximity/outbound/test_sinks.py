@@ -30,6 +30,10 @@ def sink(path: Path, now: list[float] | None = None, **changes: Any) -> Lines:
     return Lines(FileSink(**fields | changes), lambda: at[0])
 
 
+def written_at(folder: Path) -> float:
+    return folder.stat().st_mtime
+
+
 def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
@@ -101,7 +105,7 @@ async def test_fewer_old_files_than_are_kept_all_stay(tmp_path: Path) -> None:
 
 async def test_a_file_of_yesterday_is_set_aside_and_none_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "out.ndjson"
-    now = [tmp_path.stat().st_mtime]
+    now = [written_at(tmp_path)]
     lines = sink(path, now, keep=0)
     for n in range(4):
         await lines.take([event(n)])

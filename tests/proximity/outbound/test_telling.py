@@ -266,6 +266,22 @@ async def test_who_was_erased_meanwhile_is_not_told_of_late(store: Store) -> Non
     } <= {"s0"}  # fmt: skip
 
 
+async def test_who_is_being_erased_is_not_told_of_though_rows_are_there(store: Store) -> None:
+    from proximity.privacy import erasing
+
+    engine = Engine(store)
+    engine.add(*(transition(n, subject=f"s{n % 2}") for n in range(10)), decision(11))
+    # Begun and not finished: what is left of the ledger goes in pieces.
+    for name in ("s1", "anna"):
+        store.write(
+            lambda c, name=name: erasing.begin(c, engine.people, name, now=engine.now)  # type: ignore[misc]
+        ).result()
+    engine.add(transition(20, subject="s2"), person="bo")
+    async with receiver() as one, telling(engine, subscriber(to_url(one.url()))):
+        await until(lambda: position(store).position == 12)
+    assert [json.loads(body)["data"]["visit"] for _, _, body in one.requests] == ["v20"]
+
+
 async def test_a_disk_that_is_full_is_waited_for(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,8 +61,8 @@ class Engine:
         self._news = asyncio.Event()
         self.now = NOON + 1000.0
 
-    def add(self, *items: Transition | Decision | Delivery) -> None:
-        rows = [ledger.entry(item, "anna") for item in items]
+    def add(self, *items: Transition | Decision | Delivery, person: str = "anna") -> None:
+        rows = [ledger.entry(item, person) for item in items]
         self.store.write(lambda conn: ledger.append(conn, rows)).result()
         self._news.set()
         self._news = asyncio.Event()

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from proximity.server.auth import Role
+from proximity.server.auth import Role, revoke_token
 from tests.proximity.inboxes import enrol, inbox_link, lay
 from tests.proximity.server.rig import Rig, running
 from tests.proximity.server.test_stream import Reader
@@ -131,3 +131,39 @@ async def test_there_are_so_many_and_no_more(rig: Rig, monkeypatch: pytest.Monke
         await lay(rig, f"k{time.time()}")
         await asyncio.sleep(0.05)
     assert rig.parts.followers == 0
+
+
+async def test_a_silent_inbox_is_heard_of(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("HEARTBEAT_S", 0.0), ("LOOK_S", 0.02), ("REST_S", 0.0)):
+        monkeypatch.setattr(f"proximity.server.inboxstream.{name}", seconds)
+    async with followed(rig) as (_, events):
+        await keys(events)
+        assert await events.frame() == {"": "still here"}
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_slow(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("proximity.server.inboxstream.write", too_slow)
+    cut = rig.parts.metrics.streams_cut._value.get
+    before = cut()
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with followed(rig) as (answer, _):
+            await answer.read()
+    assert cut() == before + 1
+    assert rig.parts.followers == 0
+
+
+async def test_a_token_that_is_revoked_ends_its_stream(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOK_S", "REST_S"):
+        monkeypatch.setattr(f"proximity.server.inboxstream.{name}", 0.05)
+    async with followed(rig) as (_, events):
+        await keys(events)
+        token = rig.token(Role.DEVICE)
+        await rig.parts.store.awrite(lambda conn: revoke_token(conn, token, time.time()))
+        assert await events.event() == {}, "it ends"

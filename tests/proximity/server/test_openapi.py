@@ -84,7 +84,7 @@ def test_only_health_and_what_a_signed_link_names_is_open() -> None:
         if not operation["security"]
     ]
     assert sorted(set(unguarded)) == [
-        "/client", "/client/", "/client/{id}", "/healthz", "/inbox/{id}", "/inbox/{id}/stream",
+        "/client/", "/client/{id}", "/healthz", "/inbox/{id}", "/inbox/{id}/stream",
         "/o/{id}", "/onsite.js", "/preferences/{id}", "/r/{id}", "/readyz", "/v1/push-key",
         "/withdraw/{id}",
     ]  # fmt: skip

@@ -69,16 +69,8 @@ async def test_nothing_else_is(tmp_path: Path, folder: Path, path: str) -> None:
 
 async def test_without_a_client_there_is_none(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
-        for path in ("/client", "/client/", "/client/sw.js"):
+        for path in ("/client/", "/client/sw.js"):
             assert (await rig.ask("GET", path, role=None)).status == 404
-
-
-async def test_the_bare_name_leads_to_the_page(tmp_path: Path, folder: Path) -> None:
-    async with (
-        running(tmp_path, client=folder) as rig,
-        rig.session.get(f"{rig.url}/client", allow_redirects=False) as answer,
-    ):
-        assert (answer.status, answer.headers["Location"]) == (308, "/client/")
 
 
 def test_a_folder_that_is_no_client_is_refused(tmp_path: Path, folder: Path) -> None:
