@@ -87,15 +87,17 @@ class Terms(msgspec.Struct, frozen=True):
     """On what terms a channel is used: its cost, what it does about repeats, whom it reaches.
 
     ``addressed`` is the channel that endpoints name to be reached on it; None: it needs none.
+    ``kind`` is the row of ``KINDS`` that it is of; None: a plug-in's.
     """
 
     cost: float = 0.0
     repeats: Repeats = "at_least_once"
     addressed: str | None = None
+    kind: str | None = None
 
 
 PLAIN = {
-    name: Terms(repeats=kind.repeats, addressed=name if kind.to_endpoints else None)
+    name: Terms(repeats=kind.repeats, addressed=name if kind.to_endpoints else None, kind=name)
     for name, kind in KINDS.items()
 }
 """The terms of channels of which the file says nothing."""
@@ -125,6 +127,7 @@ def read_terms(name: str, item: TomlTable) -> Terms | None:
         cost=said.get("cost", 0.0),
         repeats=said.get("repeats", row.repeats),
         addressed=addressed if row.to_endpoints else None,
+        kind=None if ":" in kind else kind,
     )
 
 

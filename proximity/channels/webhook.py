@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from proximity.channels.envelope import Envelope
     from proximity.model import Endpoint, Offer
 
-__all__ = ["Webhook", "make_event", "open_webhook", "outcome_of", "post", "read_secrets", "sign"]
+__all__ = ["Webhook", "make_event", "open_webhook", "outcome_of", "post", "sign"]
 
 
 class Webhook:

@@ -51,18 +51,22 @@ def record(
     Of whom was erased meanwhile nothing is written any more. What cannot be written (``fault``)
     stops no other: its lease runs out. Raises what concerns the whole store, ``where`` by name.
     """
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            return _record(connection, people, some)
+        counts = _record(connection, people, some)
     except Exception as error:  # what concerns the store goes on from here
-        if isinstance(error, StoreFailed) or (
-            isinstance(error, DBAPIError) and classify(error, where) is not None
-        ):
+        if isinstance(error, DBAPIError) and classify(error, where) is not None:
+            raise  # SQLite may have undone the whole transaction, savepoints and all
+        savepoint.rollback()
+        if isinstance(error, StoreFailed):
             raise
         if len(some) == 1:
             tell(error)
             return Counter(fault=1)
-    counts: Counter[str] = Counter()
+    else:
+        savepoint.commit()
+        return counts
+    counts = Counter()
     for one in some:
         counts += record(connection, people, [one], where)
     return counts

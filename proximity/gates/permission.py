@@ -41,16 +41,22 @@ LOWEST_AGE = 13
 """Whoever is younger is too young everywhere."""
 
 
-def allows(consent: Consent, purpose: str, channel: str, at: float) -> bool:
-    """Whether one consent is a yes to this purpose on this channel at Unix second ``at``."""
+def allows(
+    consent: Consent, purpose: str, channel: str, at: float, kind: str | None = None
+) -> bool:
+    """Whether one consent is a yes to this purpose on this channel at Unix second ``at``.
+
+    ``kind`` is what a channel with a name of its own is of: who agreed to e-mail agreed to each of
+    them, and who agreed to push alone to none.
+    """
     row = PURPOSES.get(purpose)
     wanted = (purpose,) if row is None else row.consents
     if not wanted:  # the question itself: any yes in force is one to being spoken to
         return consent.holds(at)
     return (
         consent.purpose in wanted
-        and consent.channel in {None, "*", channel}
-        and (consent.purpose != "push-marketing" or channel not in PUBLIC_CHANNELS)
+        and consent.channel in {None, "*", channel, kind}
+        and (consent.purpose != "push-marketing" or (kind or channel) not in PUBLIC_CHANNELS)
         and consent.holds(at)
     )
 
@@ -126,13 +132,14 @@ def _reached(candidate: Candidate, channel: str) -> bool:
 
 def _consent_for(candidate: Candidate, channel: str) -> Consent | None:
     purpose, now = candidate.campaign.purpose, candidate.now
+    kind = candidate.rules.channel_terms.get(channel, _UNKNOWN).kind
     row = PURPOSES.get(purpose)
     wanted = (purpose,) if row is None else row.consents
     for one in candidate.person.consents:
         # Looked at before it is asked about: most are of another purpose, and all are looked at.
-        if wanted and (one.purpose not in wanted or one.channel not in (channel, None, "*")):
+        if wanted and (one.purpose not in wanted or one.channel not in (channel, kind, None, "*")):
             continue
-        if allows(one, purpose, channel, now):
+        if allows(one, purpose, channel, now, kind):
             return one
     return None
 

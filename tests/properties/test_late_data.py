@@ -170,15 +170,15 @@ def lived(came: list[Came], late_s: float) -> Day:
 def seen(rows: list[Any], counts: Counter[str]) -> Day:
     visits: dict[str, tuple[Any, ...]] = {}
     entered: dict[str, float] = {}
-    offers, ages = set(), []
+    sent: dict[str, tuple[str, str]] = {}
+    ages = []
     for row in rows:
         one = msgspec.json.decode(row.record)
         if row.kind == "decision":
             counts[one["decision"]] += 1
             if one["decision"] == "send":
-                began = entered[one["visit"]]
-                offers.add((one["person"], one["place"], began))
-                ages.append(parse_time(one["at"]) - began)
+                sent[one["visit"]] = one["person"], one["place"]
+                ages.append(parse_time(one["at"]) - entered[one["visit"]])
         if row.kind != "transition":
             continue
         visit, where = one["visit"], (one["subject"], one["place"])
@@ -189,11 +189,12 @@ def seen(rows: list[Any], counts: Counter[str]) -> Day:
                 visits[visit] = (*where, one["enter_at"], one["exit_at"])
         elif one["kind"] == "enter":
             visits[visit] = (*where, one["at"], None)
-            entered.setdefault(visit, parse_time(one["at"]))
+            entered[visit] = parse_time(one["at"])
         elif one["kind"] == "exit":
             visits[visit] = (*where, visits[visit][2], one["at"])
         elif one["kind"] == "pass":
             visits[visit] = (*where, one["at"], "pass")
+    offers = {(*offer, parse_time(visits[visit][2])) for visit, offer in sent.items()}
     return Day(sorted(visits.values()), offers, ages, counts)
 
 

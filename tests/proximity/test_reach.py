@@ -68,6 +68,23 @@ def test_only_what_somebody_agreed_to_and_wants_is_on_the_way() -> None:
     assert routes(assumed) == ("inbox",)
 
 
+def test_a_consent_to_mail_is_one_to_every_channel_of_mail_and_one_to_push_to_none() -> None:
+    rules = read("[channel.newsletter]\nkind = 'email'\n")
+    campaign = replace(COFFEE, channels=("newsletter",))
+
+    def agreed(**said: Any) -> bool:
+        person = replace(ANNA, endpoints=(MAIL,), consents=(Consent(**said),))
+        return (
+            consented_channel(candidate(person=person, campaign=campaign, rules=rules))[0]
+            is not None
+        )
+
+    assert agreed(purpose="marketing", channel="email")
+    assert agreed(purpose="marketing", channel="newsletter")
+    assert not agreed(purpose="marketing", channel="apns")
+    assert not agreed(purpose="push-marketing")
+
+
 def test_whom_no_channel_reaches_is_unreachable_and_no_address_is_told() -> None:
     mail_alone = replace(COFFEE, channels=("email",))
     found = reach(ANNA, mail_alone)
@@ -105,7 +122,7 @@ def test_the_cheapest_comes_first_and_equal_ones_as_listed() -> None:
 def test_a_channel_has_terms_of_its_own() -> None:
     assert read().channel_terms == PLAIN
     assert set(PLAIN) == set(KINDS)
-    assert PLAIN["email"] == Terms(repeats="at_most_once", addressed="email")
+    assert PLAIN["email"] == Terms(repeats="at_most_once", addressed="email", kind="email")
     said = """
 [channel.email]
 repeats = "at_least_once"
@@ -122,8 +139,8 @@ kind = "shop.channels:open_sign"
     found = read(said)
     terms = found.channel_terms
     assert terms["email"].repeats == "at_least_once"
-    assert terms["newsletter"] == Terms(0.5, "at_most_once", "email")
-    assert terms["till"] == Terms(0.0, "at_most_once", "till")
+    assert terms["newsletter"] == Terms(0.5, "at_most_once", "email", "email")
+    assert terms["till"] == Terms(0.0, "at_most_once", "till", None)
     assert terms["sign"].addressed is None
     # What is the channel's own is left for it; what is common is not.
     assert found.channel["email"] == {"host": "mail.example.test"}
