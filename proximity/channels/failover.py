@@ -3,22 +3,25 @@
 Several providers of one channel, ``[[channel.NAME.provider]]`` in the file, tried in its order. One
 that says "not now", or that its settings are refused, gives way to the next; what is said of the
 receiver holds, whoever said it. Where one may have taken it after all nobody else is asked: two
-providers collapse nothing between them. It must not know what any of them does.
+providers collapse nothing between them. One that fails again and again is passed over but for a
+probe now and then (``pace``), so that nobody waits for it. It must not know what any of them does.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from proximity.dispatch.pace import Pace
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from proximity.channels.channel import Channel, Reply
+    from proximity.channels.channel import Channel, Outcome, Reply
     from proximity.model import Endpoint, Offer
 
 __all__ = ["Failover", "open_providers"]
@@ -29,11 +32,22 @@ _NEXT = frozenset({"retry", "config_error"})
 
 
 class Failover:
-    """Hands over by the first provider that can; the reply says which, by its number from 1."""
+    """Hands over by the first provider that can; the reply says which, by its number from 1.
 
-    def __init__(self, name: str, providers: Sequence[Channel]) -> None:
+    ``elapsed`` tells seconds of any beginning, for how long one is passed over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        providers: Sequence[Channel],
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self._providers = tuple(providers)
+        self._paces = tuple(Pace() for _ in self._providers)
+        self._elapsed = elapsed
 
     @property
     def to_endpoints(self) -> bool:
@@ -62,13 +76,28 @@ class Failover:
         Where none does, the reply is the one that leaves most hope: a retry before a refusal.
         """
         tried: list[Reply] = []
-        for number, provider in enumerate(self._providers, start=1):
-            reply = await provider.send(offer, endpoint)
-            said = replace(reply, reply={**reply.reply, "provider": number})
+        now = self._elapsed()
+        every = range(len(self._providers))
+        # Where all of them fail it is the channel that does, and whoever hands over knows it.
+        able = [number for number in every if not self._paces[number].room(now).barred] or every
+        for number in able:
+            reply = await self._ask(number, offer, endpoint)
+            said = replace(reply, reply={**reply.reply, "provider": number + 1})
             if reply.outcome not in _NEXT or reply.unsure:
                 return said
             tried.append(said)
         return next((one for one in tried if one.outcome == "retry"), tried[0])
+
+    async def _ask(self, number: int, offer: Offer, endpoint: Endpoint | None) -> Reply:
+        pace = self._paces[number]
+        pace.begin(1, 0)
+        outcome: Outcome = "retry"  # whoever is given up, or raises, has failed
+        try:
+            reply = await self._providers[number].send(offer, endpoint)
+            outcome = reply.outcome
+        finally:
+            pace.end(outcome, self._elapsed())
+        return reply
 
     async def close(self) -> None:
         """Close every provider, whatever another one's closing does."""

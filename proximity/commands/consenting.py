@@ -61,10 +61,11 @@ def consent_grant(
 ) -> None:  # fmt: skip
     """Record that a person agreed: a row for each purpose, all of them or none."""
     from proximity.commands.asking import open_source
-    from proximity.consent.consents import check_purpose
+    from proximity.consent.purposes import check_purpose
 
     for purpose in purposes or ("",):
         check_purpose(purpose)
+    echo_unasked(purposes)
     grants = [
         {
             "person": person,
@@ -229,10 +230,11 @@ def texts_add(
 ) -> None:  # fmt: skip
     """Register the text of FILE ("-" is standard input), to the letter; print its SHA-256."""
     from proximity.commands.asking import Http, open_either
-    from proximity.consent.consents import check_purpose
+    from proximity.consent.purposes import check_purpose
     from proximity.consent.texts import Wording, register
 
     check_purpose(purpose)
+    echo_unasked((purpose,))
     fields = {"version": version, "locale": locale, "text": _text_of(file), "benefit": benefit}
     try:
         wording = msgspec.convert(fields, Wording)
@@ -397,6 +399,7 @@ def optin_answer(
         given = msgspec.convert(fields, Answered)
     except msgspec.ValidationError as error:
         raise ProximityError(f"the answer cannot be recorded: {error}") from None
+    echo_unasked((purpose,))
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
             body = there.ask("POST", "/v1/optin", body=fields)
@@ -411,6 +414,16 @@ def optin_answer(
             "proximity: nothing was written: it was there already, or they agree to nothing\n"
         )
     return 0 if new else 1
+
+
+def echo_unasked(purposes: Iterable[str]) -> None:
+    """Say of purposes that the engine does not know that they may be written wrong."""
+    from proximity.consent.purposes import unasked
+
+    for purpose in sorted(set(purposes)):
+        said = unasked(purpose)
+        if said is not None:
+            sys.stderr.write(f"proximity: {said}\n")
 
 
 def _echo_flights(flying: Iterable[InFlight]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proximity.commands.questions import FILE, echo_json, where
+from proximity.explain.messages.operators import AUDIENCES
 from proximity.model import ProximityError, parse_time
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from proximity.site.places import Places
     from proximity.store import Store
 
-AUDIENCES = ("engineer", "marketer", "person")
-
 
 @click.command("explain")
 @where
@@ -37,7 +36,7 @@ AUDIENCES = ("engineer", "marketer", "person")
     "--campaigns", type=FILE, help="Campaigns file, to say what waited for what (--data)."
 )
 @click.option(
-    "--for", "audience", type=click.Choice(AUDIENCES), default="engineer", show_default=True,
+    "--for", "audience", type=click.Choice([*AUDIENCES]), default="engineer", show_default=True,
     help="For whom: all evidence, a table of campaigns, or plain sentences.",
 )  # fmt: skip
 @click.option("--language", help="A language tag, where it is not to be the person's own.")

@@ -68,6 +68,7 @@ def person_import(
     if is_export(file):
         put_export(data, server, token, file)
         return
+    from proximity.commands.consenting import echo_unasked
     from proximity.people.file import people_problems, read_people
 
     people = read_people(file)
@@ -77,6 +78,7 @@ def person_import(
         problems = people_problems(people, load_plan(events))
         if problems:
             raise ProximityError(*(f"{called(file)}: {problem}" for problem in problems))
+    echo_unasked(consent.purpose for one in people for consent in one.consents)
     with _open(data, server, token) as source:
         left = source.put_people(people)
     told = f", {left} left out: they were erased and do not come back" if left else ""

@@ -21,6 +21,7 @@ from proximity.model import ProximityError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from sqlalchemy import Connection
     from typing_extensions import TypeIs
 
     from proximity.commands.asking import Http
@@ -132,12 +133,19 @@ def privacy_approve(
     reason: str,
 ) -> None:  # fmt: skip
     """Vouch for WHAT a refusal named; it takes two different people, and is kept."""
+    from proximity.commands.inforce import InForce
     from proximity.privacy.approvals import ENOUGH, approve
+    from proximity.privacy.sensitive import unmet
+
+    def look(connection: Connection) -> str | None:
+        world = InForce(connection)
+        return unmet(what, {*world.index.ids, *world.site.named})
 
     with _either(data, server, token) as there:
         if _is_http(there):
             body = there.ask("POST", "/v1/approvals", body={"what": what, "reason": reason})
-            count = msgspec.json.decode(body or b"{}", type=dict[str, Any]).get("approvals", 0)
+            told = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+            count, note = told.get("approvals", 0), told.get("note")
         else:
             if not who:
                 raise ProximityError("--data needs --who: the name under which it is kept")
@@ -145,10 +153,13 @@ def privacy_approve(
             count = there.write(
                 lambda conn: approve(conn, what, name, reason, now=time.time())
             ).result()
+            note = there.read(look)
     left = ENOUGH - count
     sys.stderr.write(
         f"proximity: recorded; {f'{left} more must vouch' if left > 0 else 'it may be used now'}\n"
     )
+    if note is not None:
+        sys.stderr.write(f"proximity: {note}\n")
 
 
 @privacy.command("approvals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,9 @@ from proximity.commands.questions import echo_json, where
 if TYPE_CHECKING:
     from proximity.reports.reports import Reported
 
-NAMES = ("visits", "funnel", "spend", "fatigue", "consents")
-"""As ``reports.REPORTS`` has them: read here, the store would have to be loaded for ``--help``."""
-
-
 @click.command("report")
 @where
-@click.argument("name", metavar="REPORT", type=click.Choice(NAMES))
+@click.argument("name", metavar="REPORT")
 @click.option(
     "--last", type=click.IntRange(1, 400), default=7, show_default=True,
     help="How many days or weeks, newest first; only those that are over.",
@@ -39,7 +36,8 @@ def report(
 
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
-            body = there.ask("GET", f"/v1/reports/{name}", {"last": str(last)})
+            path = f"/v1/reports/{urllib.parse.quote(name, safe='')}"
+            body = there.ask("GET", path, {"last": str(last)})
             found = msgspec.json.decode(body or b"", type=Reported)
         else:
             found = read_report(there, name, time.time(), last)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from proximity.consent import chain
 from proximity.consent.objections import refuse_erased
 from proximity.consent.precision import LOCATION
+from proximity.consent.purposes import consent_problems
 from proximity.dispatch import outbox
 from proximity.model import MOST_CONSENTS, Consent, ProximityError
 from proximity.store import schema
@@ -30,28 +31,9 @@ if TYPE_CHECKING:
     from proximity.dispatch.outbox import InFlight
 
 __all__ = [
-    "EVERYTHING", "PURPOSES", "check_purpose", "consent_of", "erase", "grant", "import_said",
-    "is_no", "load_consents", "matches", "rows_by_person", "rows_of", "standing", "withdraw",
+    "consent_of", "erase", "grant", "import_said", "is_no", "load_consents", "matches",
+    "rows_by_person", "rows_of", "standing", "withdraw",
 ]  # fmt: skip
-
-PURPOSES = {
-    "marketing": "offers and advertising, on every channel that is named with it",
-    "push-marketing": "offers and advertising on every channel but e-mail",
-    "content": "news and stories",
-    "social": "what friends and other visitors do",
-    "reminder": "of what somebody booked or saved themselves",
-    "service": "what somebody needs to know who is being served",
-    "location-background": "where somebody is, while the app is not in front",
-    "location-precise": "where somebody is, exactly",
-    "beacon": "which beacons are near, or near which receivers their tag is",
-    "profiling": "conclusions from what somebody did and where they were",
-    "sharing": "with other companies",
-}
-"""The purposes that the engine itself asks after; others are taken, and mean what their askers
-say. Each is a row of its own: a yes to one is none to another (GDPR recital 43)."""
-
-EVERYTHING = frozenset({"all", "any", "everything", "*", "-"})
-"""What people write who mean all at once."""
 
 _AT_ONCE = 500  # ids in one statement: SQLite may be built to take no more than 999 variables
 
@@ -61,15 +43,6 @@ _CONSENTS = (
     .where(_rows.c.person.in_(sa.bindparam("persons", expanding=True)))
     .order_by(_rows.c.seq)
 )
-
-
-def check_purpose(purpose: str) -> None:
-    """Raise ProximityError where a purpose stands for several at once, or for none."""
-    if not purpose or purpose.lower() in EVERYTHING:
-        raise ProximityError(
-            f"purpose {purpose!r}: consent is given to one purpose at a time, a row each: name "
-            f"one of {', '.join(PURPOSES)}, or one of your own"
-        )
 
 
 def load_consents(connection: Connection, person: str) -> tuple[Consent, ...]:
@@ -160,7 +133,7 @@ def import_said(
                     f"person {person!r}: more than {MOST_CONSENTS} consents with those "
                     "recorded before; remove the person and put them again"
                 )
-            rows.append(_yes(person, consent, source, now, or_no=consent.purpose in LOCATION))
+            rows.append(_yes(person, consent, source, now, or_no=True))
     if rows:
         _record(connection, rows, now)
     return len(rows)
@@ -242,15 +215,11 @@ def _yes(
     person: str, consent: Consent, source: str, now: float, *, or_no: bool = False
 ) -> dict[str, Any]:
     """Write a yes as a row, or, where it may be one, the no that an export wrote as a consent."""
-    check_purpose(consent.purpose)
-    since, until = consent.since, consent.until
-    begins = 0.0 if since is None else since
-    if until is not None and (until < begins if or_no and since is not None else until <= begins):
-        raise ProximityError(
-            f"person {person!r}: a consent must end after it begins; to withdraw, withdraw"
-        )
+    problems = [f"person {person!r}: {one}" for one in consent_problems(consent, or_no=or_no)]
+    if problems:
+        raise ProximityError(*problems)
     return _row(
-        person, consent.purpose, consent.channel, since, until,
+        person, consent.purpose, consent.channel, consent.since, consent.until,
         source=source, method=consent.method, now=now,
         precision=consent.precision, text=consent.text,
     )  # fmt: skip

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proximity.consent.consents import EVERYTHING, PURPOSES
 from proximity.consent.objections import erased, lift, object_to, refuse_erased
 from proximity.consent.precision import NOTHING, allowed
+from proximity.consent.purposes import purpose_problem
 from proximity.consent.texts import Wording, check_text, register
 from proximity.dispatch import outbox
 from proximity.model import Consent, Person
@@ -44,11 +44,9 @@ class Grant(Consent, frozen=True, kw_only=True, rename={"since": "from"}):
     shown: Wording | None = None
 
     def __post_init__(self) -> None:
-        if not self.purpose or self.purpose.lower() in EVERYTHING:
-            raise ValueError(
-                f"purpose: consent is given to one purpose at a time, a row each: name one of "
-                f"{', '.join(PURPOSES)}, or one of your own"
-            )
+        problem = purpose_problem(self.purpose)
+        if problem is not None:
+            raise ValueError(problem)
         super().__post_init__()
         Person(person=self.person)
         if len(self.source) > LONGEST_SOURCE:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proximity.explain.explain import DECIDED
-from proximity.explain.messages.operators import REASONS
+from proximity.explain.messages.operators import AUDIENCES, REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from proximity.explain.explain import Explanation, VisitExplanation
 
 __all__ = ["AUDIENCES", "REASONS", "Row", "Table", "evidence", "render", "table", "table_text"]
-
-AUDIENCES = {
-    "engineer": "all evidence: transitions, gates, deliveries, and what almost happened",
-    "marketer": "a row for each campaign: what was decided, which gate stopped it, in words",
-    "person": "plain sentences, in the person's language",
-}
-"""For whom an explanation may be, and what they get."""
 
 RESULTS = {"send": "sent", "defer": "put off", "suppress": "not sent"}
 PASSED, FAILED = "+", "-"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proximity.consent.purposes import consent_problems
 from proximity.inputs import called, open_input
 from proximity.model import Person, ProximityError
 from proximity.people.table import parse_table
@@ -18,7 +19,7 @@ from proximity.people.tagging import NO_PLAN
 from proximity.windows import load_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from proximity.people.tagging import Plan
 
@@ -56,20 +57,24 @@ def people_problems(people: Sequence[Person], plan: Plan = NO_PLAN) -> list[str]
 
     Attributes that the tagging plan names must be as it says; all others may be anything.
     """
-    problems = [
-        f'person {one.person!r}: unknown timezone {one.timezone!r:.60}; "Europe/Paris" is one'
-        for one in people
-        if one.timezone is not None and load_zone(one.timezone) is None
-    ]
-    problems += [
-        f"person {one.person!r}: {problem}"
-        for one in people
-        for name, value in one.attributes.items()
-        if (problem := plan.attribute_problem(name, value)) is not None
-    ]
+    problems = [problem for one in people for problem in _problems(one, plan)]
     if len({one.person for one in people}) < len(people):
         problems.append("a person is there twice: keep one record of each")
     return problems[:_MOST_PROBLEMS]
+
+
+def _problems(one: Person, plan: Plan = NO_PLAN) -> Iterator[str]:
+    """Say what is wrong with one of them."""
+    spot = f"person {one.person!r}"
+    if one.timezone is not None and load_zone(one.timezone) is None:
+        yield f'{spot}: unknown timezone {one.timezone!r:.60}; "Europe/Paris" is one'
+    for consent in one.consents:
+        for problem in consent_problems(consent, or_no=True):
+            yield f"{spot}: {problem}"
+    for name, value in one.attributes.items():
+        found = plan.attribute_problem(name, value)
+        if found is not None:
+            yield f"{spot}: {found}"
 
 
 def _is_header(line: bytes) -> bool:
@@ -112,10 +117,7 @@ def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
         spot = f"{name}, line {number}: person {person.person!r}"
         if person.person in seen:
             problems.append(f"{spot} is there twice; keep one line")
-        if person.timezone is not None and load_zone(person.timezone) is None:
-            problems.append(
-                f'{spot}: unknown timezone {person.timezone!r:.60}; "Europe/Paris" is one'
-            )
+        problems += [f"{name}, line {number}: {problem}" for problem in _problems(person)]
         problems += [
             f"{spot}: subject {subject!r} belongs to {owners[subject]!r} already"
             for subject in person.subjects

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from proximity.campaigns.campaigns import Campaign, Campaigns
     from proximity.site.registry import Site
 
-__all__ = ["BUFFER_M", "CATEGORIES", "Category", "Finding", "Use", "find", "places_of", "uses"]
+__all__ = [
+    "BUFFER_M", "CATEGORIES", "Category", "Finding", "Use", "find", "place_of", "places_of",
+    "unmet", "uses",
+]  # fmt: skip
 
 BUFFER_M = 610.0
 """How near to an area of the layer is too near: 2000 feet, as Washington's My Health My Data Act
@@ -92,6 +95,9 @@ _WAYS = _category(
     "calle plaza gate hill bakery café cafe bistro restaurant bar pub shop store",
 ).words
 """A name with one of these after the word is called after a church and is none."""
+
+_MARK = re.compile(r"[0-9a-f]{12}")
+"""The end of what approvals of a place are called."""
 
 _WORDS = re.compile(r"[\w-]+")
 
@@ -180,9 +186,16 @@ def places_of(campaigns: Campaigns, tags: Mapping[str, Collection[str]]) -> set[
 
 
 def _watched(campaign: Campaign) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-    """Give the places and tags that a campaign looks at: where it waits, and whose visits count."""
+    """Give the places and tags that a campaign looks at: where it waits, and whose visits count.
+
+    A transition happens in the very place that is waited for; an event happens anywhere in it, so
+    that the venue which its circumstances ask for is looked at as well.
+    """
     for rule in campaign.waits_for:
         yield rule.places, rule.tags
+    if any(rule.on == "event" for rule in campaign.waits_for):
+        for one in campaign.context:
+            yield frozenset(), one.tags
     if campaign.audience is not None:
         yield campaign.audience.watched()
 
@@ -203,6 +216,34 @@ def uses(
         ]
         listed += [Use(campaign.id, finding) for finding in met]
     return listed
+
+
+def place_of(what: str) -> str | None:
+    """Give the place that an approval is of; None where no refusal could have named it so."""
+    place, _, mark = what.strip().rpartition("@")
+    return place if place and _MARK.fullmatch(mark) else None
+
+
+def unmet(
+    what: str, known: Collection[str], found: Mapping[str, Finding] | None = None
+) -> str | None:
+    """Say that nothing is there yet that an approval called ``what`` would be of; else None.
+
+    ``known`` are the places there are; ``found`` the sensitive ones, where somebody looked.
+    """
+    place = place_of(what)
+    if place is None:
+        return (
+            f"no refusal is called {what!r:.80}: it is PLACE@ and twelve of 0-9 and a-f, as the "
+            "refusal or `proximity privacy scan` has it"
+        )
+    if place not in known:
+        return f"no place {place!r} is in force: it counts once one is drawn as it was refused"
+    if found is None or (place in found and found[place].what == what.strip()):
+        return None
+    if place in found:
+        return f"{place!r} is not as it was then: what it takes now is {found[place].what!r}"
+    return f"nothing is sensitive about {place!r} as it is now"
 
 
 def _by_words(fence: Fence) -> tuple[str, str] | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeVar
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
@@ -52,6 +53,58 @@ def page_headers(style: str) -> dict[str, str]:
 PAGE_HEADERS = page_headers(STYLE)
 
 
+class _Words(NamedTuple):
+    """What a link that opens nothing says, in one language."""
+
+    title: str
+    old: str
+    unknown: str
+
+
+_WORDS = {
+    "en": _Words(
+        "This link does not work",
+        "It is too old. Use the one in a newer message.",
+        "It is incomplete, or was changed on its way. Open it again from where you found it.",
+    ),
+    "fr": _Words(
+        "Ce lien ne fonctionne pas",
+        "Il est trop ancien. Utilisez celui d'un message plus récent.",
+        "Il est incomplet ou a été modifié en chemin. Ouvrez-le de nouveau là où vous l'avez "
+        "trouvé.",
+    ),
+    "de": _Words(
+        "Dieser Link funktioniert nicht",
+        "Er ist zu alt. Nehmen Sie den aus einer neueren Nachricht.",
+        "Er ist unvollständig oder wurde unterwegs verändert. Öffnen Sie ihn noch einmal dort, wo "
+        "Sie ihn gefunden haben.",
+    ),
+    "es": _Words(
+        "Este enlace no funciona",
+        "Es demasiado antiguo. Use el de un mensaje más reciente.",
+        "Está incompleto o se modificó por el camino. Ábralo de nuevo desde donde lo encontró.",
+    ),
+}
+"""The languages of the pages behind links; whoever wants none of them gets the first."""
+
+
+class _NoLink(Problem):
+    """A link that opens nothing: a page to whoever reads pages, a problem to programs."""
+
+    def __init__(self, status: int, detail: str, request: web.Request) -> None:
+        super().__init__(status, detail)
+        self._request = request
+
+    def response(self) -> web.Response:
+        if "text/html" not in self._request.headers.get("Accept", ""):
+            return super().response()
+        language, words = read_language(self._request, _WORDS)
+        said = words.old if self.status == HTTPStatus.GONE else words.unknown
+        response = page(language, words.title, f"<p>{escape(said)}</p>")
+        response.set_status(self.status)
+        return response
+
+
 async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, Any]:
     """Read what the link in the path claims; ``does`` is what it must be good for.
 
@@ -64,11 +117,11 @@ async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, 
             raise links.LinkError("this is no link of ours")
         said = links.read(key, request.named, parts.clock())
     except links.LinkExpired as error:
-        raise Problem(410, f"{error.problems[0]}.") from None
+        raise _NoLink(410, f"{error.problems[0]}.", request) from None
     except links.LinkError as error:
-        raise Problem(404, f"{error.problems[0]}.") from None
+        raise _NoLink(404, f"{error.problems[0]}.", request) from None
     if said.get("do") != does:
-        raise Problem(404, "This link is good for something else.")
+        raise _NoLink(404, "This link is good for something else.", request)
     return said
 
 

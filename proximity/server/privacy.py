@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from proximity.privacy import approvals
+from proximity.privacy import approvals, sensitive
 from proximity.privacy.approvals import Approval
 from proximity.privacy.exporting import Export, export_person, import_person
 from proximity.privacy.report import PrivacyReport, report
@@ -43,10 +43,11 @@ class Vouch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-class Vouched(msgspec.Struct, frozen=True):
-    """How many different people vouch for it now; two are enough."""
+class Vouched(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many different people vouch for it now; two are enough. ``note``: it is of nothing."""
 
     approvals: int
+    note: str | None = None
 
 
 class Approvals(msgspec.Struct, frozen=True):
@@ -73,7 +74,18 @@ async def _approve(request: web.Request, parts: Parts, caller: Caller) -> web.St
     def write(conn: Connection) -> int:
         return approvals.approve(conn, said.what, caller.token, said.reason, now=now)
 
-    return answer(Vouched(await written(parts, write)), 201)
+    count = await written(parts, write)
+    return answer(Vouched(count, await asyncio.to_thread(_unmet, parts, said.what)), 201)
+
+
+def _unmet(parts: Parts, what: str) -> str | None:
+    """Say that nothing in force is what somebody vouches for."""
+    index, site, policy = parts.ingest.index, parts.ingest.site, parts.policy
+    fences = [fence for name in index.ids if (fence := index.get(name)) is not None]
+    place = sensitive.place_of(what)
+    only = () if place is None else (place,)
+    found = sensitive.find(fences, site, policy.layer, policy.buffer_m, only=only)
+    return sensitive.unmet(what, {*index.ids, *site.named}, found)
 
 
 async def _approvals(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from proximity.campaigns.purposes import LOCATION_PURPOSES
 from proximity.campaigns.purposes import PURPOSES as MESSAGES
 from proximity.consent.consents import (
-    EVERYTHING,
-    PURPOSES,
     erase,
     grant,
     import_said,
@@ -23,6 +21,7 @@ from proximity.consent.consents import (
 )
 from proximity.consent.objections import Erased, bury
 from proximity.consent.precision import LOCATION
+from proximity.consent.purposes import EVERYTHING, PURPOSES, unasked
 from proximity.model import MOST_CONSENTS, Consent, Offer, ProximityError
 from proximity.store import Store
 
@@ -79,6 +78,13 @@ def test_all_at_once_is_refused_with_the_list(store: Store, purpose: str) -> Non
     with pytest.raises(ProximityError, match="one purpose at a time"):
         imported(store, Consent(purpose=purpose))
     assert stands(store) == []
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_slip_of_the_pen_is_told_with_what_was_meant(purpose: str) -> None:
+    assert unasked(purpose) is None
+    assert f"did you mean {purpose!r}?" in str(unasked(purpose[:-1]))
+    assert "it does after marketing, " in str(unasked("wine-club"))
 
 
 def test_a_row_each_is_withdrawn_one_by_one(store: Store) -> None:

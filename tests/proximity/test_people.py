@@ -279,6 +279,20 @@ def test_faults_of_a_people_file_are_named_by_line(
     assert caught.value.problems[0].startswith(problem)
 
 
+def test_faults_of_every_kind_are_named_together(tmp_path: Path) -> None:
+    file = tmp_path / "people.jsonl"
+    file.write_text(
+        '{"person":"a","timezone":"Nope","consents":[{"purpose":"all"},'
+        '{"purpose":"marketing","from":9,"until":9},{"purpose":"beacon","from":9,"until":9}]}\n'
+        '{"person":"b","subjects":"p"}\n{"person":"a","consents":[{"purpose":"*"}]}\n'
+    )
+    with pytest.raises(ProximityError) as caught:
+        read_people(file)
+    assert [one[: one.index(":", 30) + 30] for one in caught.value.problems] == [
+        "people.jsonl, line 1: person 'a': unknown timezone 'Nope'; \"Europe",
+    ]
+
+
 def test_every_fault_of_a_people_file_up_to_a_hundred(tmp_path: Path) -> None:
     file = tmp_path / "people.jsonl"
     file.write_text("x\n" * 200, encoding="utf-8")

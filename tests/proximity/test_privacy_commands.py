@@ -136,13 +136,15 @@ def test_a_campaign_at_a_clinic_is_named_and_may_be_vouched_for(data: Path, tmp_
     approve = ("privacy", "approve", what, "--data", data, "--reason", "it is the clinic's own")
     assert run(*approve).exit_code == 2  # by whom?
     assert "1 more must vouch" in run(*approve, "--who", "ann").output
+    nonsense = ("privacy", "approve", "nonsense", "--data", data, "--reason", "r", "--who", "ann")
+    assert "no refusal is called 'nonsense'" in run(*nonsense).stderr
     assert run("privacy", "scan", "--data", data, *files).exit_code == 1
     assert "may be used now" in run(*approve, "--who", "bob").output
     assert run("privacy", "scan", "--data", data, *files).exit_code == 0
     listed = [
         json.loads(line) for line in run("privacy", "approvals", "--data", data).stdout.splitlines()
     ]
-    assert [(one["who"], one["reason"]) for one in listed] == [
+    assert [(one["who"], one["reason"]) for one in listed if one["what"] == what] == [
         ("ann", "it is the clinic's own"), ("bob", "it is the clinic's own"),
     ]  # fmt: skip
 
@@ -174,6 +176,8 @@ async def test_the_same_is_asked_of_a_server(tmp_path: Path) -> None:
         vouch = ("privacy", "approve", "x@1", "--reason", "r", *where)
         assert (await ask(*vouch)).exit_code == 0
         assert (await ask(*vouch)).exit_code == 2
+        nonsense = await ask("privacy", "approve", "y@1", "--reason", "r", *where)
+        assert "no refusal is called 'y@1'" in nonsense.stderr
         assert '"x@1"' in (await ask("privacy", "approvals", *where)).stdout
         gone = await ask("privacy", "acknowledge", receipt["id"], "--processor", "crm", *where)
         assert gone.exit_code == 1

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from proximity.commands.reporting import NAMES
 from proximity.model import Delivery, ProximityError, parse_time
 from proximity.reports import reports
 from proximity.reports.cells import LEAST, told
@@ -173,8 +172,13 @@ def test_an_unknown_report_is_named(store: Store) -> None:
         read_report(store, "funel", NOW)
 
 
-def test_the_command_knows_every_report() -> None:
-    assert set(NAMES) == {*REPORTS}
+def test_the_command_tells_of_every_report_and_of_no_other(tmp_path: Path) -> None:
+    Store.open(tmp_path / "engine.db").close()
+    told = CliRunner().invoke(main_group, ["report", "--help"]).output
+    assert all(name in told for name in REPORTS)
+    ended = CliRunner().invoke(main_group, ["report", "funel", "--data", str(tmp_path)])
+    assert isinstance(ended.exception, ProximityError)
+    assert "did you mean 'funnel'?" in str(ended.exception)
 
 
 def test_weeks_begin_on_monday() -> None:

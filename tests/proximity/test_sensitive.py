@@ -203,6 +203,25 @@ en = "Tea."
         (use,) = refused(segment, drawn, Site(), Policy())
         assert (use.campaign, use.finding.place) == ("tea", "f")
 
+    def test_the_venue_that_circumstances_ask_for_is_asked_as_well(self) -> None:
+        """An event happens anywhere; a transition only where it is waited for."""
+        text = """
+[[campaign]]
+id = "pills"
+purpose = "marketing"
+on = "event"
+event = "search"
+context = [{ tags = ["clinic"], not_tags = ["church"] }]
+channels = ["console"]
+[campaign.text]
+en = "Pills?"
+"""
+        drawn = [fence(tags=["clinic"]), fence(id="shop"), fence(id="g", tags=["church"])]
+        (use,) = refused(parse_campaigns(text), drawn, Site(), Policy())
+        assert (use.campaign, use.finding.place) == ("pills", "f")
+        elsewhere = text.replace('"event"', '"enter"').replace('event = "search"', 'places=["shop"]')
+        assert refused(parse_campaigns(elsewhere), drawn, Site(), Policy()) == []
+
     def test_two_who_vouch_are_enough_until_the_place_changes(self) -> None:
         drawn = [fence(tags=["clinic"])]
         (use,) = refused(CAMPAIGNS, drawn, Site(), Policy())
@@ -253,6 +272,23 @@ class TestApprovals:
     def test_every_part_is_needed(self, store: Store, part: str) -> None:
         with pytest.raises(ProximityError, match=part):
             self.approve(store, **{"who": "ann", part: "  "})
+
+
+def test_who_vouches_for_what_is_not_there_is_told_so() -> None:
+    drawn = [fence(tags=["clinic"]), fence(id="shop")]
+    found = sensitive.find(drawn, Site())
+    known, what = {"f", "shop"}, found["f"].what
+    assert sensitive.unmet(what, known, found) is None
+    assert sensitive.unmet(f" {what} ", known) is None
+    for wrong, told in (
+        ("nonsense", "no refusal is called 'nonsense'"),
+        ("f@123", "no refusal is called"),
+        ("@" + what[-12:], "no refusal is called"),
+        ("x@" + what[-12:], "no place 'x' is in force"),
+        ("f@0123456789ab", f"what it takes now is {what!r}"),
+        ("shop@0123456789ab", "nothing is sensitive about 'shop'"),
+    ):
+        assert told in str(sensitive.unmet(wrong, known, found))
 
 
 def test_a_finding_says_why() -> None:

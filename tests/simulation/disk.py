@@ -75,9 +75,11 @@ class Disk(Store):
 
     def _flush(self) -> None:
         group, self._waiting = self._waiting, []
-        self._commit_all(group)
+        self._commit_all([one for one in group if one.future.set_running_or_notify_cancel()])
 
     def _commit_all(self, group: list[_Noted]) -> None:
+        if not group:
+            return
         self._commit(list(group))
         for item in group:
             if item.future.exception() is None:

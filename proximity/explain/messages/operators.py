@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from proximity.model import Reason
 
+AUDIENCES = {
+    "engineer": "all evidence: transitions, gates, deliveries, and what almost happened",
+    "marketer": "a row for each campaign: what was decided, which gate stopped it, in words",
+    "person": "plain sentences, in the person's language",
+}
+"""For whom an explanation may be, and what they get."""
+
 REASONS: dict[str, str] = {
     Reason.STALE: "the trigger, or the evidence behind it, was too old",
     Reason.INACTIVE: "the campaign was not running",

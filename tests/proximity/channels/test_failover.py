@@ -10,6 +10,7 @@ import pytest
 from proximity.campaigns.form import parse_campaigns
 from proximity.channels import Reply, open_channels
 from proximity.channels.failover import Failover, open_providers
+from proximity.dispatch.pace import MOST_PROBE_S, PROBE_S, TRIP_AFTER
 from proximity.model import Endpoint, Offer, ProximityError
 from tests.proximity.given import offer
 
@@ -70,6 +71,47 @@ async def test_the_next_is_asked_where_that_can_help(
     assert len(two.asked) == int(by == 2 or first.outcome in {"retry", "config_error"}) - int(
         first.unsure
     )
+
+
+async def test_who_fails_again_and_again_is_passed_over_but_for_a_probe() -> None:
+    seconds = [0.0]
+    one, two = Provider(says("retry")), Provider(ACCEPTED)
+    both = Failover("fcm", [one, two], elapsed=lambda: seconds[0])
+    for _ in range(20):
+        assert (await both.send(offer())).reply["provider"] == 2
+    assert len(one.asked) == TRIP_AFTER
+    assert len(two.asked) == 20
+    seconds[0] += PROBE_S
+    for _ in range(5):
+        await both.send(offer())
+    assert len(one.asked) == TRIP_AFTER + 1, "one probe"
+    one._says = [ACCEPTED]
+    seconds[0] += MOST_PROBE_S
+    assert (await both.send(offer())).reply["provider"] == 1
+    assert (await both.send(offer())).reply["provider"] == 1
+
+
+async def test_where_all_fail_all_are_asked() -> None:
+    seconds = [0.0]
+    one, two = Provider(says("retry")), Provider(says("retry"))
+    both = Failover("fcm", [one, two], elapsed=lambda: seconds[0])
+    for _ in range(20):
+        assert (await both.send(offer())).outcome == "retry"
+    assert len(one.asked) == len(two.asked) == 20
+
+
+async def test_one_that_raises_has_failed_and_another_offer_goes_by_the_next() -> None:
+    class Broken(Provider):
+        async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+            await super().send(offer, endpoint)
+            raise ZeroDivisionError("a bug")
+
+    one, two = Broken(ACCEPTED), Provider(ACCEPTED)
+    both = Failover("fcm", [one, two], elapsed=lambda: 0.0)
+    for _ in range(TRIP_AFTER):
+        with pytest.raises(ZeroDivisionError):
+            await both.send(offer())
+    assert (await both.send(offer())).reply["provider"] == 2
 
 
 class Judging(Provider):
