@@ -85,6 +85,23 @@ def test_a_row_for_each_purpose_or_none(data: Path) -> None:
     assert [one["purpose"] for one in rows] == ["beacon", "marketing"]
 
 
+def test_a_purpose_written_wrong_is_taken_and_told(data: Path, tmp_path: Path) -> None:
+    told = "no purpose 'marketin', and keeps it as one of yours; did you mean 'marketing'?"
+    there, which = ("--data", data, "--person", "ann"), ("--purpose", "marketin")
+    (tmp_path / "people.jsonl").write_text('{"person":"bo","consents":[{"purpose":"marketin"}]}')
+    (tmp_path / "ask.txt").write_text("May we?")
+    text = ("--version", "1", "--locale", "en", "--data", data)
+    for words in (
+        ("consent", "grant", *there, *which),
+        ("optin", "answer", *there, *which, "--answer", "later"),
+        ("consent", "texts", "add", tmp_path / "ask.txt", *which, *text),
+        ("person", "import", tmp_path / "people.jsonl", "--data", data),
+    ):
+        ended = run(*words)
+        assert (ended.exit_code, told in ended.stderr) == (0, True), ended.output
+    assert not run("consent", "grant", *there, "--purpose", "marketing").stderr
+
+
 def test_tampering_ends_with_status_1_and_names_the_row(data: Path) -> None:
     ok("consent", "grant", "--data", data, "--person", "ann", "--purpose", "marketing")
     store = Store.open(data / "engine.db")

@@ -251,7 +251,8 @@ async def test_a_fence_round_a_clinic_is_refused_until_two_people_vouch(tmp_path
         two = await rig.ask("POST", "/v1/approvals", body=said, role=Role.MARKETER)
         assert two.json == {"approvals": 2, "note": unmet}
         assert (await rig.ask("PUT", "/v1/fences/shop", body=shop)).status == 201
-        third = await rig.ask("POST", "/v1/approvals", body=said, role=Role.MARKETER, by="cy")
+        cy = {"Authorization": f"Bearer {rig.token(Role.MARKETER, 'cy')}"}
+        third = await rig.ask("POST", "/v1/approvals", body=said, role=None, headers=cy)
         assert third.json == {"approvals": 3}
         wider = {**shop, "properties": {"name": "Shop", "radius_m": 60}}
         assert (await rig.ask("PUT", "/v1/fences/shop", body=wider)).status == 422
