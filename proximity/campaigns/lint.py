@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from proximity.campaigns.campaigns import PlaceFacts
 from proximity.campaigns.purposes import presses
+from proximity.consent.purposes import unasked
 from proximity.content.content import Reader, compose, links_of
 from proximity.content.templates import Template, TemplateError, is_template
 
@@ -186,6 +187,12 @@ def _value_first(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
             )
 
 
+def _purpose_asked(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
+    for one in campaigns.campaigns.values():
+        if one.asks is not None and (said := unasked(one.asks)) is not None:
+            yield one.id, f"asks: {said}"
+
+
 def _length(campaigns: Campaigns) -> Iterator[tuple[str, str, Level]]:
     cut: dict[tuple[str, Platform], list[str]] = {}
     for one, language, text in _texts(campaigns):
@@ -329,6 +336,7 @@ RULES = (
     Rule("emoji", "fault", "does it do without a row of pictures?", _emoji),
     Rule("languages", "fault", "is each language there that the file speaks?", _languages),
     Rule("plurals", "fault", "has each language all of its plural forms?", _plurals),
+    Rule("asks", "advice", "is what it asks for a consent that anything goes by?", _purpose_asked),
     Rule("default", "advice", "is there a word for whom nothing is known of?", _defaults),
     Rule("contest", "advice", "does one moment bring one offer?", _rivals),
     Rule("age", "advice", "is the age asked for?", _age),

@@ -143,7 +143,7 @@ def read(response: Response) -> Said:
         return Said(200)
     try:
         body = msgspec.json.decode(response.body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Said(response.status)
     if not _REASON.fullmatch(body.reason):
         return Said(response.status)

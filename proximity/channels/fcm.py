@@ -124,7 +124,7 @@ def _judge(answer: Answer) -> Reply:
     if 200 <= answer.status < 300:
         try:
             msgspec.json.decode(answer.body, type=_Sent)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # Something between us and FCM, a sign-in page perhaps, has answered in its place.
             return Reply(outcome="retry", reply={"status": answer.status, "error": "not FCM"})
     return reply_to("fcm", *codes_of(answer.status, answer.body), answer.status,

@@ -140,7 +140,7 @@ class GoogleAccount:
         if 200 <= answer.status < 300:
             try:
                 granted = msgspec.json.decode(answer.body, type=_Granted, strict=False)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 granted = None
             if granted is not None and _TOKEN.fullmatch(granted.access_token):
                 life = min(max(granted.expires_in, 0.0), float(_LIFE_S))
@@ -152,7 +152,7 @@ class GoogleAccount:
             return Reply(outcome="retry", reply=said)
         try:
             code = msgspec.json.decode(answer.body, type=_Refused).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             code = ""
         if _CODE.fullmatch(code):
             codes = (code, answer.status)
@@ -183,7 +183,7 @@ def read_account(
     mend = "download a key of a service account as JSON again and put it there whole"
     try:
         read = msgspec.json.decode(text, type=_Account)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         table.fault(f"the account is no service account's JSON: {mend}")
         return None
     if read.type != "service_account":

@@ -149,8 +149,7 @@ class WebPush:
             # Its name may lead elsewhere tomorrow, or our resolver be the one that is wrong.
             return Reply(outcome="config_error", reply={"error": "refused", "why": str(error)})
         except EgressError as error:
-            late = str(error) == "timeout"
-            return Reply(outcome="retry", reply={"error": str(error)}, unsure=late)
+            return Reply(outcome="retry", reply={"error": str(error)}, unsure=error.sent)
         found = reply_to("web-push", answer.status, retry_after_s=answer.retry_after_s)
         return replace(found, reply={**found.reply, **said})
 

@@ -65,7 +65,6 @@ def consent_grant(
 
     for purpose in purposes or ("",):
         check_purpose(purpose)
-    echo_unasked(purposes)
     grants = [
         {
             "person": person,
@@ -82,6 +81,7 @@ def consent_grant(
     ]
     with open_source(data, server, token) as source:
         source.grant(grants)
+    echo_unasked(purposes)
 
 
 @consent.command("withdraw")
@@ -234,7 +234,6 @@ def texts_add(
     from proximity.consent.texts import Wording, register
 
     check_purpose(purpose)
-    echo_unasked((purpose,))
     fields = {"version": version, "locale": locale, "text": _text_of(file), "benefit": benefit}
     try:
         wording = msgspec.convert(fields, Wording)
@@ -247,6 +246,7 @@ def texts_add(
         else:
             now = time.time()
             click.echo(there.write(lambda conn: register(conn, purpose, wording, now)).result())
+    echo_unasked((purpose,))
 
 
 @consent.command("object")
@@ -399,7 +399,6 @@ def optin_answer(
         given = msgspec.convert(fields, Answered)
     except msgspec.ValidationError as error:
         raise ProximityError(f"the answer cannot be recorded: {error}") from None
-    echo_unasked((purpose,))
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
             body = there.ask("POST", "/v1/optin", body=fields)
@@ -409,6 +408,7 @@ def optin_answer(
             new = there.write(
                 lambda conn: answer(people, conn, given, now=now, places=places)
             ).result()
+    echo_unasked((purpose,))
     if not new:
         sys.stderr.write(
             "proximity: nothing was written: it was there already, or they agree to nothing\n"

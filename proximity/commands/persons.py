@@ -78,11 +78,11 @@ def person_import(
         problems = people_problems(people, load_plan(events))
         if problems:
             raise ProximityError(*(f"{called(file)}: {problem}" for problem in problems))
-    echo_unasked(consent.purpose for one in people for consent in one.consents)
     with _open(data, server, token) as source:
         left = source.put_people(people)
     told = f", {left} left out: they were erased and do not come back" if left else ""
     sys.stderr.write(f"proximity: {len(people) - left} people written{told}\n")
+    echo_unasked(consent.purpose for one in people for consent in one.consents)
 
 
 @person.command("list")

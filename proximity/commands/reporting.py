@@ -15,6 +15,7 @@ from proximity.commands.questions import echo_json, where
 if TYPE_CHECKING:
     from proximity.reports.reports import Reported
 
+
 @click.command("report")
 @where
 @click.argument("name", metavar="REPORT")

@@ -64,6 +64,9 @@ MOST_RECORDS = 20_000
 _TOGETHER = 200
 # And so many outputs, for which no further row is waited: some ten milliseconds of writing.
 _MOST_OUTPUTS = 500
+# Nor does what is found wait longer than this for more: rows that come as fast as the engine works
+# never end, and 200 large ones would be 20 s of work, in which nothing is decided or sent.
+_FOUND_S = 0.1
 # So long the engine works before others get their turn. Many small rows share one: requests come
 # in by dozens at a time, and the engine would fall behind if each of its rows waited for them.
 _TURN_S = 0.003
@@ -422,9 +425,13 @@ class Ingest:
         """
         backlog = self._backlog
         outputs = Outputs(self._people, self._places, plan=self._plan, consent=self._consent)
+        elapsed = asyncio.get_running_loop().time
+        ends = elapsed() + _FOUND_S
         for _ in range(_TOGETHER):
             pending = backlog.first
             if pending is None or len(outputs) >= _MOST_OUTPUTS:
+                break
+            if outputs and elapsed() >= ends:
                 break
             if not pending.landed.is_set() and (outputs or not wait):
                 break

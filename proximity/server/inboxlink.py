@@ -47,7 +47,8 @@ def is_foreign(request: web.Request, parts: Parts) -> bool:
         return False
     # A proxy before this server may ask for it by another name than people do.
     own = {request.headers.get("Host"), urlsplit(rules.public_url or "").netloc}
-    return origin.partition("://")[2] not in own
+    asks = origin.partition("://")[2]  # empty for "null", a page that hides where it is from
+    return not asks or asks not in own
 
 
 def for_pages(endpoint: Endpoint) -> Endpoint:

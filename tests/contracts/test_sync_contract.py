@@ -262,7 +262,7 @@ def test_a_row_that_nobody_can_read_is_named_and_the_others_come(shop: Shop) -> 
 
 
 def test_names_of_columns_are_quoted_and_never_run(shop: Shop) -> None:
-    shop.has("ann", newsletter=True, **{'weird "name"; --': "'; DROP TABLE customers; --"})
+    shop.has("ann", EARLY, newsletter=True, **{'weird "name"; --': "'; DROP TABLE customers; --"})
     shop.round()
     assert shop.person("ann").attributes == {"note": "'; DROP TABLE customers; --"}
     shop.put(consents=(Consent(purpose="marketing"),), attributes={"note": '"; --'})

@@ -66,7 +66,7 @@ PROXIMITY = (sys.executable, "-m", "proximity")
 CLONE_NEWNS = 0x00020000
 OF_ONE = 20
 """Fixes of one subject in one batch: the first of them begins a visit, and with it an offer."""
-READY_MOST_S = 60.0
+READY_MOST_S = 180.0
 """Far more than a start takes (the promise is 2 s, and what it took is printed): other tests run
 beside this one."""
 
@@ -277,11 +277,10 @@ class Senders:
 
     async def _drive(self) -> None:
         headers = {"Authorization": f"Bearer {self._shop.token}"}
-        began = time.monotonic()
+        due, step = time.monotonic(), self._of_one / self._rate
         timeout = aiohttp.ClientTimeout(total=10)
         self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
         for number in itertools.count():
-            due = began + number * self._of_one / self._rate
             while (left := due - time.monotonic()) > 0 or len(self._tasks) >= 64:
                 if self._stopping.is_set():
                     return
@@ -291,6 +290,8 @@ class Senders:
             task = asyncio.create_task(self._insist(f"{self._name}{number}"))
             self._tasks.add(task)
             task.add_done_callback(self._done)
+            # What could not be sent in time is not made up for: the rate is the most there is.
+            due = max(due, time.monotonic() - 1.0) + step
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import msgspec
@@ -30,6 +28,9 @@ from tests.properties.test_batches import START
 from tests.simulation.disk import Disk
 from tests.simulation.loop import Loop
 from tests.street import STREET, fences, fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 MAX_AGE_S = 120.0
@@ -124,13 +125,13 @@ def lived(came: list[Came], late_s: float) -> Day:
     rules = parse_campaigns(RULES)
     counts: Counter[str] = Counter()
     with opened() as store, mock.patch.object(module, "_TICK_S", 30.0):
-        loop = Loop(random.Random(0), START)
+        loop = Loop(random.Random(0), START)  # type: ignore[abstract]
         server = loop.process("server")
         disk = Disk(store, loop, random.Random(0), lambda _: None)
         people, places = People(disk, lambda: loop.now), Places(None, None)
 
         async def work() -> None:
-            more = {"people": people, "places": places, "campaigns": lambda: rules}
+            more: dict[str, Any] = {"people": people, "places": places, "campaigns": lambda: rules}
             ingest = Ingest(
                 disk, clock=lambda: loop.now, consent="assumed", late_s=late_s,
                 fences=fences(*STREET), **more,

@@ -70,6 +70,6 @@ def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     bug.plant(monkeypatch)
     for seed in range(200):
         if any(bug.found_by in what for what in run(seed).wrong):
-            print(f"{name}: found in {seed + 1} seeds")
+            print(f"{name}: found in {seed + 1} seeds")  # noqa: T201 - shown with -s
             return
     pytest.fail(f"{name} was not found in 200 seeds")

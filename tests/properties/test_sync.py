@@ -107,10 +107,12 @@ class Side:
 
     def acknowledge(self, reader: str, items: list[Item]) -> None:
         for one in items:
-            if one.erased_at is not None and one.id is not None:
-                self.store.write(
-                    lambda c, e=one.id: acknowledge(c, e, reader, now=self.now)
-                ).result()  # type: ignore[misc]
+            name = one.id
+            if one.erased_at is not None and name is not None:
+                self._acknowledge(name, reader)
+
+    def _acknowledge(self, name: str, reader: str) -> None:
+        self.store.write(lambda c: acknowledge(c, name, reader, now=self.now)).result()
 
     def known(self) -> dict[str, Any]:
         """Everybody as a reader finds them at the end; of who agrees to nothing, no more than that.

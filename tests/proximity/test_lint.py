@@ -58,6 +58,13 @@ def test_a_question_comes_after_value_was_shown() -> None:
     assert found(replace(question, after=After(visits=3))) == []
 
 
+def test_what_is_asked_for_is_something_that_anything_goes_by() -> None:
+    question = replace(GOOD, purpose="opt-in", asks="push-marketng", after=After(visits=3))
+    (one,) = found(question)
+    assert (one.rule, one.level) == ("asks", "advice")
+    assert "did you mean 'push-marketing'?" in one.text
+
+
 @pytest.mark.parametrize(
     ("length", "level", "where"),
     [

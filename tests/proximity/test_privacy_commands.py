@@ -61,6 +61,7 @@ def test_a_person_leaves_a_folder_and_the_receipt_proves_it(data: Path, tmp_path
     assert json.loads(receipt.read_bytes()) == said
     assert said["rows"] == {
         "attributes": 1,
+        "changes": 1,
         "consents": 1,
         "events": 1,
         "people": 1,

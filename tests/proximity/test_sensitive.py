@@ -219,7 +219,9 @@ en = "Pills?"
         drawn = [fence(tags=["clinic"]), fence(id="shop"), fence(id="g", tags=["church"])]
         (use,) = refused(parse_campaigns(text), drawn, Site(), Policy())
         assert (use.campaign, use.finding.place) == ("pills", "f")
-        elsewhere = text.replace('"event"', '"enter"').replace('event = "search"', 'places=["shop"]')
+        elsewhere = text.replace('"event"', '"enter"').replace(
+            'event = "search"', 'places=["shop"]'
+        )
         assert refused(parse_campaigns(elsewhere), drawn, Site(), Policy()) == []
 
     def test_two_who_vouch_are_enough_until_the_place_changes(self) -> None:

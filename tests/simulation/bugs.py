@@ -13,7 +13,7 @@ import msgspec
 
 from proximity.dispatch import handing, outbox, sending, sends, stock
 from proximity.engine.intake import Intake
-from proximity.ingest import ingest
+from proximity.ingest import ingest, recovery
 from proximity.ingest.backlog import Backlog
 from proximity.model import Transition, digest
 from proximity.people.people import People
@@ -53,7 +53,7 @@ def _position_written_before_the_outputs(patch: pytest.MonkeyPatch) -> None:
 
 
 def _repeats_forgotten_at_a_start(patch: pytest.MonkeyPatch) -> None:
-    recover = ingest.recover
+    recover = recovery.recover
 
     def forgetful(*args: Any, late_s: float, **more: Any) -> Any:
         found = recover(*args, late_s=late_s, **more)
@@ -63,7 +63,7 @@ def _repeats_forgotten_at_a_start(patch: pytest.MonkeyPatch) -> None:
 
 
 def _people_never_read_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(People, "reload", lambda self: False)
+    patch.setattr(People, "reload", lambda _: False)
 
 
 def _late_news_under_one_name(patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,8 @@ def _ids_by_chance(patch: pytest.MonkeyPatch) -> None:
 
 
 def _caps_from_a_cache(patch: pytest.MonkeyPatch) -> None:
-    read, known = sends.read, {}
+    read = sends.read
+    known: dict[str, list[Any]] = {}
 
     def cached(connection: Any, people: Any, *more: Any) -> dict[str, list[Any]]:
         found = read(connection, people, *more)
@@ -99,9 +100,10 @@ def _stock_taken_without_looking(patch: pytest.MonkeyPatch) -> None:
     take = stock.take
 
     def blind(connection: Any, decision: str, some: Any, now: float) -> bool:
-        return take(connection, decision, [_Plenty(one) for one in some], now)
+        plenty: Any = [_Plenty(one) for one in some]
+        return take(connection, decision, plenty, now)
 
-    patch.setattr(stock, "left", lambda c, some, now, **_: {one.id: 10**6 for one in some})
+    patch.setattr(stock, "left", lambda _c, some, _now, **_: {one.id: 10**6 for one in some})
     patch.setattr(stock, "take", blind)
 
 
@@ -113,7 +115,7 @@ class _Plenty:
 
 
 def _stock_never_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stock, "give_back", lambda connection, decisions: 0)
+    patch.setattr(stock, "give_back", lambda _c, _decisions: 0)
 
 
 def _consent_not_asked_again(patch: pytest.MonkeyPatch) -> None:
@@ -145,7 +147,7 @@ def _sent_again_where_it_may_not(patch: pytest.MonkeyPatch) -> None:
 
 
 def _journal_not_erased(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(erasing, "strike", lambda store, names: 0)
+    patch.setattr(erasing, "strike", lambda _store, _names: 0)
 
 
 BUGS = {

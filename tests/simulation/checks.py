@@ -105,7 +105,9 @@ class Checks:
         """Somebody's no is written."""
         self._world.story(f"{who} withdraws {purpose or 'all'} on {channel or 'all'}")
         for one in self.agreed[who]:
-            if purpose in {None, one.purpose} and (channel is None or one.channel in {None, channel}):
+            if purpose in {None, one.purpose} and (
+                channel is None or one.channel in {None, channel}
+            ):
                 one.until = min(one.until, at)
 
     def heard(self, who: str) -> None:
@@ -118,7 +120,9 @@ class Checks:
 
     def _agrees(self, who: str, purpose: str, channel: str, at: float) -> bool:
         return any(
-            one.purpose == purpose and one.channel in {None, channel} and one.since <= at < one.until
+            one.purpose == purpose
+            and one.channel in {None, channel}
+            and one.since <= at < one.until
             for one in self.agreed[who]
         )
 
@@ -231,7 +235,8 @@ class Checks:
         """One engine that was never disturbed tells the same, and all of it is decided once."""
         world = self._world
         fold = Fold({}, None, decide=world.decide, late_s=world.late_s)
-        expected, candidates = [], set()
+        expected: list[Any] = []
+        candidates: set[str] = set()
         for row in self.rows:
             for one in fold.apply(row):
                 assert not isinstance(one, Did)
@@ -245,12 +250,16 @@ class Checks:
                 candidates.update(trigger.id for trigger in world.rules.triggers(one, who, facts))
         if told != expected:
             at = next(
-                (n for n, both in enumerate(zip(told, expected, strict=False)) if both[0] != both[1]),
+                (
+                    n
+                    for n, both in enumerate(zip(told, expected, strict=False))
+                    if both[0] != both[1]
+                ),
                 min(len(told), len(expected)),
             )
             self.fault(
                 f"{len(told)} transitions are told, {len(expected)} came of the journal; "
-                f"they differ at {at}: {told[at:at+1]} {expected[at:at+1]}"
+                f"they differ at {at}: {told[at : at + 1]} {expected[at : at + 1]}"
             )
         finals = Counter(one["id"] for one in decisions if one["decision"] != "defer")
         about = Counter(

@@ -91,9 +91,7 @@ class Disk(Store):
 class _Noted(_Work[Any]):
     """A write, and what is to be noted once it is on the disk."""
 
-    def __init__(
-        self, disk: Disk, work: Callable[[Connection], Any], *, freeing: bool
-    ) -> None:
+    def __init__(self, disk: Disk, work: Callable[[Connection], Any], *, freeing: bool) -> None:
         super().__init__(work, freeing=freeing)
         self.notes: list[Callable[[], None]] = []
         self._disk = disk

@@ -56,16 +56,15 @@ class Life:
         self.stopped = False
         self._world = world
         self._decided = asyncio.Event()
-        clock = lambda: world.now  # noqa: E731
         self.disk = Disk(world.store, world.loop, world.dice_of(f"disk of {name}"), world.committed)
-        self.people = People(self.disk, clock)
+        self.people = People(self.disk, world.clock)
         self.places = Places(None, None)
         self.ingest = Ingest(
             self.disk,
             people=self.people,
             campaigns=lambda: world.rules,
             places=self.places,
-            clock=clock,
+            clock=world.clock,
             site_file=world.site_file,
             fences=world.fences,
             late_s=world.late_s,
@@ -85,7 +84,7 @@ class Life:
                 for one, addressed in CHANNELS.items()
             },
             owner=name,
-            clock=clock,
+            clock=world.clock,
             elapsed=world.loop.time,
         )
         self.parts = Parts(
@@ -98,7 +97,7 @@ class Life:
             signatures=cast("Any", None),
             metrics=Metrics(),
             tail=Tail(),
-            clock=clock,
+            clock=world.clock,
             late_s=world.late_s,
         )
 

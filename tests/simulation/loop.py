@@ -9,6 +9,7 @@ same seed gives the same steps. It knows nothing of what the processes do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections import deque
 from contextvars import Context, ContextVar, copy_context
@@ -65,8 +66,8 @@ class Loop(asyncio.AbstractEventLoop):
         self.steps = 0
         self.in_thread = False
         self.faults: list[str] = []
-        self.on_death: Callable[[Process], None] = lambda process: None
-        self.on_doze: Callable[[Process], None] = lambda process: None
+        self.on_death: Callable[[Process], None] = lambda _: None
+        self.on_doze: Callable[[Process], None] = lambda _: None
         self._dice = dice
         self._busy: list[Process] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
@@ -121,13 +122,12 @@ class Loop(asyncio.AbstractEventLoop):
 
     def end(self) -> None:
         """Close whatever was never finished, unheard."""
-        self.call_exception_handler = lambda context: None  # type: ignore[method-assign]
+        self.call_exception_handler = lambda _: None  # type: ignore[method-assign]
         for process in self._dead:
             for task in process.tasks:
-                try:
+                # One that waits in a `finally` does not want to; it is dead all the same.
+                with contextlib.suppress(RuntimeError, ValueError):
                     task.get_coro().close()  # type: ignore[union-attr]
-                except (RuntimeError, ValueError):
-                    pass  # it waits in a `finally`; it is dead all the same
         self._dead.clear()
         self._timers.clear()
 

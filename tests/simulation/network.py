@@ -25,7 +25,7 @@ DOUBLED, LONGEST_ECHO_S = 0.06, 900.0
 """Questions that arrive a second time, up to so much later: a proxy that tries again."""
 
 
-class Silence(Exception):  # noqa: N818  it is what the other side heard
+class Silence(Exception):  # noqa: N818  it is what the sender hears
     """No answer came in time: nobody knows whether the question arrived."""
 
 

@@ -86,9 +86,13 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
             lon, lat = at(east + dice.gauss(0.0, 3.0), north + dice.gauss(0.0, 3.0))
             spool.waiting.append(
                 Fix(
-                    subject=f"{who}-phone", id=f"{who}-{number}", at=world.now + skew,
-                    lon=lon, lat=lat, accuracy_m=8.0,
-                )  # fmt: skip
+                    subject=f"{who}-phone",
+                    id=f"{who}-{number}",
+                    at=world.now + skew,
+                    lon=lon,
+                    lat=lat,
+                    accuracy_m=8.0,
+                )
             )
             await spool.send()
             await asyncio.sleep(dice.uniform(10.0, 45.0))
@@ -106,10 +110,15 @@ async def gateway(world: World, name: str, spot: str, dice: random.Random) -> No
             number += 1
             spool.waiting.append(
                 Sighting(
-                    beacon=card, at=world.now - off, rssi_dbm=-60.0 + dice.gauss(0.0, 3.0),
-                    gateway=name, boot=boot, mono_s=world.now - began, seq=number,
+                    beacon=card,
+                    at=world.now - off,
+                    rssi_dbm=-60.0 + dice.gauss(0.0, 3.0),
+                    gateway=name,
+                    boot=boot,
+                    mono_s=world.now - began,
+                    seq=number,
                     id=f"{boot}:{number}",
-                )  # fmt: skip
+                )
             )
         await spool.send()
         await asyncio.sleep(dice.uniform(8.0, 16.0))

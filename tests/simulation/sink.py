@@ -7,7 +7,6 @@ What it was handed is noted for good. It knows offers and no engine.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from proximity.channels import Reply

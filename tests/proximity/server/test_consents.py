@@ -193,6 +193,19 @@ async def test_what_is_no_link_of_ours_does_nothing(rig: Rig) -> None:
         for one in (f"{path}x", path[:-1], f"/withdraw/{other}", f"/withdraw/{old}")
     ]
     assert statuses == [404, 404, 404, 410]
+    for one, status, words in (
+        (f"{path}x", 404, "Er ist unvollständig"),
+        (f"/withdraw/{other}", 404, "Er ist unvollständig"),
+        (f"/withdraw/{old}", 410, "Er ist zu alt."),
+        ("/preferences/x.y", 404, "Er ist unvollständig"),
+    ):
+        shown = await rig.ask("GET", one, role=None, headers=BROWSER)
+        assert (shown.status, shown.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+        assert words in shown.body.decode()
+        assert "ada" not in shown.body.decode()
+        assert shown.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        told = await rig.ask("GET", one, role=None)
+        assert told.headers["Content-Type"] == "application/problem+json"
     assert len((await rig.ask("GET", "/v1/consents")).json["items"]) == 1
 
 
@@ -276,6 +289,27 @@ async def test_answers_to_the_question_are_kept_and_a_yes_counts(rig: Rig) -> No
     assert (await rig.ask("POST", "/v1/optin", body=new)).json == {"recorded": True}
     proof = await rig.ask("GET", "/v1/consents/proof?person=eve&purpose=marketing")
     assert proof.json["in_force"]
+
+
+async def test_a_phone_answers_for_itself_alone(rig: Rig) -> None:
+    """A device's token names its own person, its own subject, or nobody; else nothing is kept."""
+    for person, subject in (("ada", "ada-phone"), ("bob", "bob-phone")):
+        body = {"subjects": [subject], "consents": [{"purpose": "service"}]}
+        await rig.ask("PUT", f"/v1/people/{person}", body=body)
+    phone = {"Authorization": f"Bearer {rig.token(Role.DEVICE, 'ada-phone')}"}
+    said = {"purpose": "marketing", "answer": "accepted"}
+    for strange in ({"person": "bob"}, {"subject": "bob-phone"}, {"person": "ada", "subject": "x"}):
+        body = said | strange
+        refused = await rig.ask("POST", "/v1/optin", body=body, role=None, headers=phone)
+        assert refused.status == 403, strange
+    assert (await rig.ask("GET", "/v1/optin?person=bob", role=None, headers=phone)).status == 403
+    taken = await rig.ask("POST", "/v1/optin", body=said, role=None, headers=phone)
+    assert (taken.status, taken.json) == (201, {"recorded": True})
+    for person, agreed in (("ada", True), ("bob", False)):
+        path = f"/v1/consents/proof?person={person}&purpose=marketing"
+        assert (await rig.ask("GET", path)).json["in_force"] is agreed
+    (event,) = (await rig.ask("GET", "/v1/events?person=ada")).json["items"]
+    assert event["subject"] == "ada-phone"
 
 
 async def test_fewer_rungs_keep_less(rig: Rig) -> None:

@@ -257,7 +257,7 @@ async def test_a_fence_round_a_clinic_is_refused_until_two_people_vouch(tmp_path
         wider = {**shop, "properties": {"name": "Shop", "radius_m": 60}}
         assert (await rig.ask("PUT", "/v1/fences/shop", body=wider)).status == 422
         audit = (await rig.ask("GET", "/v1/approvals")).json["items"]
-        assert len({one["who"] for one in audit}) == 2
+        assert len({one["who"] for one in audit}) == 3
         assert {one["reason"] for one in audit} == {"the clinic's own shop"}
         far = {**shop, "geometry": {"type": "Point", "coordinates": [2.5, 48.9]}}
         assert (await rig.ask("PUT", "/v1/fences/far", body=far)).status == 201

@@ -42,7 +42,7 @@ class Till:
         counted = self.store.write(
             lambda c: take(
                 c, self.people, some, rules or Rules(),
-                now=NOON + 40 * DAY, places=PlaceFacts, plan=plan,
+                now=NOON + 40 * DAY, places=lambda place: PlaceFacts(id=place), plan=plan,
             )
         ).result()  # fmt: skip
         return {name: count for name, count in msgspec.to_builtins(counted).items() if count}
