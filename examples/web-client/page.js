@@ -20,9 +20,26 @@ async function takeLink(link) {
   const token = told.get("token");
   const subject = told.get("subject");
   if (!token || !subject) return false;
+  const before = await store.get("subject");
+  if (before !== undefined && before !== subject) await forget();
   await store.set("token", token);
   await store.set("subject", subject);
   return true;
+}
+
+/** This phone speaks for somebody else from now on: what was agreed to was the other's. Nothing is
+ * told of where it is, and nothing meant for the other arrives, until a button is pressed anew. */
+async function forget() {
+  stopWatching();
+  state.waiting = [];
+  state.shown = {};
+  for (const name of ["messages", "location", "person", "address"]) await store.set(name, undefined);
+  try {
+    const registration = await navigator.serviceWorker?.getRegistration();
+    await (await registration?.pushManager?.getSubscription())?.unsubscribe();
+  } catch {
+    // No subscription that could be ended: then none reaches this phone.
+  }
 }
 
 function onHomeScreenOnly() {

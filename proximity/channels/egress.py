@@ -14,6 +14,7 @@ import contextlib
 import ipaddress
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +41,9 @@ _MOST_PAGE = 512 * 1024
 _MOST_URL = 2000
 _MOST_RETRY_AFTER_S = 86400.0
 _CONNECTIONS = 64  # as many as a channel's hand-overs side by side
+_LOOK_UPS = 16
+"""Names looked up at once. A name server may let one wait for half a minute; where strangers name
+the hosts, those wait in threads that nothing else of the engine works in."""
 
 # RFC 6052's prefix of NAT64: the last four bytes are the IPv4 address that is meant.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -161,6 +165,7 @@ class Egress:
         self._resolver = resolver
         self._timeout_s = timeout_s
         self._clock = clock
+        self._names: _Names | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -221,11 +226,17 @@ class Egress:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._names is not None:
+            await self._names.close()
+            self._names = None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
+            resolver = self._resolver
+            if resolver is None:
+                resolver = self._names = _Names()
             connector = aiohttp.TCPConnector(
-                resolver=_Guard(self._resolver or aiohttp.ThreadedResolver(), self._allow),
+                resolver=_Guard(resolver, self._allow),
                 use_dns_cache=False,
                 limit=_CONNECTIONS,
             )
@@ -242,6 +253,32 @@ class Egress:
 
 class _RefusedHostError(OSError):
     """Raised while resolving, so that no connection is tried."""
+
+
+class _Names(AbstractResolver):
+    """The system's resolver, in threads of its own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, socket.getaddrinfo,
+            host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG,
+        )  # fmt: skip
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=int(address[1]), family=kind,
+                proto=protocol, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """Look nothing up any more; who waits for a slow name is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Guard(AbstractResolver):

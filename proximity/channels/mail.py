@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from proximity.channels.channel import Reply
 from proximity.channels.dialling import dial, read_peer
 from proximity.channels.egress import EgressError, EgressRefused
-from proximity.channels.letter import NoAddress, read_mailbox, write
+from proximity.channels.letter import NoAddress, read_address, read_mailbox, write
 from proximity.channels.verdicts import reply_to
 from proximity.model import ProximityError
 from proximity.tomltable import TomlTable
@@ -96,6 +96,14 @@ class Mail:
         self._timeout_s = timeout_s
         self._idle: list[_Idle] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
+
+    def refuses(self, address: str) -> str:
+        """Say why nothing could be sent to this address; empty where it may be tried."""
+        try:
+            read_address(address)
+        except NoAddress:
+            return "it is no address of a mailbox: write name@example.com"
+        return ""
 
     async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
         """Hand the offer to the relay; the outcome follows from its codes and the step."""

@@ -16,8 +16,7 @@ import sqlalchemy as sa
 
 from proximity.consent import chain
 from proximity.consent.objections import refuse_erased
-from proximity.consent.precision import LOCATION
-from proximity.consent.purposes import consent_problems
+from proximity.consent.purposes import BOUNDING, consent_problems
 from proximity.dispatch import outbox
 from proximity.model import MOST_CONSENTS, Consent, ProximityError
 from proximity.store import schema
@@ -57,8 +56,8 @@ def standing(connection: Connection, persons: Sequence[str]) -> dict[str, tuple[
         theirs = found.setdefault(row.person, [])
         if is_no(row):
             theirs[:] = [_ended(one, row.purpose, row.channel, row.since) for one in theirs]
-            if row.purpose in LOCATION:
-                # It bounds what may be known of where they are, though no yes came before it.
+            if row.purpose in BOUNDING:
+                # It bounds what may be known of them, though no yes came before it.
                 theirs.append(consent_of(row))
         else:
             theirs.append(consent_of(row))

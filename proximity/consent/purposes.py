@@ -12,12 +12,13 @@ from proximity.consent.precision import LOCATION
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from proximity.model import Consent
 
 __all__ = [
-    "EVERYTHING", "PURPOSES", "check_purpose", "consent_problems", "purpose_problem", "unasked",
+    "BOUNDING", "EVERYTHING", "PROFILING", "PURPOSES", "check_purpose", "consent_problems",
+    "purpose_problem", "refuses", "unasked",
 ]  # fmt: skip
 
 PURPOSES = {
@@ -40,6 +41,21 @@ EVERYTHING = frozenset({"all", "any", "everything", "*", "-"})
 """What people write who mean all at once."""
 
 
+PROFILING = "profiling"
+
+BOUNDING = frozenset({*LOCATION, PROFILING})
+"""Purposes of which a no counts though no yes came before it: it bounds what is done otherwise."""
+
+
+def refuses(consents: Iterable[Consent], purpose: str, at: float) -> bool:
+    """Whether somebody has said something of a purpose, and no yes of it is in force at ``at``.
+
+    Who never spoke of it is taken by their other consents, as with being located.
+    """
+    said = [one for one in consents if one.purpose == purpose]
+    return bool(said) and not any(one.holds(at) for one in said)
+
+
 def check_purpose(purpose: str) -> None:
     """Raise ProximityError where a purpose stands for several at once, or for none."""
     problem = purpose_problem(purpose)
@@ -60,14 +76,14 @@ def purpose_problem(purpose: str) -> str | None:
 def consent_problems(consent: Consent, *, or_no: bool = False) -> Iterator[str]:
     """Say what is wrong with a consent that its shape alone does not show.
 
-    ``or_no``: a word on location may also be the no that an export wrote as a consent.
+    ``or_no``: a word on what bounds may also be the no that an export wrote as a consent.
     """
     problem = purpose_problem(consent.purpose)
     if problem is not None:
         yield problem
     since, until = consent.since, consent.until
     begins = 0.0 if since is None else since
-    no = or_no and since is not None and consent.purpose in LOCATION
+    no = or_no and since is not None and consent.purpose in BOUNDING
     if until is not None and (until < begins if no else until <= begins):
         yield "a consent must end after it begins; to withdraw, withdraw"
 

@@ -66,6 +66,8 @@ _STATES = (
     .with_for_update()
 )
 
+_REFUSED, _TAKEN = STATES["suppressed"].rank, STATES["accepted"].rank
+
 decode = msgspec.msgpack.Decoder(Offer).decode
 
 
@@ -160,8 +162,10 @@ def _moved(row: dict[str, Any], news: News) -> bool:
     if dates is not None:
         # Told late, or twice: the first time is when it was.
         after[dates] = news.at if row[dates] is None else min(row[dates], news.at)
-    if news.in_inbox and row["in_inbox"] != SET_ASIDE:
-        after["in_inbox"] = 1
+    if row["in_inbox"] != SET_ASIDE:
+        ended = _REFUSED <= STATES[after["state"]].rank < _TAKEN
+        # What ended without any channel taking it leaves the inbox in which it waited.
+        after["in_inbox"] = 0 if ended else max(row["in_inbox"], int(news.in_inbox))
     new = any(row[name] != value for name, value in after.items())
     row |= after
     return new

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from proximity.dispatch.leasing import Lease
-    from proximity.model import Delivery, Endpoint
+    from proximity.model import Delivery, Endpoint, Offer
     from proximity.people.people import People
 
 __all__ = ["Sent", "close", "record"]
@@ -93,6 +93,10 @@ def _record(connection: Connection, people: People, some: Sequence[Sent]) -> Cou
             if one.delivery.next_at is not None and one.lease.offer.key not in seen
         ],
     )
+    offers.move(
+        connection,
+        [_news(one.lease, one.delivery) for one in again if one.lease.offer.key not in seen],
+    )
     _see_off(connection, [one for one in again if one.lease.offer.key in seen], seen)
     close(connection, [(one.lease, one.delivery) for one in mine if one.delivery.next_at is None])
     counts["endpoint gone"] = _bury(connection, people, [*mine, *theirs])
@@ -115,6 +119,7 @@ def close(connection: Connection, some: Sequence[tuple[Lease, Delivery]]) -> Non
     outbox.append(connection, next_ones, at=at, doubt=doubt)
     sends.carry_on(connection, next_ones)
     carried = {one.key for one in next_ones}
+    offers.move(connection, [_waiting(one, at) for one in next_ones])
     ended = [(one, told) for one, told in some if one.offer.key not in carried]
     stock.give_back(connection, sorted({one.offer.key for one, _ in ended} - doubt))
     offers.move(connection, [_news(one, told) for one, told in ended])
@@ -155,9 +160,24 @@ def _bury(connection: Connection, people: People, some: Sequence[Sent]) -> int:
 
 
 def _news(one: Lease, told: Delivery) -> offers.News:
-    """Tell of an ended offer; once any channel took it, it lies in the inbox that it names."""
-    inbox = told.outcome == "accepted" and offers.INBOX in (one.offer.channel, *one.offer.route)
-    return offers.News(told.key, told.outcome, told.at, inbox)
+    """Tell of an offer that a channel took, that is tried again, or that has ended.
+
+    As long as any channel may bring it, it lies in the inbox that it names.
+    """
+    if told.outcome == "retry":
+        return _waiting(one.offer, told.at)
+    return offers.News(
+        told.key, told.outcome, told.at, told.outcome == "accepted" and _names(one.offer)
+    )
+
+
+def _waiting(offer: Offer, at: float) -> offers.News:
+    """Tell of an offer that waits for its next try, or for its next channel."""
+    return offers.News(offer.key, "queued", at, _names(offer))
+
+
+def _names(offer: Offer) -> bool:
+    return offers.INBOX in (offer.channel, *offer.route)
 
 
 def _name(one: Lease) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proximity.consent.purposes import PROFILING, refuses
 from proximity.people.facts import NOTHING, Profile
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``person`` holds the consents in force in the transaction that decides; ``objected`` that they
     object to being sent anything of the kind. ``sends`` are that person's earlier sends, far enough
     back for every cap and cooldown (``Campaigns.back_s``); ``profile`` what they did and where they
-    were, as far back as the campaign asks (``Campaign.needs_profile_s``). ``stock_left`` are the
-    units of each stock of the campaign; ``rivals`` the others that this moment would send.
-    ``deferred_at`` is when the trigger was first judged, if it was deferred then. ``assumed`` tells
-    that consent is kept upstream.
+    were, as far back as the campaign asks (``Campaign.needs_profile_s``) and as they agreed to be
+    profiled. ``stock_left`` are the units of each stock of the campaign; ``rivals`` the others that
+    this moment would send. ``deferred_at`` is when the trigger was first judged, if it was deferred
+    then. ``assumed`` tells that consent is kept upstream.
     """
 
     trigger: Trigger
@@ -76,3 +77,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rivals: tuple[Rival, ...] = ()
     deferred_at: float | None = None
     assumed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.profile is NOTHING or self.assumed:
+            return
+        if refuses(self.person.consents, PROFILING, self.now):
+            msgspec.structs.force_setattr(self, "profile", self.profile.answers())

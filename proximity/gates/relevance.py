@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from proximity.campaigns.campaigns import has_properties
 from proximity.campaigns.recall import FEW, recall
 from proximity.consent.optin import asked, free_at
+from proximity.consent.purposes import PROFILING, refuses
 from proximity.model import format_time
 from proximity.people.affinity import affinities
 
@@ -28,7 +29,10 @@ def segment(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     rule = candidate.campaign.audience
     if rule is None:
         return True, {"rule": None}
-    return rule.matches(candidate.person, candidate.profile, candidate.now), _said(rule)
+    because = _said(rule)
+    if refuses(candidate.person.consents, PROFILING, candidate.now) and not candidate.assumed:
+        because = {**because, PROFILING: False}
+    return rule.matches(candidate.person, candidate.profile, candidate.now), because
 
 
 @recall

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proximity.dispatch.weighing import World
     from proximity.model import Person
 
-__all__ = ["INTERVAL", "Item", "Look", "Row", "look", "open_items", "row_of"]
+__all__ = ["INTERVAL", "Item", "Look", "Row", "is_shown", "look", "open_items", "row_of"]
 
 INTERVAL = "inbox_minutes"
 """The attribute by which people say how often their app may look: minutes (``people.tagging``)."""
@@ -63,6 +63,7 @@ _TEXTS = (
     .where(offers.c.key.in_(sa.bindparam("keys", expanding=True)))
 )
 _ONE = sa.select(*_ROW).where(offers.c.key == sa.bindparam("its_key"))
+_THERE = sa.select(offers.c.in_inbox).where(offers.c.key == sa.bindparam("its_key"))
 
 _decode = msgspec.msgpack.Decoder(Offer).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -175,6 +176,15 @@ def row_of(
     (_, offer, code), *_ = connection.execute(_TEXTS, {"keys": [key]})
     said = _decode(offer)
     return row, said, _item(world, row, said, code, _stamp(connection, world, now))
+
+
+def is_shown(connection: Connection, world: World, row: Row, offer: Offer, now: float) -> bool:
+    """Whether an offer lies in its person's inbox, or did until it was over or set aside.
+
+    Not one that was never handed over, nor one that they would not be let read any more.
+    """
+    was_there = connection.scalar(_THERE, {"its_key": row.key})
+    return bool(was_there) and _may(world, look(connection, world, row.person, now), offer)
 
 
 def _every_s(person: Person, otherwise: float) -> float:

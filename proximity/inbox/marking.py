@@ -14,7 +14,7 @@ import msgspec
 from proximity.channels.inbox import Inbox
 from proximity.dispatch import offers, receipts
 from proximity.inbox import codes
-from proximity.inbox.inbox import row_of
+from proximity.inbox.inbox import is_shown, row_of
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def mark(
     found = row_of(connection, world, one.key, now)
     if found is None or found[0].person != person:
         raise NoSuchOffer("there is no such offer in this inbox")
-    row = found[0]
+    row, offer, _ = found
+    # In the inbox nobody does anything with what it does not show them.
+    if not channel and not is_shown(connection, world, row, offer, now):
+        raise NoSuchOffer("there is no such offer in this inbox")
     way = channel or Inbox.name
     if one.did != "redeemed":
         receipts.record(connection, one.key, "opened", way, now)

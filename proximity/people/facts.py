@@ -44,6 +44,10 @@ class Profile(msgspec.Struct, frozen=True):
     visits: tuple[Stay, ...] = ()
     since: float = 0.0
 
+    def answers(self) -> Profile:
+        """Give what they answered to questions for a consent, and nothing else that they did."""
+        return Profile(tuple(one for one in self.events if one.name.startswith("optin-")))
+
 
 NOTHING = Profile()
 """Of whom nothing is known."""

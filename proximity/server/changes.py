@@ -13,7 +13,6 @@ import msgspec
 from aiohttp import web
 
 from proximity.consent.grants import left_without
-from proximity.gates.freshness import freshness
 from proximity.model import ProximityError, format_time
 from proximity.privacy import erasing
 from proximity.server.auth import Caller
@@ -155,14 +154,13 @@ def item_record(item: Item) -> ItemRecord:
 def peer_record(peer: peers.Peer, now: float, rules: Rules) -> PeerRecord:
     """Write a peer as HTTP carries it at Unix second ``now``."""
     counts: dict[str, int] = msgspec.to_builtins(peer.counts)
-    _, because = freshness({peer.id: max(0.0, now - peer.heard_at)}, rules.bounds)
-    age: dict[str, Any] = because["peers"][peer.id]
+    age_s, bound_s = max(0.0, now - peer.heard_at), rules.bounds.get(peer.id)
     return PeerRecord(
         id=peer.id,
         heard_at=format_time(peer.heard_at),
-        age_s=age["age_s"],
-        max_age_s=age.get("max_age_s"),
-        stale=age.get("stale"),
+        age_s=round(age_s, 3),
+        max_age_s=bound_s,
+        stale=None if bound_s is None else age_s > bound_s,
         cursor=str(peer.cursor),
         position=peer.position,
         counts=counts,

@@ -19,7 +19,7 @@ from proximity.consent.texts import Wording
 from proximity.model import Consent, Endpoint, Precision
 from proximity.people import endpoints
 from proximity.people.behaviour import may_be_written
-from proximity.server.auth import Caller
+from proximity.server.auth import Caller, Role
 from proximity.server.consents import Withdrawn
 from proximity.server.people import SPEAKERS, erased, whose, written
 from proximity.server.problems import HEADERS, Problem
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MOST_AGREED = 10
 FEED = "endpoints"
 """Under which name addresses that were not kept are counted, beside records that were not."""
+UNPROVEN = frozenset({"email"})
+"""Channels whose addresses anybody can write down: a subscription or a push token is given to the
+one device that it reaches, a mailbox's address shows nothing of who sends it."""
 
 
 @runtime_checkable
@@ -106,6 +109,12 @@ class PushKey(msgspec.Struct, frozen=True):
 async def _leave(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
     left = parse_json(await read_body(request, SMALL_LIMIT), Left)
     endpoint = _endpoint(left, parts)
+    if caller.role is Role.DEVICE and endpoint.channel in UNPROVEN:
+        raise Problem(
+            403,
+            f"A phone leaves no address of {endpoint.channel}: it could name anybody's. The app's "
+            "backend does, once its owner has confirmed it.",
+        )
     if len(left.agreed) > MOST_AGREED:
         raise Problem(422, f"agreed: {len(left.agreed)} purposes are more than {MOST_AGREED}.")
     now = parts.clock()
@@ -223,7 +232,9 @@ def _made(**fields: str | None) -> Endpoint:
         raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
 
 
-_FOREIGN = Content(meaning="A device's token speaks for its own person alone.")
+_FOREIGN = Content(
+    meaning="A device's token speaks for its own person alone, and leaves no e-mail address."
+)
 _BAD = Content(meaning="It is no good address, or no good consent. Nothing was changed.")
 
 ROUTES = (

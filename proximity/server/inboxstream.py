@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 MOST_FOLLOWERS = 256
 """Inboxes followed at once; each holds a connection. Whoever finds no room looks every few minutes,
 which is all that offers need."""
+MOST_OF_ONE = 16
+"""Of them of one person: each of their devices and a few pages of a shop. Whoever has a link of
+theirs, and opens it again and again, takes no room from the others."""
 LOOK_S = 5.0
 """How often an inbox is looked into though nothing is known to have changed in it: what its person
 agreed to, or the clock, may have."""
@@ -61,13 +64,39 @@ async def _follow(
     after = _start(request)
     if parts.closing.is_set():
         return web.Response(status=204, headers=HEADERS)
+    await parts.store.aread(lambda conn: check_speaker(conn, parts, caller, person))
+    # From here to the counting nothing is waited for: of many who come at once each is counted.
     if parts.followers >= MOST_FOLLOWERS:
         raise Problem(
             503,
             f"{MOST_FOLLOWERS} inboxes are followed, which is all there may be: look instead.",
             headers={"Retry-After": "60"},
         )
-    await parts.store.aread(lambda conn: check_speaker(conn, parts, caller, person))
+    if parts.followed[person] >= MOST_OF_ONE:
+        raise Problem(
+            429,
+            f"This inbox is followed {MOST_OF_ONE} times already: look instead.",
+            headers={"Retry-After": "60"},
+        )
+    parts.followers += 1
+    parts.followed[person] += 1
+    try:
+        return await _write(request, parts, person, after, holds)
+    finally:
+        parts.followers -= 1
+        parts.followed[person] -= 1
+        if not parts.followed[person]:
+            del parts.followed[person]
+
+
+async def _write(
+    request: web.Request,
+    parts: Parts,
+    person: str,
+    after: int,
+    holds: Callable[[], Awaitable[bool]],
+) -> web.StreamResponse:
+    """Write the stream until one of both sides ends it."""
     response = web.StreamResponse(
         headers={
             **HEADERS,
@@ -76,7 +105,6 @@ async def _follow(
             "X-Accel-Buffering": "no",
         }
     )
-    parts.followers += 1
     try:
         await response.prepare(request)
         await write(response, b": the inbox, live\nretry: 5000\n\n")
@@ -87,8 +115,6 @@ async def _follow(
             request.transport.abort()
     except ConnectionError:
         pass  # the reader went away; it resumes from the last id it has seen
-    finally:
-        parts.followers -= 1
     return response
 
 
@@ -181,6 +207,7 @@ _EVENTS = Content(
     schema={"type": "string"},
     media=("text/event-stream",),
 )
+_MANY = Content(meaning="This inbox is followed by as many as there may be: look instead.")
 _OVER = Content(meaning="There is nothing more to hear: do not ask again.")
 
 ROUTES = (
@@ -193,7 +220,7 @@ ROUTES = (
         params=(AFTER,),
         headers=("Last-Event-ID",),
         live=True,
-        answers={200: _EVENTS, 204: _OVER},
+        answers={200: _EVENTS, 204: _OVER, 429: _MANY},
     ),
     Route(
         method="GET",
@@ -209,6 +236,7 @@ ROUTES = (
             204: _OVER,
             403: Content(meaning="It was asked by a page of a website that is not listed."),
             404: Content(meaning="This is no link of ours, or it was changed on its way."),
+            429: _MANY,
         },
     ),
 )

@@ -16,7 +16,6 @@ from aiohttp import web
 from proximity.content.content import links_of
 from proximity.content.deeplinks import fill_links, target
 from proximity.content.stamps import OPEN
-from proximity.dispatch import receipts
 from proximity.inbox import Item, Mark, NoSuchOffer, NotToBeRedeemed, Over, mark
 from proximity.inbox.inbox import Row, row_of
 from proximity.model import Offer
@@ -26,6 +25,7 @@ from proximity.server.landingpage import Landing, over, show
 from proximity.server.pages import PAGE_HEADERS, languages_of, read_link
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import Asked, read_body
+from proximity.server.receipts import note
 from proximity.server.routes import JSON, Content, Route
 from proximity.store import StoreFailed
 
@@ -136,7 +136,7 @@ async def _clicked(
         return
     channel = said.get("channel") or offer.channel
     try:
-        await parts.store.awrite(lambda c: receipts.record(c, row.key, "clicked", channel, now))
+        await parts.store.awrite(lambda c: note(c, parts, row.key, "clicked", channel, now))
     except StoreFailed:
         return
     parts.tail.grew()

@@ -6,6 +6,7 @@ Values and references only; opening and closing them is ``serve``'s work.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -78,6 +79,8 @@ class Parts:
     """How often who looked into which inbox of late."""
     followers: int = 0
     """Inboxes that are followed live."""
+    followed: Counter[str] = field(default_factory=Counter)
+    """How often each person's is: nobody's link takes all the room there is."""
     sync: Rules = field(default_factory=Rules)
     """Whose word counts where people are kept alike with others, and what a purchase is put to."""
     erasing: asyncio.Event = field(default_factory=asyncio.Event)

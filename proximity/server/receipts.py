@@ -10,17 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import sqlalchemy as sa
 from aiohttp import web
 
 from proximity.content.stamps import RECEIPT
-from proximity.dispatch import receipts
+from proximity.dispatch import offers, receipts
+from proximity.gates.permission import PURPOSES
+from proximity.people.behaviour import may_be_written
 from proximity.server.auth import Caller
 from proximity.server.pages import read_link
 from proximity.server.problems import HEADERS, Problem, answer
 from proximity.server.reading import parse_json, read_body
 from proximity.server.routes import Content, Route
 
+from proximity.store import schema
+
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from proximity.server.parts import Parts
 
 BODY_LIMIT = 1024
@@ -32,6 +39,9 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Content-Type",
     "Access-Control-Max-Age": "86400",
 }
+_WHOSE = sa.select(schema.offers.c.person, schema.offers.c.offer).where(
+    schema.offers.c.key == sa.bindparam("its_key")
+)
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,13 +56,31 @@ class Noted(msgspec.Struct, frozen=True):
     new: bool
 
 
+def note(
+    connection: Connection, parts: Parts, key: str, outcome: str, channel: str, now: float
+) -> bool:
+    """Write down what became of an offer, as ``receipts.record`` does; False also for who said no.
+
+    What somebody does with an offer is not written of them once they agree to nothing any more; of
+    what is sent without anybody's consent it is.
+    """
+    person, content = connection.execute(_WHOSE, {"its_key": key}).first() or (None, b"")
+    if person is None:
+        return False
+    purpose = PURPOSES.get(offers.decode(content).purpose)
+    free = parts.assumed or (purpose is not None and not purpose.consents)
+    if not may_be_written(connection, {person}, now, "assumed" if free else "required"):
+        return False
+    return receipts.record(connection, key, outcome, channel, now)
+
+
 async def _tell(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     try:
         told = parse_json(await read_body(request, BODY_LIMIT), Receipt)
         said = await read_link(request, parts, RECEIPT)
         now = parts.clock()
         new = await parts.store.awrite(
-            lambda conn: receipts.record(conn, said["key"], told.outcome, said["channel"], now)
+            lambda conn: note(conn, parts, said["key"], told.outcome, said["channel"], now)
         )
     except Problem as problem:
         refused = problem.response()

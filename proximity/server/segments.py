@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from proximity.consent.purposes import PROFILING, refuses
 from proximity.model import Person
 from proximity.people.behaviour import read_profiles
 from proximity.people.facts import NOTHING, Profile
@@ -59,6 +60,8 @@ def segment_record(name: str, rule: Rule) -> SegmentRecord:
 
 def membership(name: str, rule: Rule, person: Person, profile: Profile, now: float) -> Membership:
     """Say whether a segment means a person at Unix second ``now``."""
+    if refuses(person.consents, PROFILING, now):
+        profile = profile.answers()
     because = rule.explain(person, profile, now)
     return Membership(name, person.person, because["holds"], because)
 

@@ -1,13 +1,13 @@
 """The question: what does the sync file say: whose word counts, and how old a mirror may be.
 
 ``sync.toml`` may be left out: then what people want is theirs to say, of all else the last word
-counts, and nothing is held back for its age. Pure but for reading one file of bounded size.
+counts. Pure but for reading one file of bounded size.
 """
 
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Bound", "Rules", "load_rules", "parse_rules", "read_toml"]
+__all__ = ["Rules", "load_rules", "parse_rules", "read_toml"]
 
 _MOST_BYTES = 256 * 1024
 _KINDS = ("attributes", "endpoints", "subjects")
@@ -29,24 +29,15 @@ WINDOW_S = 7 * 86_400.0
 is what a coupon at hand is used in, and short enough that another errand is not counted in."""
 
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """How old what a peer said may be, in seconds, and what becomes of an offer where it is older.
-
-    ``send`` goes on and says so, ``suppress`` holds the offer back.
-    """
-
-    max_age_s: float
-    on_stale: Literal["send", "suppress"] = "send"
-
-
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whose word counts for which field, how old a peer's may be, and what an offer has brought.
 
-    ``windows`` are seconds by campaign, within which a purchase is put down to its offer.
+    ``bounds`` are seconds by peer: what it said longer ago is told to be stale. ``windows`` are
+    seconds by campaign, within which a purchase is put down to its offer.
     """
 
     owners: Mapping[str, str] = msgspec.field(default_factory=lambda: DEFAULT_OWNERS)
-    bounds: Mapping[str, Bound] = {}
+    bounds: Mapping[str, float] = {}
     window_s: float = WINDOW_S
     windows: Mapping[str, float] = {}
 
@@ -90,14 +81,11 @@ def parse_rules(table: Mapping[str, Any], name: str) -> Rules:
     bounds = {}
     for one in top.children("peer"):
         peer, age = one.identity("id"), one.number("max_age_s", 0.0, least=1.0, most=366 * 86_400.0)
-        on_stale = one.text("on_stale") or "send"
         if peer is None or not one.has("max_age_s"):
             one.fault("id and max_age_s are needed")
-        if on_stale not in {"send", "suppress"}:
-            one.fault(f"on_stale: {on_stale!r:.40} is neither send nor suppress")
         one.finish()
-        if peer is not None and on_stale in {"send", "suppress"}:
-            bounds[peer] = Bound(max_age_s=age, on_stale=on_stale)  # type: ignore[arg-type]
+        if peer is not None:
+            bounds[peer] = age
     item = top.child("conversions")
     window_s = item.number("window_s", WINDOW_S, least=1.0, most=366 * 86_400.0)
     own = item.child("campaign")

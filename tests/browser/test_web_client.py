@@ -237,6 +237,33 @@ async def test_its_place_is_told_only_after_a_yes_to_that(tmp_path: Path) -> Non
         assert (last["purpose"], last["withdrawal"]) == ("location-precise", True)
 
 
+async def test_somebody_else_s_link_tells_them_nothing_unasked(tmp_path: Path) -> None:
+    # Whoever gets a link opened on another's phone would hear where that one walks.
+    async with stage(tmp_path) as on:
+        await on.page.command(
+            "Emulation.setGeolocationOverride", latitude=48.85, longitude=2.35, accuracy=8
+        )
+        await on.agree()
+        await on.permit("geolocation", "granted")
+        await on.page.click("#ask-location [data-answer=accepted]")
+        await on.rig.until(f"/v1/transitions?subject={SUBJECT}", 1)
+
+        await on.rig.consent("phone-2")
+        await on.rig.consent("phone-2", purpose="location-precise")
+        token = on.rig.token(Role.DEVICE, "phone-2")
+        await on.page.run(f"location.hash = {json.dumps(f'#token={token}&subject=phone-2')}")
+        await on.page.until("location.hash === ''")
+        await on.visible("#ask-messages")
+        assert await on.page.run("unsubscribed") == 1
+        assert await on.page.run("state.watch") is None
+        await on.page.go(f"{on.origin}/client/")
+        await on.visible("#ask-messages")
+        assert await on.page.run("[state.watch, state.waiting.length]") == [None, 0]
+        found = (await on.rig.ask("GET", "/v1/transitions?subject=phone-2")).json["items"]
+        assert found == []
+        assert not (await on.rig.ask("GET", "/v1/people/phone-2")).json.get("endpoints")
+
+
 async def test_without_a_link_it_says_so_and_takes_one_by_hand(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         await on.permit("notifications", "prompt")

@@ -88,9 +88,9 @@ def test_a_slip_of_the_pen_is_told_with_what_was_meant(purpose: str) -> None:
 
 
 def test_a_row_each_is_withdrawn_one_by_one(store: Store) -> None:
-    for purpose in ("marketing", "profiling", "sharing"):
+    for purpose in ("marketing", "content", "sharing"):
         say(store, purpose=purpose)
-    no(store, 50.0, "profiling")
+    no(store, 50.0, "content")
     assert [until for *_, until in stands(store)] == [None, 50.0, None]
     no(store, 60.0)
     assert [until for *_, until in stands(store)] == [60.0, 50.0, 60.0]

@@ -153,6 +153,38 @@ def test_the_club_sandwich_regular_never_gets_the_meatball_coupon() -> None:
     assert decide(replace(one, campaign=CLUB)).reason is None
 
 
+def profiled(*said: Consent) -> Candidate:
+    """Offer the regular meatballs for regulars alone, and let them have said so of profiling."""
+    regulars, _ = segments.parse({"event": "purchase", "at_least": 9}, "here")
+    person = replace(ANNA, consents=(*ANNA.consents, *said))
+    profile = Profile((*REGULAR.events, Happened("optin-declined", NOON - 9.0)), VISITS, 5.0)
+    campaign = replace(MEATBALLS, audience=regulars)
+    return candidate(campaign=campaign, person=person, profile=profile)
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ((), True),
+        ((Consent(purpose="profiling"),), True),
+        ((Consent(purpose="profiling", until=NOON),), False),
+        ((Consent(purpose="profiling", since=NOON - 5, until=NOON - 5),), False),
+        ((Consent(purpose="profiling", until=NOON - 5), Consent(purpose="profiling")), True),
+    ],
+)
+def test_who_refuses_profiling_is_judged_by_nothing_that_they_did(
+    said: tuple[Consent, ...], known: bool
+) -> None:
+    """Neither for an offer nor against it; what they answered to a question still counts."""
+    one = profiled(*said)
+    assert (gate(one, "segment").passed, gate(one, "affinity").passed) == (known, not known)
+    assert ("profiling" in gate(one, "segment").because) is not known
+    assert [event.name for event in one.profile.events][-1] == "optin-declined"
+    assert (len(one.profile.events) > 1, bool(one.profile.visits)) == (known, known)
+    kept_upstream = replace(one, profile=profiled().profile, assumed=True)
+    assert gate(kept_upstream, "segment").passed
+
+
 def test_what_a_person_likes_ranks_first() -> None:
     club = candidate(campaign=CLUB, profile=REGULAR)
     tea = candidate(campaign=replace(CLUB, id="tea", product="tea"), profile=REGULAR)

@@ -298,6 +298,10 @@ def test_no_answer_is_a_traceback_or_a_death(status: int, body: bytes) -> None:
     assert said.reason not in {"BadDeviceToken", "Unregistered", "ExpiredToken"}
 
 
+def test_an_answer_as_deep_as_it_is_long_is_no_traceback() -> None:
+    assert read(Response(410, b'{"reason": "Unregistered", "x":' + b"[" * 4000)).reason is None
+
+
 @pytest.mark.parametrize("status", [200, 400, 403, 500])
 def test_a_death_is_believed_with_its_own_status_alone(status: int) -> None:
     body = b'{"reason": "Unregistered", "timestamp": 1}'

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -294,6 +296,31 @@ async def test_nobody_there_and_no_such_name_are_errors_worth_another_try() -> N
         assert not isinstance(caught.value, EgressRefused)
     await egress.close()
     await egress.close()  # twice is no fault
+
+
+async def test_slow_names_hold_up_nothing_else_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Whoever subscribes a hundred browsers "at" a name server of theirs waits in these threads.
+    answered = threading.Event()
+
+    def tarpit(*_: Any) -> list[Any]:
+        answered.wait(20.0)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", tarpit)
+    egress = Egress()
+    hosts = [f"https://n{number}.example.test/" for number in range(60)]
+    waiting = [asyncio.ensure_future(egress.post(url, b"", {})) for url in hosts]
+    try:
+        await asyncio.sleep(0.1)
+        assert not any(one.done() for one in waiting)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "read"), 10.0) == "read"
+    finally:
+        answered.set()
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    await egress.close()
+    assert {(type(one), getattr(one, "sent", None)) for one in told} == {(EgressError, False)}
 
 
 async def test_a_reply_that_is_no_http_is_an_error() -> None:

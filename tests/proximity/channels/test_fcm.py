@@ -242,8 +242,13 @@ async def test_without_an_access_token_nothing_is_sent(server: Google, channel: 
     assert server.sent == []
 
 
-async def test_a_page_in_fcms_place_is_no_acceptance(server: Google, channel: Fcm) -> None:
-    server.says = (200, "<html>sign in to the guest network</html>")
+@pytest.mark.parametrize(
+    "page", ["<html>sign in to the guest network</html>", '{"x": ' + "[" * 16000]
+)
+async def test_a_page_in_fcms_place_is_no_acceptance(
+    server: Google, channel: Fcm, page: str
+) -> None:
+    server.says = (200, page)
     reply = await channel.send(offer(), PHONE)
     assert (reply.outcome, reply.reply) == ("retry", {"status": 200, "error": "not FCM"})
 

@@ -142,6 +142,8 @@ async def test_a_fault_that_may_pass_is_asked_again_soon() -> None:
         ((200, {"access_token": "canary", "expires_in": "soon"}), "retry", None),
         ((200, {"access_token": "a\r\nb: canary", "expires_in": 3600}), "retry", None),
         ((200, {"id_token": "canary"}), "retry", None),
+        ((200, '{"canary": ' + "[" * 16000), "retry", {"error": "no token in the answer"}),
+        ((403, '{"canary": ' + "[" * 16000), "config_error", {}),
     ],
 )
 async def test_why_there_is_none(grants: Any, outcome: str, reply: dict[str, Any] | None) -> None:

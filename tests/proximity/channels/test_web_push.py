@@ -397,6 +397,26 @@ async def test_no_answer_is_tried_again_and_may_have_been_taken() -> None:
     assert (reply.outcome, reply.unsure) == ("retry", True)
 
 
+async def test_a_connection_that_is_cut_may_have_been_too_late_for_it() -> None:
+    # At most once: what a service has read in full and then hung up on is not told twice.
+    async with receiver() as service:
+
+        async def hang_up(request: web.Request) -> web.Response:
+            await request.read()
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+
+        service.answer = hang_up
+        channel = of(lambda: NOON)
+        address = Phone().address(service.url())
+        cut = await channel.send(pushed(), endpoint(address))
+    nobody = await channel.send(pushed(), endpoint(address))
+    await channel.close()
+    assert (cut.outcome, cut.unsure) == ("retry", True)
+    assert (nobody.outcome, nobody.unsure) == ("retry", False)
+
+
 GOOD = json.loads(Phone().address("https://push.example.test/1"))
 
 

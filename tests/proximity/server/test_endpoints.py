@@ -38,6 +38,21 @@ channels = ["web-push"]
 en = "Coffee, half price until eleven."
 """
 
+MAIL = """
+[channel.email]
+host = "mail.example.com"
+from = "Shop <offers@example.com>"
+
+[[campaign]]
+id = "coffee"
+purpose = "marketing"
+on = "enter"
+places = ["store-7"]
+channels = ["email"]
+[campaign.text]
+en = "Coffee, half price until eleven."
+"""
+
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
@@ -124,6 +139,40 @@ async def test_a_phone_speaks_for_nobody_else(rig: Rig, method: str, path: str) 
     answer = await rig.ask(method, path, role=Role.DEVICE, body=body)
     assert answer.status == 403
     assert await endpoints(rig, "bea") == []
+
+
+@pytest.fixture
+async def by_mail(tmp_path: Path) -> AsyncIterator[Rig]:
+    (tmp_path / "mail.toml").write_text(MAIL)
+    async with running(tmp_path, campaigns=tmp_path / "mail.toml") as made:
+        yield made
+
+
+async def test_a_phone_signs_nobody_s_mailbox_up(by_mail: Rig) -> None:
+    body = left(channel="email", address="somebody.else@example.com")
+    refused = await by_mail.ask("POST", "/v1/endpoints", role=Role.DEVICE, body=body)
+    assert refused.status == 403
+    assert await consents(by_mail) == []
+    assert await endpoints(by_mail) == []
+    # Who has confirmed it may, and whoever has the phone may take it back.
+    kept = await by_mail.ask(
+        "POST", "/v1/endpoints", role=Role.FEED, body={**body, "person": PHONE}
+    )
+    assert (kept.status, kept.json["kept"]) == (201, True)
+    gone = {"channel": "email", "address": body["address"]}
+    taken = await by_mail.ask("DELETE", "/v1/endpoints", role=Role.DEVICE, body=gone)
+    assert taken.status == 204
+    assert await endpoints(by_mail) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["anna", "anna@", "a\r\nb@example.com", "anna@example", "@b.test"]
+)
+async def test_what_is_no_mailbox_is_not_kept(by_mail: Rig, address: str) -> None:
+    body = left(channel="email", address=address, person=PHONE)
+    refused = await by_mail.ask("POST", "/v1/endpoints", role=Role.FEED, body=body)
+    assert (refused.status, await endpoints(by_mail)) == (422, [])
+    assert address not in refused.json["detail"]
 
 
 async def test_an_app_s_backend_names_the_person(rig: Rig) -> None:

@@ -15,6 +15,7 @@ import pytest
 from proximity.dispatch import offers, outbox
 from proximity.inbox.pace import AT_ONCE
 from proximity.server.auth import Role
+from tests.proximity.given import offer
 from tests.proximity.inboxes import enrol, inbox_link, lay
 from tests.proximity.server.rig import Rig, fix, running
 
@@ -170,6 +171,28 @@ async def test_consent_is_asked_at_every_look(rig: Rig) -> None:
     assert (after.status, after.json["items"], after.json["current"]) == (200, [], [])
 
 
+@pytest.mark.parametrize("did", ["read", "redeemed", "dismissed"])
+async def test_what_is_not_shown_any_more_is_not_told_by_a_mark(rig: Rig, did: str) -> None:
+    # Neither its text nor a code, and nothing more is written of somebody who said no.
+    await lay(rig, "k1")
+    gone = await rig.ask("DELETE", "/v1/consents?person=anna&purpose=marketing")
+    assert gone.status == 204, gone.body
+    marked = await rig.ask("POST", INBOX, role=Role.DEVICE, body={"key": "k1", "did": did})
+    assert (marked.status, b"Coffee" in marked.body) == (404, False)
+    assert (await rig.ask("GET", "/v1/deliveries")).json["items"] == []
+
+
+@pytest.mark.parametrize("did", ["read", "redeemed"])
+async def test_an_offer_that_was_not_handed_over_is_not_told_by_a_mark(rig: Rig, did: str) -> None:
+    now = time.time()
+    waits = offer(
+        key="k1", subject="phone-1", channel="web-push", created_at=now, expires_at=now + 600.0
+    )
+    await rig.parts.store.awrite(lambda conn: offers.put(conn, [waits]))
+    marked = await rig.ask("POST", INBOX, role=Role.DEVICE, body={"key": "k1", "did": did})
+    assert (marked.status, waits.text.encode() in marked.body) == (404, False)
+
+
 async def test_an_offer_that_is_over_is_not_there(rig: Rig) -> None:
     await lay(rig, "k1", expires_at=time.time() + 0.2)
     first = await rig.ask("GET", INBOX)
@@ -247,6 +270,21 @@ async def test_a_signed_link_opens_one_inbox_for_pages_of_listed_websites(rig: R
             assert "Access-Control-Allow-Origin" not in answer.headers
         answer = await rig.ask("OPTIONS", path, role=None, headers=foreign)
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_a_page_that_hides_where_it_is_from_is_foreign_everywhere(tmp_path: Path) -> None:
+    # Without a `public_url` too, whose host is then as empty as that of such a page.
+    file = tmp_path / "offers.toml"
+    file.write_text(CAMPAIGNS.replace('public_url = "https://offers.example.test"', ""))
+    async with running(tmp_path, campaigns=file) as rig:
+        await enrol(rig)
+        await lay(rig, "k1")
+        for origin in ("null", "about:blank", ""):
+            mark = {"key": "k1", "did": "read"}
+            answer = await rig.ask(
+                "POST", await inbox_link(rig), role=None, headers={"Origin": origin}, body=mark
+            )
+            assert answer.status == 403, origin
 
 
 async def test_no_other_link_of_ours_opens_an_inbox(rig: Rig) -> None:

@@ -119,6 +119,28 @@ async def test_a_link_that_is_over_ends_its_stream(
         assert await events.event() == {}, "it ends"
 
 
+async def test_one_link_takes_no_room_from_the_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proximity.server.inboxstream.MOST_FOLLOWERS", 6)
+    monkeypatch.setattr("proximity.server.inboxstream.MOST_OF_ONE", 4)
+    url = URL(f"{rig.url}{await inbox_link(rig)}/stream", encoded=True)
+    other = await inbox_link(rig, person="bert")
+    answers = await asyncio.gather(*(rig.session.get(url) for _ in range(9)))
+    assert sorted(one.status for one in answers) == [200] * 4 + [429] * 5
+    assert (rig.parts.followers, rig.parts.followed) == (4, {"anna": 4})
+    async with followed(rig, f"{other}/stream") as (answer, _):
+        assert answer.status == 200
+    for one in answers:
+        one.close()
+    for _ in range(400):
+        if not rig.parts.followed:
+            break
+        await lay(rig, f"k{time.time()}")
+        await asyncio.sleep(0.05)
+    assert (rig.parts.followers, rig.parts.followed) == (0, {})
+
+
 async def test_there_are_so_many_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proximity.server.inboxstream.MOST_FOLLOWERS", 1)
     async with followed(rig) as (_, events):

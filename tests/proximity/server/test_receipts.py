@@ -43,6 +43,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     file = tmp_path / "offers.toml"
     file.write_text(CAMPAIGNS)
     async with running(tmp_path, campaigns=file) as made:
+        await made.consent("anna")
         yield made
 
 
@@ -123,6 +124,22 @@ async def test_no_other_link_tells_anything_and_none_for_ever(rig: Rig) -> None:
     by = await rig.parts.store.awrite(lambda conn: stamp_of(conn, "https://x.test", now))
     old = stamp(offer(created_at=1.0, expires_at=now - RECEIPT_S - 1.0), by)
     assert (await tell(rig, old.receipt))[0] == 410
+
+
+async def test_of_who_agrees_to_nothing_any_more_nothing_is_noted(rig: Rig) -> None:
+    one = await handed(rig)
+    served = await handed(rig, key="k2", purpose="service")
+    gone = await rig.ask("DELETE", "/v1/consents?person=anna&purpose=marketing")
+    assert gone.status in {200, 204}
+    assert (await tell(rig, one.receipt))[:2] == (200, {"new": False})
+    # The link opens what they have before them all the same; that they did is nobody's.
+    assert one.link is not None
+    url = URL(rig.url + urlsplit(one.link).path, encoded=True)
+    async with rig.session.get(url, allow_redirects=False) as answer:
+        assert answer.status in {200, 302}
+    assert (await rig.ask("GET", "/v1/deliveries")).json["items"] == []
+    # What is sent without a consent is told of without one.
+    assert (await tell(rig, served.receipt))[:2] == (200, {"new": True})
 
 
 async def test_of_whom_is_erased_nothing_is_noted(rig: Rig) -> None:

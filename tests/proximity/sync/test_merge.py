@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from proximity.gates.freshness import freshness
 from proximity.model import Consent, Person, ProximityError
 from proximity.sync.agreed import No, Said, join, said
 from proximity.sync.fields import (
@@ -20,7 +19,7 @@ from proximity.sync.fields import (
 )
 from proximity.sync.mapping import cell_of, instant, value_of, written_at
 from proximity.sync.merge import AHEAD_S, Item, Word, merge, values_of
-from proximity.sync.rules import Bound, parse_rules
+from proximity.sync.rules import parse_rules
 
 NOW = 1_800_000_000.0
 
@@ -241,12 +240,12 @@ def test_a_sync_file_says_whose_word_counts() -> None:
     rules = parse_rules(
         {"owners": {"attributes.tier": "crm", "endpoints": "person"},
          "conversions": {"window_s": 60, "campaign": {"coffee": 5}},
-         "peer": [{"id": "crm", "max_age_s": 10, "on_stale": "suppress"}]},
+         "peer": [{"id": "crm", "max_age_s": 10}]},
         "sync.toml",
     )  # fmt: skip
     assert rules.owners == {**DEFAULT_OWNERS, "attributes.tier": "crm", "endpoints": "person"}
     assert (rules.window_of("coffee"), rules.window_of("tea")) == (5.0, 60.0)
-    assert rules.bounds == {"crm": Bound(max_age_s=10.0, on_stale="suppress")}
+    assert rules.bounds == {"crm": 10.0}
 
 
 @pytest.mark.parametrize(
@@ -255,31 +254,9 @@ def test_a_sync_file_says_whose_word_counts() -> None:
         ({"owners": {"tier": "crm"}}, "field 'tier' is none of"),
         ({"owners": {"attributes": {"tier": "crm"}}}, "attributes must be"),
         ({"peer": [{"id": "crm"}]}, "id and max_age_s are needed"),
-        (
-            {"peer": [{"id": "crm", "max_age_s": 1, "on_stale": "wait"}]},
-            "neither send nor suppress",
-        ),
         ({"conversions": {"window": 5}}, "window"),
     ],
 )
 def test_a_bad_sync_file_is_refused_in_words(table: dict[str, Any], problem: str) -> None:
     with pytest.raises(ProximityError, match=problem):
         parse_rules(table, "sync.toml")
-
-
-@pytest.mark.parametrize(
-    ("ages", "on_stale", "passed", "stale"),
-    [
-        ({"crm": 5.0}, "suppress", True, False),
-        ({"crm": 50.0}, "suppress", False, True),
-        ({"crm": 50.0}, "send", True, True),
-        ({}, "suppress", False, True),
-    ],
-)
-def test_a_copy_that_is_too_old_is_told_and_may_hold_back(
-    ages: dict[str, float], on_stale: Any, passed: bool, stale: bool
-) -> None:
-    ok, because = freshness(ages, {"crm": Bound(max_age_s=10.0, on_stale=on_stale)})
-    assert (ok, because["peers"]["crm"]["stale"]) == (passed, stale)
-    assert because["peers"]["crm"]["age_s"] == ages.get("crm")
-    assert freshness({"shop": 9e9}, {}) == (True, {"peers": {"shop": {"age_s": 9e9}}})
