@@ -14,15 +14,13 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from proximity.content.stamps import RECEIPT
-from proximity.dispatch import offers, receipts
-from proximity.gates.permission import PURPOSES
+from proximity.dispatch import receipts
 from proximity.people.behaviour import may_be_written
 from proximity.server.auth import Caller
 from proximity.server.pages import read_link
 from proximity.server.problems import HEADERS, Problem, answer
 from proximity.server.reading import parse_json, read_body
 from proximity.server.routes import Content, Route
-
 from proximity.store import schema
 
 if TYPE_CHECKING:
@@ -39,9 +37,7 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Content-Type",
     "Access-Control-Max-Age": "86400",
 }
-_WHOSE = sa.select(schema.offers.c.person, schema.offers.c.offer).where(
-    schema.offers.c.key == sa.bindparam("its_key")
-)
+_WHOSE = sa.select(schema.offers.c.person).where(schema.offers.c.key == sa.bindparam("its_key"))
 
 
 class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,15 +57,11 @@ def note(
 ) -> bool:
     """Write down what became of an offer, as ``receipts.record`` does; False also for who said no.
 
-    What somebody does with an offer is not written of them once they agree to nothing any more; of
-    what is sent without anybody's consent it is.
+    Whatever is sent needs a consent; of who agrees to nothing any more nothing is written either.
     """
-    person, content = connection.execute(_WHOSE, {"its_key": key}).first() or (None, b"")
-    if person is None:
-        return False
-    purpose = PURPOSES.get(offers.decode(content).purpose)
-    free = parts.assumed or (purpose is not None and not purpose.consents)
-    if not may_be_written(connection, {person}, now, "assumed" if free else "required"):
+    person = connection.scalar(_WHOSE, {"its_key": key})
+    consent: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
+    if person is None or not may_be_written(connection, {person}, now, consent):
         return False
     return receipts.record(connection, key, outcome, channel, now)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from proximity.model import Decision, Delivery, Transition, Verdict
@@ -36,6 +36,8 @@ def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInser
     """
     columns = [table.c[name] for name in returning]
     if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # 30 ms of every start, mostly for nothing
+
         return postgresql.insert(table).on_conflict_do_nothing().returning(*columns)
     return sqlite.insert(table).on_conflict_do_nothing().returning(*columns)
 

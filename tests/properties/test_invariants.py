@@ -101,7 +101,7 @@ class Held:
         self.name = name
         self._begun = begun
 
-    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+    async def send(self, offer: Offer, _endpoint: Endpoint | None = None) -> Reply:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._begun(offer, answer)
         return await answer

@@ -129,3 +129,21 @@ def test_an_outline_of_many_corners_stays_small() -> None:
 
     large = fence({"type": "Polygon", "coordinates": [ring(9000)]})
     assert len(sketch.draw(large, None, [large] * 200, "")) < 61 * 20_000
+
+
+def test_no_more_neighbours_are_named_than_can_be_read() -> None:
+    venue = square(11.57, 48.13, 0.02, name="Mall")
+    around = [
+        square(11.571 + 0.0037 * (n % 5), 48.1305 + 0.0048 * (n // 5), 0.0035, name="n")
+        for n in range(20)
+    ]
+    drawn = sketch.draw(square(11.5898, 48.1498, 0.0001, name="S"), venue, around, "")
+    assert len(parts(drawn, "near")) == 20
+    assert len(parts(drawn, "beside")) == sketch.MOST_LABELS
+
+
+def test_how_far_a_drawing_reaches_grows_with_what_it_shows() -> None:
+    shop = point(11.58, 48.14, 20.0)
+    alone = sketch.reach_m(shop, None)
+    assert alone > 20.0
+    assert sketch.reach_m(shop, square(11.57, 48.13, 0.02)) > alone

@@ -102,7 +102,7 @@ class Receiver:
     def __init__(self, steps: Steps, log: list[tuple[str, str]]) -> None:
         self._steps, self._log = steps, log
 
-    async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+    async def send(self, offer: Offer, _endpoint: Endpoint | None = None) -> Reply:
         self._log.append(("begins", offer.key))
         await self._steps.point(f"receives {offer.key[-1]}")
         return Reply(outcome="accepted")
@@ -181,7 +181,8 @@ class Story:
 
         class Noted(Receiver):
             to_endpoints = False
-            async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:
+
+            async def send(self, offer: Offer, _endpoint: Endpoint | None = None) -> Reply:
                 self._log.append(("begins", offer.key))
                 return Reply(outcome="accepted")
 

@@ -10,6 +10,7 @@ from proximity.model import Consent, Person, ProximityError
 from proximity.sync.agreed import No, Said, join, said
 from proximity.sync.fields import (
     DEFAULT_OWNERS,
+    NOTHING,
     Clock,
     beats,
     digest_of,
@@ -18,7 +19,7 @@ from proximity.sync.fields import (
     with_fields,
 )
 from proximity.sync.mapping import cell_of, instant, value_of, written_at
-from proximity.sync.merge import AHEAD_S, Item, Word, merge, values_of
+from proximity.sync.merge import AHEAD_S, MOST_WORDS, Item, Word, lost, merge, values_of
 from proximity.sync.rules import parse_rules
 
 NOW = 1_800_000_000.0
@@ -41,6 +42,26 @@ def test_a_person_is_the_sum_of_their_fields() -> None:
     assert with_fields(Person(person="ann"), fields_of(ANN)) == ANN
     assert with_fields(ANN, dict.fromkeys(fields_of(ANN))) == Person(person="ann")
     assert fields_of(Person(person="ann"), objected=True) == {"objected": True}
+
+
+def test_a_field_that_is_no_part_of_the_person_leaves_them_as_they_are() -> None:
+    assert with_fields(ANN, {"objected": True}) == ANN
+
+
+def test_from_whom_a_subject_went_it_is_said_to_everybody() -> None:
+    clock = Clock(at=NOW, origin="crm", digest=digest_of("phone"), via="crm")
+    gone = lost(clock)
+    assert (gone.at, gone.origin, gone.via) == (NOW, "crm", "")
+    assert gone.digest == NOTHING
+
+
+def test_one_message_tells_of_a_field_once_and_of_a_bounded_number() -> None:
+    twice = tuple(Word(field="timezone", value=one, at=NOW) for one in ("UTC", "Europe/Paris"))
+    with pytest.raises(ValueError, match="send its last word"):
+        Item(person="ann", words=twice)
+    many = tuple(Word(field=f"attributes.a{n}", value=n, at=NOW) for n in range(MOST_WORDS + 1))
+    with pytest.raises(ValueError, match="split them"):
+        Item(person="ann", words=many)
 
 
 def test_an_address_alone_is_read_as_an_endpoint() -> None:

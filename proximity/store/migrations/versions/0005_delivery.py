@@ -14,6 +14,20 @@ down_revision = "0004"
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+class _Preference(msgspec.Struct):
+    """What of a preference can be searched, as people's records had it at this revision."""
+
+    allow: bool
+    topic: str | None = None
+    channel: str | None = None
+    place: str | None = None
+    hours: Any = None
+
+
+class _Record(msgspec.Struct):
+    preferences: list[_Preference] = []
+
+
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
@@ -123,16 +137,19 @@ def _fill_wishes(connection: sa.Connection) -> None:
     )
     people: Any = sa.table("people", sa.column("person"), sa.column("record"))
     for row in connection.execute(sa.select(people.c.person, people.c.record)).all():
-        said = msgspec.json.decode(row.record).get("preferences", ())
+        try:
+            said = msgspec.json.decode(row.record, type=_Record).preferences
+        except msgspec.MsgspecError:
+            continue  # whoever reads this person meets it again; the others are not to wait for it
         rows = [
             {
                 "person": row.person,
                 "number": number,
-                **{name: one.get(name) for name in names},
-                "allow": int(one["allow"]),
+                **{name: getattr(one, name) for name in names},
+                "allow": int(one.allow),
             }
             for number, one in enumerate(said)
-            if one.get("hours") is None
+            if one.hours is None
         ]
         if rows:
             connection.execute(wishes.insert(), rows)
