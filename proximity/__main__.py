@@ -162,7 +162,10 @@ def serve(**options: Any) -> int:
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag} cannot be standard input: the server reads it again.")
     _log_to_stderr()
-    from proximity.server import Settings, run
+    from proximity.server import pauses
+
+    with pauses.put_off():
+        from proximity.server import Settings, run
 
     return run(Settings(**options))
 
