@@ -21,6 +21,8 @@ from proximity.store import schema
 from proximity.sync import feed as people_feed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from proximity.outbound.subscribers import Subscriber
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Happening", "Page", "erasures", "feeds_of", "read"]
 
 CHANGED = "proximity.person.changed.v1"
+SHARING = "sharing"
+"""The purpose of the consent to being told of to other companies."""
 
 
 class Happening(NamedTuple):
@@ -65,15 +69,36 @@ def read(
     after: int,
     end: int,
     limit: int,
+    now: float,
 ) -> Page:
-    """Read up to ``limit`` events after one position, up to another."""
+    """Read up to ``limit`` events after one position, up to another, at Unix second ``now``."""
     if feed == PEOPLE:
-        return _people(connection, people, subscriber, after, end, limit)
-    return _ledger(connection, subscriber, after, end, limit)
+        return _people(connection, people, subscriber, after, end, limit, now)
+    return _ledger(connection, people, subscriber, after, end, limit, now)
+
+
+def _shared(
+    connection: Connection, people: People, subscriber: Subscriber, names: Iterable[str], now: float
+) -> set[str]:
+    """Tell which of these people a subscriber may be told of: another company of few."""
+    if not subscriber.third_party:
+        return set(names)
+    known = people.read_all(connection, sorted(names))
+    return {
+        name
+        for name, one in known.items()
+        if any(said.purpose == SHARING and said.holds(now) for said in one.consents)
+    }
 
 
 def _ledger(
-    connection: Connection, subscriber: Subscriber, after: int, end: int, limit: int
+    connection: Connection,
+    people: People,
+    subscriber: Subscriber,
+    after: int,
+    end: int,
+    limit: int,
+    now: float,
 ) -> Page:
     table = schema.ledger
     wanted = [
@@ -89,6 +114,9 @@ def _ledger(
     rows = connection.execute(asked).all()
     # Their rows go in pieces after it was told that they are erased.
     leaving = {name for one in pending(connection) for name in one.names}
+    whose = people.carriers(connection, {row.subject for row in rows if not row.person})
+    owners = {row.seq: row.person or whose[row.subject] for row in rows}
+    shared = _shared(connection, people, subscriber, set(owners.values()), now)
     found = [
         Happening(
             row.seq,
@@ -104,7 +132,7 @@ def _ledger(
             row.at,
         )
         for row in rows
-        if not leaving & {row.person, row.subject}
+        if not leaving & {row.person, row.subject} and owners[row.seq] in shared
     ]
     return Page(found, rows[-1].seq if len(rows) == limit else end)
 
@@ -116,6 +144,7 @@ def _people(
     after: int,
     end: int,
     limit: int,
+    now: float,
 ) -> Page:
     table = schema.changes
     rows = connection.execute(
@@ -126,10 +155,11 @@ def _people(
     ).all()
     page = people_feed.page(connection, people, after, len(rows)) if rows else None
     items = {item.person: item for item in page.items} if page is not None else {}
+    shared = _shared(connection, people, subscriber, items, now)
     found = []
     for row in rows:
         item = items.get(row.person)
-        if item is None:
+        if item is None or row.person not in shared:
             continue
         said = max((word.at for word in item.words), default=None)
         found.append(

@@ -71,6 +71,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
 
     ``since`` is where they begin when they are new: with what happens from now on, or with all that
     is still there. ``give_up_s``: after so long without a success they are not tried any more.
+    ``third_party``: another company, told only of whoever agreed to ``sharing``.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     source: str = DEFAULT_SOURCE
     since: Literal["now", "start"] = "now"
     give_up_s: float = _GIVE_UP_DAYS * _DAY_S
+    third_party: bool = False
 
 
 def load_subscribers(path: Path) -> tuple[Subscriber, ...]:
@@ -151,13 +153,14 @@ def _read(table: TomlTable, folder: Path) -> Subscriber | None:
     since: Literal["now", "start"] = (
         "start" if table.choice("since", ("now", "start")) == "start" else "now"
     )
+    third_party = table.flag("third_party", default=False)
     give_up = table.number("give_up_days", _GIVE_UP_DAYS, least=0.01, most=3650.0)
     table.finish()
     if name is None or sink is None:
         return None
     return Subscriber(
         name=name, kinds=kinds, sink=sink, places=places, campaigns=campaigns, source=source,
-        since=since, give_up_s=give_up * _DAY_S,
+        since=since, give_up_s=give_up * _DAY_S, third_party=third_party,
     )  # fmt: skip
 
 

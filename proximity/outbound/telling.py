@@ -180,9 +180,10 @@ class Teller:
         self._measure()
         if end is None or end <= before.position:
             return False
+        now = self._clock()
         page = await self._store.aread(
             lambda conn: happenings.read(
-                conn, self._people, self.subscriber, feed, before.position, end, PAGE
+                conn, self._people, self.subscriber, feed, before.position, end, PAGE, now
             )
         )
         self.oldest_at = page.happenings[0].at if page.happenings else None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from proximity.segments.conditions import MOST_TEXT, NUL, Condition
 from proximity.segments.rules import (
@@ -287,6 +286,8 @@ class _PostgreSql(_Sqlite):
 
     def among(self, column: ColumnElement[Any], values: Sequence[Any]) -> Clause:
         """Write that a column is any of these."""
+        from sqlalchemy.dialects import postgresql  # 30 ms of every start, mostly for nothing
+
         array = sa.bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
         return column == sa.any_(array)
 
@@ -300,6 +301,8 @@ class _PostgreSql(_Sqlite):
 
     def property(self, column: ColumnElement[str], name: str) -> _Value:
         """Write a property of a column of JSON objects."""
+        from sqlalchemy.dialects import postgresql
+
         # Text that JSON spells with a NUL cannot be read as JSON here: a row of it is passed over,
         # and CASE says so before it is tried.
         readable = sa.case((self.position(column, NUL) == 0, sa.cast(column, postgresql.JSONB)))

@@ -28,7 +28,7 @@ TURN_S = 0.0005
 
 @contextmanager
 def put_off() -> Iterator[None]:
-    """Collect nothing while a program is loaded: what that makes stays, and looking costs a tenth."""
+    """Collect nothing while a program is loaded: what that makes stays, and looking takes time."""
     collecting = gc.isenabled()
     gc.disable()
     try:

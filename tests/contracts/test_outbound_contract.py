@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
+from proximity.model import Consent, Person
 from proximity.outbound import happenings, positions
 from proximity.outbound.positions import LEDGER, PEOPLE, Position
 from proximity.people.people import People
@@ -49,7 +51,9 @@ def test_no_row_is_passed_over_while_others_are_being_written(store: Store, targ
         end = store.read(lambda conn: positions.end_of(conn, LEDGER))
         if end is None or end <= at:
             return at
-        page = store.read(lambda conn: happenings.read(conn, people, one, LEDGER, at, end, 10))
+        page = store.read(
+            lambda conn: happenings.read(conn, people, one, LEDGER, at, end, 10, NOON)
+        )
         seen.extend(one.event.id for one in page.happenings)
         return page.end
 
@@ -120,3 +124,32 @@ def test_positions_are_kept_by_subscriber_and_feed(store: Store) -> None:
     assert store.read(positions.processors) == ["outbound/crm"]
     states = [(one.subscriber, one.feed, one.state) for one in store.read(positions.listed)]
     assert states == [("crm", "ledger", "on"), ("crm", "people", "on"), ("lake", "ledger", "on")]
+
+
+def test_another_company_is_told_only_of_who_agreed_to_sharing(store: Store) -> None:
+    people = People(store, lambda: NOON)
+    yes = (Consent(purpose="sharing", until=NOON + 60), Consent(purpose="marketing"))
+    known = [
+        Person(person="ann", subjects=("s1",), consents=yes),
+        Person(person="ben", subjects=("s2",), consents=(Consent(purpose="marketing"),)),
+    ]
+    store.write(lambda conn: people.put_all(conn, known)).result()
+    rows = [ledger.entry(transition(n, subject=f"s{n}")) for n in (1, 2, 3)]
+    store.write(lambda conn: ledger.append(conn, rows)).result()
+
+    def told(feed: str, now: float, *, third_party: bool) -> int:
+        one = replace(subscriber(to_url("http://127.0.0.1:1/")), third_party=third_party)
+        return len(
+            store.read(
+                lambda conn: happenings.read(conn, people, one, feed, 0, 10**6, 100, now).happenings
+            )
+        )
+
+    assert told(LEDGER, NOON, third_party=False) == 3
+    assert told(LEDGER, NOON, third_party=True) == 1
+    assert told(PEOPLE, NOON, third_party=True) == 1
+    assert told(PEOPLE, NOON, third_party=False) == 2
+    # It is asked as of the moment it is told.
+    assert (
+        told(LEDGER, NOON + 60, third_party=True) == told(PEOPLE, NOON + 60, third_party=True) == 0
+    )

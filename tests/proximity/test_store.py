@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -329,6 +330,37 @@ class TestSchema:
         assert keys(store) == []
         store.close()
         Store.open(tmp_path / "engine.db").close()
+
+    @pytest.mark.parametrize(
+        "broken",
+        ["", "{", "[]", '{"preferences": 1}', '{"preferences": ["x"]}', '{"preferences": [{}]}'],
+    )
+    def test_one_person_that_cannot_be_read_keeps_no_upgrade_back(
+        self, tmp_path: Path, broken: str
+    ) -> None:
+        engine = sa.create_engine(f"sqlite:///{tmp_path / 'old.db'}")
+        whole = """{"person": "b", "preferences": [
+            {"allow": true, "topic": "coffee"}, {"allow": false, "hours": []},
+            {"allow": false, "channel": "mail", "place": "cafe", "said_at": 5}]}"""
+        with engine.begin() as connection:
+            command.upgrade(migrations.configuration(connection), "0004")
+            people = sa.Table("people", sa.MetaData(), autoload_with=connection)
+            for person, record in (("a", broken), ("b", whole)):
+                row = {"person": person, "record": record}
+                rest = {
+                    column.name: b"" if isinstance(column.type, sa.LargeBinary) else 0
+                    for column in people.columns
+                    if not column.nullable and column.name not in row
+                }
+                connection.execute(people.insert(), rest | row)
+        engine.dispose()
+        store = Store.open(tmp_path / "old.db")
+        wishes = store.read(lambda c: c.execute(sa.select(schema.wishes)).all())
+        assert [tuple(row) for row in wishes] == [
+            ("b", 0, "coffee", None, None, 1),
+            ("b", 2, None, "mail", "cafe", 0),
+        ]
+        store.close()
 
     def test_every_column_says_what_it_holds(self) -> None:
         kinds = {"none", "pseudonym", "location", "personal", "secret"}

@@ -18,6 +18,15 @@ class Loop:
         self.itself = self
 
 
+def test_nothing_is_looked_for_while_a_program_is_loaded() -> None:
+    with pauses.put_off():
+        assert not gc.isenabled()
+        with pauses.put_off():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
 def test_what_there_is_at_the_start_is_looked_at_no_more() -> None:
     before = sys.getswitchinterval(), gc.get_threshold()
     with pauses.kept_short():

@@ -1,7 +1,7 @@
 """Offers as their readers find them, endpoints that are gone, preferences that can be searched."""
 
-from __future__ import annotations
-
+# Not `from __future__ import annotations`: Alembic loads this file under a name that the classes'
+# annotations could not be looked up by.
 from typing import Any
 
 import msgspec
