@@ -262,7 +262,7 @@ class Connection:
             case events.ResponseReceived() if stream is not None:
                 # h2 has seen to it that there is one; not that it is a number.
                 status = dict(event.headers)[b":status"]
-                stream.status = int(status) if status.isdigit() else 0
+                stream.status = int(status) if status.isdigit() and len(status) == 3 else 0
             case events.DataReceived():
                 if stream is not None:
                     stream.body += event.data[: _MOST_BODY - len(stream.body)]

@@ -79,7 +79,7 @@ async def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes
     try:
         answer = await egress.post(url, body, {"user-agent": "proximity-engine", **headers})
     except EgressRefused as error:
-        return Reply(outcome="failed", reply={"error": "refused", "why": str(error)})
+        return Reply(outcome="config_error", reply={"error": "refused", "why": str(error)})
     except EgressError as error:
         return Reply(outcome="retry", reply={"error": str(error)}, unsure=error.sent)
     return reply_to("webhook", answer.status, retry_after_s=answer.retry_after_s)

@@ -35,6 +35,8 @@ LEAST_M = 60.0
 MOST_POINTS = 1500
 """Corners of one outline: what is nearer together than half a unit is one anyway."""
 MOST_NEIGHBOURS = 60
+MOST_CORNERS = 20_000
+"""Corners of all neighbours together: some milliseconds, since whoever has the link may ask."""
 MOST_LABELS = 8
 _NO_RADIUS_M = 20.0  # a point without a radius is shown as a house would be
 # Units that a letter of a neighbour's name takes, and one of the place's own, on average.
@@ -89,7 +91,11 @@ def draw(place: Fence, venue: Fence | None, around: Iterable[Fence], title: str)
     below = _below(place, view, y)
     taken = [_Box.about(x, below - 5.0, len(_short(place.name)) * _BIG_LETTER)]
     labels: list[str] = []
+    left = MOST_CORNERS
     for neighbour in list(around)[:MOST_NEIGHBOURS]:
+        left -= sum(len(leaf.coords) for leaf in neighbour.geometry.leaves())
+        if left < 0:
+            break
         parts += _shape(neighbour, view, "near")
         if len(labels) < MOST_LABELS:
             labels += _label(neighbour, view, taken)

@@ -258,9 +258,10 @@ class People:
         self.moved(connection, persons, self._told(source))
 
     def remove(self, connection: Connection, person: str) -> bool:
-        """Forget a person: profile, subjects and consents; tells whether there was anything."""
+        """Forget a person: profile, subjects, consents and offers; tells whether there was any."""
         removed = consents.erase(connection, person, self._clock())
-        connection.execute(schema.changes.delete().where(schema.changes.c.person == person))
+        for table in (schema.changes, schema.offers, schema.codes, schema.gone_endpoints):
+            connection.execute(table.delete().where(table.c.person == person))
         for table in (schema.people, schema.attributes, schema.wishes, schema.subjects):
             removed += connection.execute(table.delete().where(table.c.person == person)).rowcount
         self.moved(connection)

@@ -147,3 +147,11 @@ def test_how_far_a_drawing_reaches_grows_with_what_it_shows() -> None:
     alone = sketch.reach_m(shop, None)
     assert alone > 20.0
     assert sketch.reach_m(shop, square(11.57, 48.13, 0.02)) > alone
+
+
+def test_neighbours_of_too_many_corners_are_left_out() -> None:
+    turns = [2 * math.pi * n / 9000 for n in range(9000)]
+    ring = [[11.58 + 0.01 * math.cos(t), 48.14 + 0.01 * math.sin(t)] for t in turns]
+    large = fence({"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, name="Large")
+    drawn = sketch.draw(point(11.58, 48.14, 20.0, name="Shop"), None, [large] * 5, "")
+    assert len(parts(drawn, "near")) == sketch.MOST_CORNERS // 9001

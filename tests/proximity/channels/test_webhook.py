@@ -156,7 +156,7 @@ async def test_retry_after_counts_for_retries_alone() -> None:
 async def test_nobody_there_is_a_retry_and_a_forbidden_address_is_not() -> None:
     async with receiver() as one:
         gone = one.url()
-    for url, outcome in ((gone, "retry"), ("https://10.0.0.1/", "failed")):
+    for url, outcome in ((gone, "retry"), ("https://10.0.0.1/", "config_error")):
         channel = hook(url)
         reply = await channel.send(offer())
         await channel.close()
