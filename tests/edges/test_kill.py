@@ -118,7 +118,9 @@ async def storm(folder: Path, seed: int) -> tuple[Busy, int]:
         await senders.stop()
         # What the gateway had kept is told in the end; what it hears meanwhile is told as well.
         await until(lambda: shop.spooled <= shop.books.sightings().keys(), why="kept and not told")
-        assert await shop.others["gateway"].end(signal.SIGTERM) == 0
+        gateway = shop.others["gateway"]  # which may have been started this moment
+        await until(lambda: gateway.catches(signal.SIGTERM), why="the gateway never came up")
+        assert await gateway.end(signal.SIGTERM) == 0
         told = json.loads((shop.folder / "gateway" / "health.json").read_text())
         assert told["dropped"] == {}
         await shop.others["dispatcher"].gone()

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from proximity.model import Record
     from tests.simulation.disk import Disk
 
-BEGIN = when("2026-03-28 21:42")
+BEGIN = when("2026-03-28 21:48")
 """Quiet hours are near, and in the night Paris loses an hour."""
 MORNING = when("2026-03-29 07:30")
-CHAOS_S = 1200.0
+CHAOS_S = 900.0
 """So long faults come; then everything is healed."""
 MOST_ERRORS = 20
 """An engine that has logged so many faults of its own need not be heard to the end."""
@@ -311,14 +311,16 @@ class World:
     async def _all(self) -> None:
         await self._chaos()
         await self._heal()
-        for role in self.roles():
-            self.lives[role].stop()
-        await self._until(lambda: all(one.stopped for one in self.lives.values()))
+        await self._stop_all()
         await asyncio.sleep(max(0.0, MORNING - self.now))
+        while self._left():  # a timer may ring in the very moment in which all stop
+            for role in self.roles():
+                self.start(role)
+            await self._until(lambda: self._rested() and not self._left())
+            await self._stop_all()
+
+    async def _stop_all(self) -> None:
         for role in self.roles():
-            self.start(role)
-        await self._until(self._settled)
-        for role in reversed(self.roles()):  # the server last: nothing is left to be decided
             self.lives[role].stop()
         await self._until(lambda: all(one.stopped for one in self.lives.values()))
 
@@ -326,7 +328,7 @@ class World:
         """Let faults come."""
         ends = self.now + CHAOS_S
         while True:
-            await asyncio.sleep(self.dice.expovariate(1 / 30.0))
+            await asyncio.sleep(self.dice.expovariate(1 / 25.0))
             if self.now >= ends:
                 return
             getattr(self, f"_{self.dice.choice(FATES)}")()
@@ -360,10 +362,10 @@ class World:
     def _rested(self) -> bool:
         return self._up() and self.lives["server"].ingest.depth == 0
 
-    def _settled(self) -> bool:
+    def _left(self) -> int:
+        """Count what waits: to be decided, to be sent, to be erased."""
         read = self.store.read
-        left = read(queue.depth) + read(outbox.depth) + len(read(erasing.pending))
-        return self._rested() and not left
+        return read(queue.depth) + read(outbox.depth) + len(read(erasing.pending))
 
     def _ledger(self) -> list[str]:
         """Give the end of the story: what the ledger holds."""
