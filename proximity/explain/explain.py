@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proximity.campaigns.campaigns import Campaigns
     from proximity.engine.nearmiss import NearMiss, Recent
 
-__all__ = ["Explanation", "Near", "Seen", "VisitExplanation", "explain", "with_recent"]
+__all__ = ["Explanation", "Near", "Seen", "VisitExplanation", "by_hand", "explain", "with_recent"]
 
 # Visits that began or changed within this long before the asked time belong to the same story:
 # a shop, the mall around it, the entrance between them.
@@ -143,11 +143,11 @@ def explain(
     subject nor a person is named.
     """
     whose = _subjects(connection, subject, person)
-    story = _story(connection, whose, place, at)
-    visits = tuple(_explain_visit(connection, part, campaigns, facts) for part in story)
     if person is None and subject is not None:
-        of = sa.select(subjects.c.person).where(subjects.c.subject == subject)
-        person = connection.scalar(of)
+        person = _person_of(connection, subject)
+    named = _with_person(connection, whose, person)
+    story = _story(connection, named, place, at)
+    visits = tuple(_explain_visit(connection, part, campaigns, facts) for part in story)
     return Explanation(
         subject=subject,
         place=place,
@@ -219,6 +219,24 @@ def _subjects(connection: Connection, subject: str | None, person: str | None) -
     carried = connection.scalars(of.order_by(subjects.c.subject).limit(MOST_SUBJECTS)).all()
     # Whoever carries one thing, and nobody said so, goes by its name.
     return carried or (person,)
+
+
+def _person_of(connection: Connection, subject: str) -> str | None:
+    of = sa.select(subjects.c.person).where(subjects.c.subject == subject)
+    found: str | None = connection.scalar(of)
+    return found
+
+
+def _with_person(
+    connection: Connection, whose: Sequence[str], person: str | None
+) -> Sequence[str]:
+    """Add the person's own name, under which stands what is sent by hand: it is of no device.
+
+    A name that is somebody else's subject is left out: what stands under it is about them.
+    """
+    if person is None or person in whose or _person_of(connection, person) not in {None, person}:
+        return whose
+    return (*whose, person)
 
 
 def _story(
@@ -374,6 +392,8 @@ def _visit_says(
 ) -> str:
     kinds = ", ".join(_transition_word(one) for one in records["transition"])
     start = f"At {place}: {kinds}." if kinds else f"At {place}:" if place else "On the way:"
+    if not place and any(by_hand(one) for one in records["decision"]):
+        start = "Sent by hand:"
     if not records["decision"]:
         if lacking:
             listed = "; ".join(f"{one.campaign} {one.says}" for one in lacking)
@@ -396,6 +416,14 @@ def _visit_says(
 
 
 DECIDED = {"send": "sent", "defer": "deferred", "suppress": "suppressed"}
+
+
+def by_hand(decision: Mapping[str, Any]) -> bool:
+    """Tell whether a decision's record is of a sending by hand: its location gate notes so."""
+    return any(
+        gate["gate"] == "location" and gate["because"].get("source") == "manual"
+        for gate in decision["gates"]
+    )
 
 
 def _transition_word(transition: Mapping[str, Any]) -> str:

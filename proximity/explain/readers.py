@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proximity.explain.explain import DECIDED
+from proximity.explain.explain import DECIDED, by_hand
 from proximity.explain.messages.operators import AUDIENCES, REASONS
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _rows(visit: VisitExplanation) -> Iterable[Row]:
             gates="".join(PASSED if g["passed"] else FAILED for g in decision["gates"]),
             failed=failed,
             deliveries=tuple(
-                f"{one['channel']}: {one['outcome']}"
+                f"{one['channel']}: {_outcome(one)}"
                 for one in visit.deliveries
                 if one["key"] == decision["id"]
             ),
@@ -129,7 +129,9 @@ def render(found: Explanation) -> str:
         lines.append(f"  {found.says}")
     for visit in found.visits:
         of = f"   {visit.subject}" if visit.subject not in {"", found.subject} else ""
-        lines += ["", f"{visit.place or 'on the way'}   visit {visit.visit or '-'}{of}"]
+        sent = any(by_hand(one) for one in visit.decisions)
+        where = visit.place or ("by hand" if sent else "on the way")
+        lines += ["", f"{where}   visit {visit.visit or '-'}{of}"]
         lines += [f"  {line}" for line in _transition_lines(visit)]
         for decision in visit.decisions:
             lines += _decision_lines(decision, visit.deliveries)
@@ -181,11 +183,16 @@ def _decision_lines(
         mark = "ok" if gate["passed"] else "NO"
         lines.append(f"    {mark}  {gate['gate']:<12} {evidence(gate['because'])}".rstrip())
     lines += [
-        f"    {delivery['channel']}: {delivery['outcome']} at {delivery['at']}"
+        f"    {delivery['channel']}: {_outcome(delivery)} at {delivery['at']}"
         for delivery in deliveries
         if delivery["key"] == decision["id"]
     ]
     return lines
+
+
+def _outcome(delivery: Mapping[str, Any]) -> str:
+    reason = delivery["reason"]
+    return str(delivery["outcome"]) + (f" because of {reason}" if reason else "")
 
 
 def evidence(because: Mapping[str, Any]) -> str:

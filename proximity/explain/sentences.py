@@ -241,6 +241,8 @@ def _cause(decision: Mapping[str, Any], visit: VisitExplanation) -> str:
         for one in visit.transitions
         if one["kind"] in {"enter", "dwell", "exit", "pass"} and one["decided_at"] <= decision["at"]
     ]
+    if by_hand(decision):
+        return "manual"
     if kinds:
         return str(kinds[-1])
     return "other" if visit.visit else "event"

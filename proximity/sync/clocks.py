@@ -72,7 +72,12 @@ def read(connection: Connection, persons: Iterable[str]) -> dict[str, dict[str, 
 
 
 def note_people(connection: Connection, people: Mapping[str, Person], told: Told) -> int:
-    """Compare people with what was known of them, and note what has changed; of how many."""
+    """Compare people with what was known of them, and note what has changed; of how many.
+
+    Of who was erased nothing is noted, whatever is said of them since.
+    """
+    gone = marked(connection, list(people), "erased")
+    people = {name: person for name, person in people.items() if name not in gone}
     objecting = marked(connection, list(people), "objected")
     ledger = consents.rows_by_person(connection, list(people))
     states = {}

@@ -1,6 +1,6 @@
 """Whatever is drawn, what was promised holds; and a fault that is planted is found.
 
-The figures are the issue's: 200 seeds within a minute on two cores. A night may run more:
+200 seeds within a minute on two cores. A night may run more:
 ``PROXIMITY_SEEDS=10000 pytest tests/properties/test_simulation.py``.
 """
 

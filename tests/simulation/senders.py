@@ -78,7 +78,7 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
     world.story(f"{who}'s phone is {skew:+g} s wrong")
     while not world.ending:
         spot = dice.choices(list(SPOTS), (3, 3, 2, 1, 1, 1))[0]
-        leaves = world.now + dice.uniform(40.0, 400.0)
+        leaves = world.now + dice.uniform(40.0, 300.0)
         while world.now < leaves and not world.ending:
             number += 1
             east, north = SPOTS[spot]
@@ -95,7 +95,7 @@ async def phone(world: World, who: str, dice: random.Random) -> None:
                 )
             )
             await spool.send()
-            await asyncio.sleep(dice.uniform(10.0, 45.0))
+            await asyncio.sleep(dice.uniform(12.0, 60.0))
 
 
 async def gateway(world: World, name: str, spot: str, dice: random.Random) -> None:
@@ -121,7 +121,7 @@ async def gateway(world: World, name: str, spot: str, dice: random.Random) -> No
                 )
             )
         await spool.send()
-        await asyncio.sleep(dice.uniform(8.0, 16.0))
+        await asyncio.sleep(dice.uniform(10.0, 25.0))
 
 
 WISHES = {"agree": 8, "withdraw": 5, "object": 1, "lift": 2, "register": 2, "erase": 1}

@@ -53,6 +53,8 @@ BEGIN = when("2026-03-28 21:48")
 MORNING = when("2026-03-29 07:30")
 CHAOS_S = 900.0
 """So long faults come; then everything is healed."""
+SLEEPY = 0.06
+"""How often somebody falls asleep with a lease in its hand, and how often it dies."""
 MOST_ERRORS = 20
 """An engine that has logged so many faults of its own need not be heard to the end."""
 PEOPLE = ("ana-canary", "ben-canary", "cyd-canary", "eve-canary")
@@ -245,11 +247,21 @@ class World:
         again = self.dice.choice([0.5, 3.0, 20.0, 90.0])
         self.loop.call_later(again, self.start, role, context=self.loop.world.context)
 
+    def leased(self) -> None:
+        """Somebody may hand over an offer: there is no worse moment to fall asleep, or to die."""
+        if self.ending:
+            return
+        drawn, process = self.dice.random(), self.loop.current()
+        if drawn < SLEEPY:
+            self._pause(process)
+        elif drawn < 2 * SLEEPY:
+            process.risk = 1 / 5
+
     def committed(self, disk: Disk) -> None:
         """Something was written: look at it, and let the others know, sooner or later."""
         self.checks.committed(disk)
         for life in self.lives.values():
-            if life.disk is not disk and life.ready and self.dice.random() < 0.1:
+            if life.disk is not disk and life.ready and self.dice.random() < 0.06:
                 delay = self.dice.expovariate(1.0)
                 self.loop.call_later(delay, life.poke, context=life.process.context)
 
@@ -473,7 +485,7 @@ def _slowly(errors: list[str]) -> Iterator[None]:
     before = structlog.get_config()
     with (
         mock.patch.object(ingest, "_TICK_S", 1.0),
-        mock.patch.object(rounds, "LONGEST_S", 60.0),
+        mock.patch.object(rounds, "LONGEST_S", 120.0),
     ):
         structlog.configure(
             processors=[keep], wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
