@@ -198,9 +198,22 @@ class Window:
         if len(one.endpoints) == 1:
             return [(one.endpoints[0], await self._send(channel, offer, by, one.endpoints[0]))]
         replies = await asyncio.gather(
-            *(self._send(channel, offer, by, endpoint) for endpoint in one.endpoints)
+            *(self._send_in_turn(channel, one, by, endpoint, began) for endpoint in one.endpoints)
         )
         return list(zip(one.endpoints, replies, strict=True))
+
+    async def _send_in_turn(
+        self,
+        channel: Channel,
+        one: Begun,
+        by: stamps.Stamp | None,
+        endpoint: Endpoint | None,
+        began: float,
+    ) -> Reply:
+        """Hand over to one of several endpoints: by its turn this sender may have slept."""
+        if self._means.elapsed() - began > LATEST_S:
+            return Reply(outcome="retry", reply={"error": "overslept"})
+        return await self._send(channel, one.lease.offer, by, endpoint)
 
     async def _send(
         self, channel: Channel, offer: Offer, by: stamps.Stamp | None, endpoint: Endpoint | None

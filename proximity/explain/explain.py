@@ -227,9 +227,7 @@ def _person_of(connection: Connection, subject: str) -> str | None:
     return found
 
 
-def _with_person(
-    connection: Connection, whose: Sequence[str], person: str | None
-) -> Sequence[str]:
+def _with_person(connection: Connection, whose: Sequence[str], person: str | None) -> Sequence[str]:
     """Add the person's own name, under which stands what is sent by hand: it is of no device.
 
     A name that is somebody else's subject is left out: what stands under it is about them.

@@ -16,6 +16,7 @@ from babel import dates, units
 
 from proximity.content.languages import match
 from proximity.dispatch.states import furthest
+from proximity.explain.explain import by_hand
 from proximity.explain.messages import LANGUAGES
 from proximity.model import parse_time
 from proximity.windows import load_zone

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from aiohttp import web
@@ -135,7 +136,29 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     except RecursionError:
         raise Problem(400, "The body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"The body cannot be read: {error}") from None
+        raise Problem(400, f"The body cannot be read: {_said(error, kind)}") from None
+
+
+def _said(error: Exception, kind: Any) -> str:
+    """Say what is wrong with a body; where a word is none of those of a key, which there are."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    key = _NO_SUCH_WORD.search(str(error))
+    if key is None:
+        return str(error)
+    words = [word for one in _parts(kind) for word in _parts(get_type_hints(one).get(key[1]))]
+    said = ", ".join(dict.fromkeys(word for word in words if isinstance(word, str)))
+    return f"{error}; it is one of {said}" if said else str(error)
+
+
+_NO_SUCH_WORD = re.compile(r"^Invalid enum value .* - at `\$(?:\[[^]]*\])?\.(\w+)`$", re.DOTALL)
+
+
+def _parts(hint: Any) -> list[Any]:
+    """List what a type is made of: the structs of a union or a list, the words of a Literal."""
+    if isinstance(hint, str) or (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        return [hint]
+    return [part for one in get_args(hint) for part in _parts(one)]
 
 
 def read_id(request: web.Request) -> str:
@@ -171,7 +194,7 @@ def parse_lines(body: bytes, kind: type[T], what: str) -> list[T]:
             except msgspec.DecodeError:
                 parts = text.split(b"\n")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, f"The body cannot be read: {error}") from None
+        raise Problem(400, f"The body cannot be read: {_said(error, kind)}") from None
     if len(parts) > MOST_ITEMS:
         raise Problem(413, f"{len(parts)} {what} are more than {MOST_ITEMS}: send them in parts.")
     found: list[T] = []
@@ -182,7 +205,7 @@ def parse_lines(body: bytes, kind: type[T], what: str) -> list[T]:
         try:
             found.append(msgspec.json.decode(part, type=kind))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"line {number}: {error}")
+            problems.append(f"line {number}: {_said(error, kind)}")
     if problems:
         raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
     return found

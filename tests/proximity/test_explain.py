@@ -11,6 +11,7 @@ from proximity.campaigns.form import parse_campaigns
 from proximity.engine.nearmiss import NearMiss, Recent
 from proximity.explain.explain import NOTHING, Explanation, explain, with_recent
 from proximity.explain.readers import REASONS, render, table, table_text
+from proximity.explain.sentences import tell
 from proximity.model import Decision, Delivery, GateResult, Reason, Transition, Verdict
 from proximity.store import Store, ledger, schema
 
@@ -278,6 +279,31 @@ def test_what_happened_in_no_visit_is_told(store: Store) -> None:
     found = told(store, decided(place="", visit=""), handed(place=""))
     assert "On the way: coffee was sent, console: accepted" in found.says
     assert "on the way" in render(found)
+
+
+def test_what_was_sent_by_hand_is_told_of_its_person_and_of_nobody_else(store: Store) -> None:
+    carry(store, "ada", "s")
+    carry(store, "eve", "bob")  # a phone that is called as another person is
+    gate = GateResult("location", True, {"source": "manual"})
+    for name in ("ada", "bob"):
+        mailed = decided(
+            id=name, subject=name, person=name, place="", visit="", gates=(gate,), at=9000.0
+        )
+        failed = handed(
+            key=name, subject=name, person=name, place="", channel="email",
+            outcome="failed", reason="attempts", at=9001.0,
+        )  # fmt: skip
+        told(store, mailed, failed)
+    for asked in ({"person": "ada"}, {"subject": "s"}):
+        found = store.read(lambda conn, asked=asked: explain(conn, **asked))
+        assert found.subjects == ("s",)
+        assert found.says == "Sent by hand: coffee was sent, email: failed."
+        assert "by hand" in render(found)
+        assert "email: failed because of attempts" in render(found)
+        assert table(found).rows[0].deliveries == ("email: failed because of attempts",)
+        assert "everybody whom it concerns" in " ".join(tell(found, ("en",), None).sentences)
+    carry(store, "bob", "bob-phone")
+    assert store.read(lambda conn: explain(conn, person="bob")).visits == ()
 
 
 def test_a_late_answer_is_found_with_the_visit_it_is_about(store: Store) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 GRACE_S = 5.0
 """A record that came so shortly after a withdrawal may have been on its way in."""
 FINAL = frozenset({"accepted", "expired", "suppressed", "failed", "dead_endpoint"})
+REFUSED = frozenset({"failed", "dead_endpoint"})
 ONCE = frozenset({"email"})
 """Channels on which nothing may arrive twice."""
 
@@ -77,7 +78,6 @@ class Checks:
         self.rows: list[Row] = []
         self.whose: dict[str, str] = {}
         self.leases: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
         self._world = world
         self._ids: set[str] = set()
         self._held: dict[tuple[str, str], Held] = {}
@@ -293,8 +293,10 @@ class Checks:
         world = self._world
         sent = {one["id"]: one for one in decisions if one["decision"] == "send"}
         outcomes: dict[str, list[str]] = defaultdict(list)
+        refused: Counter[str] = Counter()
         for one in deliveries:
             outcomes[one["key"]].append(one["outcome"])
+            refused[one["key"]] += one["outcome"] in REFUSED and one["reason"] is None
         seen = {one.key for one in world.sink.seen}
         accepted = {key for key, _ in world.sink.accepted}
         for key, decision in sent.items():
@@ -303,7 +305,7 @@ class Checks:
                 self.fault(f"offer {key[:8]} has no end: {outcomes[key]}")
             if "accepted" in ends and key not in accepted:
                 self.fault(f"offer {key[:8]} is said to be accepted, and is not")
-            self._stock(key, decision["campaign"], ends)
+            self._stock(key, decision["campaign"], ends, refused[key])
         for key in sorted(seen - set(sent)):
             if self.whose.get(key) not in self.erased:
                 self.fault(f"offer {key[:8]} arrived and was never decided")
@@ -314,14 +316,14 @@ class Checks:
             if channel in ONCE and count > 1:
                 self.fault(f"offer {key[:8]} arrived {count} times on {channel}")
 
-    def _stock(self, key: str, campaign: str, ends: list[str]) -> None:
+    def _stock(self, key: str, campaign: str, ends: list[str], refused: int) -> None:
         """What somebody may have has its unit, what nobody can have has given it back."""
         if not self._world.rules.get(campaign).stock:
             return
         held = self._raw.execute("SELECT 1 FROM reservations WHERE decision = ?", (key,)).fetchone()
         if "accepted" in ends and not held:
             self.fault(f"offer {key[:8]} was accepted, and its unit given back")
-        if held and "accepted" not in ends and self.refused[key] == self.leases[key]:
+        if held and "accepted" not in ends and refused == self.leases[key]:
             self.fault(f"nobody can have offer {key[:8]}, and its unit was not given back")
 
     def _no_trace(self) -> None:

@@ -102,10 +102,7 @@ class Line:
         world = self._world
         address = "" if endpoint is None else endpoint.address
         world.checks.begins(offer, self._owner)
-        reply = await self._send(offer, address)
-        if reply.outcome in {"failed", "dead_endpoint"}:
-            world.checks.refused[offer.key] += 1
-        return reply
+        return await self._send(offer, address)
 
     async def _send(self, offer: Offer, address: str) -> Reply:
         world = self._world
