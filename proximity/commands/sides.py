@@ -27,7 +27,7 @@ from proximity.sync.rules import Rules
 from proximity.sync.taking import Taken, erasures_in, remember, take
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import Connection
 
@@ -118,6 +118,9 @@ class Folder:
         while left:
             left = self._store.write(lambda conn: peers.seed(conn, self._people, now)).result()
 
+    def untold(self, persons: Collection[str]) -> None:
+        """Leave it: the feed tells of them again as soon as anything of theirs changes."""
+
     def acknowledge(self, erasure: str, peer: str) -> None:
         """Note that a peer has erased."""
         now = time.time()
@@ -146,6 +149,9 @@ class Remote:
         said = {"cursor": cursor, "position": position}
         known = {name: value for name, value in said.items() if value is not None}
         self._http.ask("PUT", f"/v1/sync/{urllib.parse.quote(peer, safe='')}", body=known)
+
+    def untold(self, persons: Collection[str]) -> None:
+        """Leave it: the feed tells of them again as soon as anything of theirs changes."""
 
     def acknowledge(self, erasure: str, peer: str) -> None:
         """Note that a peer has erased."""

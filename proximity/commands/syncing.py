@@ -143,14 +143,14 @@ def sync_in(
     """
     from proximity.commands.asking import open_either
     from proximity.commands.sides import side
-    from proximity.sync.round import Exchanged, give
+    from proximity.sync.round import Exchanged, give, spelled
     from proximity.sync.table import parse_changes
 
     items = parse_changes(read_text(file, _MOST_BYTES), called(file), at=moment(at))
     found = Exchanged()
     with open_either(data, server, token) as there:
         ours = side(there, *_files(there, rules, plan))
-        found.refused = give(ours, peer_name, items, found.here)
+        found.refused = spelled(give(ours, peer_name, items, found.here))
         ours.note(peer_name)
     for line in list(_told(found, 0)):
         if not line.startswith("there"):

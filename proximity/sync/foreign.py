@@ -37,7 +37,7 @@ from proximity.sync.merge import Item, Word
 from proximity.sync.taking import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine, RowMapping
@@ -152,6 +152,7 @@ class Foreign:
         self.refused: list[str] = []
         self._seen: dict[str, dict[str, str]] = {}
         self._again = msgspec.json.decode(state.fact("again") or "[]", type=list[str])
+        self._later: list[str] = []
         at, _, key = (state.fact("position") or "").partition(" ")
         self._from: tuple[float, str | None] | None = None
         if at:
@@ -219,14 +220,25 @@ class Foreign:
         except ValueError as error:
             raise ProximityError(str(error)) from None
         self._again += again
-        facts = {"again": msgspec.json.encode(self._again).decode()} if again else {}
+        facts = {"again": self._to_read()} if again else {}
         self._state.write(facts, seen, (*gone, *again))
         return told
+
+    def untold(self, persons: Collection[str]) -> None:
+        """Forget what was seen of people whose news was refused, and read their rows again."""
+        for person in persons:
+            self._seen.pop(person, None)
+        # In the next round: in this one the other side has said what it says.
+        self._later += sorted(set(persons) - set(self._later))
+
+    def _to_read(self) -> str:
+        """Write down whose rows are to be read though they did not change (JSON)."""
+        return msgspec.json.encode(sorted({*self._again, *self._later})).decode()
 
     def note(self, peer: str, cursor: str | None = None, position: str | None = None) -> None:  # noqa: ARG002
         """Note how far the table was read, with what was seen in it."""
         facts = {} if cursor is None else {"position": cursor}
-        facts["again"] = msgspec.json.encode(self._again).decode()
+        facts["again"] = self._to_read()
         self._state.write(facts, self._seen, ())
         self._seen = {}
 

@@ -17,11 +17,11 @@ from proximity.sync.merge import Item
 from proximity.sync.taking import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from proximity.sync.feed import Page
 
-__all__ = ["Exchanged", "Side", "carry", "exchange", "give"]
+__all__ = ["Exchanged", "Side", "carry", "exchange", "give", "spelled"]
 
 PAGE = 200
 """People in one page: at a kilobyte or so each, a quarter of what a request may hold."""
@@ -43,6 +43,9 @@ class Side(Protocol):
 
     def note(self, peer: str, cursor: str | None = None, position: str | None = None) -> None:
         """Note that a peer was heard and how far both are; one who is new is admitted."""
+
+    def untold(self, persons: Collection[str]) -> None:
+        """Keep in mind whose news the other side refused: they are to be told again."""
 
     def acknowledge(self, erasure: str, peer: str) -> None:
         """Note that a peer has erased."""
@@ -82,9 +85,13 @@ def carry(source: Side, target: Side, *, reader: str, sender: str, told: Taken) 
     refused: list[str] = []
     for _ in range(_MOST_PAGES):
         page = source.page(reader, PAGE)
-        refused += give(target, sender, page.items, told)
+        whose = give(target, sender, page.items, told)
+        refused += spelled(whose)
+        left = {name for name, _ in whose}
+        if left:
+            source.untold(left)
         for item in page.items:
-            if item.erased_at is not None and item.id is not None:
+            if item.erased_at is not None and item.id is not None and item.person not in left:
                 source.acknowledge(item.id, reader)
         if page.items or page.more:
             source.note(reader, cursor=page.cursor)
@@ -93,22 +100,29 @@ def carry(source: Side, target: Side, *, reader: str, sender: str, told: Taken) 
     return refused
 
 
-def give(target: Side, sender: str, items: Sequence[Item], told: Taken) -> list[str]:
-    """Write messages to a side, in pieces; what was refused, in words."""
-    refused: list[str] = []
+def give(
+    target: Side, sender: str, items: Sequence[Item], told: Taken
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Write messages to a side, in pieces; whose were refused, and why."""
+    refused: list[tuple[str, tuple[str, ...]]] = []
     for some in _pieces(items):
-        try:
-            told.add(target.take(sender, some))
-            continue
-        except ProximityError:
-            if len(some) == 1:
-                raise
-        for one in some:  # one of them holds up all others: find out which
+        if len(some) > 1:
+            try:
+                told.add(target.take(sender, some))
+                continue
+            except ProximityError:
+                pass  # one of them holds up all others: find out which
+        for one in some:
             try:
                 told.add(target.take(sender, [one]))
             except ProximityError as error:
-                refused += [f"person {one.person!r}: {problem}" for problem in error.problems]
+                refused.append((one.person, tuple(error.problems)))
     return refused
+
+
+def spelled(refused: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Say whose messages were refused, and why: a sentence for each problem."""
+    return [f"person {name!r}: {problem}" for name, said in refused for problem in said]
 
 
 def _pieces(items: Sequence[Item]) -> Iterator[list[Item]]:

@@ -64,6 +64,7 @@ class Day(NamedTuple):
     offers: set[tuple[str, str, float]]
     ages: list[float]
     counts: Counter[str]
+    taken: list[Fix]
 
 
 def day(dice: random.Random) -> list[tuple[list[Fix], bool]]:
@@ -124,6 +125,7 @@ def lived(came: list[Came], late_s: float) -> Day:
     """Live a day as its records came."""
     rules = parse_campaigns(RULES)
     counts: Counter[str] = Counter()
+    taken: list[Any] = []
     with opened() as store, mock.patch.object(module, "_TICK_S", 30.0):
         loop = Loop(random.Random(0), START)  # type: ignore[abstract]
         server = loop.process("server")
@@ -140,10 +142,12 @@ def lived(came: list[Came], late_s: float) -> Day:
                 disk, channels={"console": Console()}, consent="assumed",
                 clock=lambda: loop.now, elapsed=loop.time, **more,
             )  # fmt: skip
+            ingest.on_accepted.append(taken.extend)
             await ingest.start()
             waiting = list(reversed(came))
             while waiting or loop.now < came[-1].at + HOUR_S:
-                loop.now += STEP_S
+                # On the beat, so that what is live is received at one instant in either life.
+                loop.now = START + STEP_S * (1 + (loop.now - START) // STEP_S)
                 some = []
                 while waiting and waiting[-1].at <= loop.now:
                     some.append(waiting.pop().record)
@@ -160,15 +164,16 @@ def lived(came: list[Came], late_s: float) -> Day:
                     await ingest.look()
             await ingest.stop()
             assert ingest.fault is None
+            counts.update({f"engine {name}": n for name, n in ingest.engine.counts.items()})
 
         done = loop.spawn(server, work())
         loop.run(done.done)
         done.result()
         rows = store.read(lambda c: ledger.page(c, limit=10**6))[0]
-    return seen(rows, counts)
+    return seen(rows, counts, taken)
 
 
-def seen(rows: list[Any], counts: Counter[str]) -> Day:
+def seen(rows: list[Any], counts: Counter[str], taken: list[Fix]) -> Day:
     visits: dict[str, tuple[Any, ...]] = {}
     entered: dict[str, float] = {}
     sent: dict[str, tuple[str, str]] = {}
@@ -196,7 +201,7 @@ def seen(rows: list[Any], counts: Counter[str]) -> Day:
         elif one["kind"] == "pass":
             visits[visit] = (*where, one["at"], "pass")
     offers = {(*offer, parse_time(visits[visit][2])) for visit, offer in sent.items()}
-    return Day(sorted(visits.values()), offers, ages, counts)
+    return Day(sorted(visits.values()), offers, ages, counts, taken)
 
 
 @pytest.fixture(scope="module")
@@ -231,11 +236,21 @@ def test_beyond_the_bound_records_are_counted_and_change_nothing(
 ) -> None:
     came = as_it_arrived(trips, random.Random(3))
     late = lived(came, HOUR_S)
-    taken = {each.record.id for each in came if each.at - each.record.at <= HOUR_S - STEP_S}
+    # It is looked every STEP_S what has arrived: between the two bounds either may be.
+    taken = {one.id for one in late.taken}
+    assert taken >= {each.record.id for each in came if each.at - each.record.at < HOUR_S - STEP_S}
+    assert taken <= {each.record.id for each in came if each.at - each.record.at < HOUR_S}
     refused = sum(each.at - each.record.at > HOUR_S for each in came)
     assert late.counts["late"] >= refused > 4000
     assert late.counts["accepted"] + late.counts["duplicate"] == len(came) - late.counts["late"]
+    # Counted only: without them the day is the same, visits and offers.
+    rest = [each for each in came if each.at - each.record.at < HOUR_S and each.record.id in taken]
+    assert len(rest) < len(came) - refused + 1
+    without = lived(rest, HOUR_S)
+    assert late.visits == without.visits
+    assert late.offers == without.offers
     kept = [one for fixes, _ in trips for one in fixes if one.id in taken]
     clean = lived(sorted(Came(one.at, one) for one in kept), HOUR_S)
     assert late.visits == clean.visits
+    assert len(late.offers) > 400
     assert max(late.ages) <= MAX_AGE_S

@@ -192,3 +192,43 @@ def test_what_goes_with_what(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "--peer needs --peer-token" in capsys.readouterr().err
     assert ask("sync", "run", "--data", folder, "--sql", "sqlite://") == 2
     assert "--sql goes with --mapping" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [["ann"], []])
+def test_a_row_that_is_refused_comes_once_it_is_mended(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], others: list[str]
+) -> None:
+    shop = sqlite3.connect(tmp_path / "shop.db")
+    shop.execute(
+        "CREATE TABLE customers (no TEXT PRIMARY KEY, tier TEXT, zone TEXT, letter BOOLEAN,"
+        " updated_at DATETIME)"
+    )
+    day = "2026-01-0{} 12:00:00.000000"
+    for name, zone in (*((one, "Europe/Paris") for one in others), ("bob", "Europe/Pariss")):
+        row = (name, "tin", zone, day.format(6))
+        shop.execute("INSERT INTO customers VALUES (?, ?, ?, 1, ?)", row)
+    shop.commit()
+    mapping = tmp_path / "crm.toml"
+    mapping.write_text(
+        'table = "customers"\nkey = "no"\nchanged_at = "updated_at"\n'
+        '[columns]\ntier = "attributes.tier"\nzone = "timezone"\n'
+        '[consents.letter]\npurpose = "marketing"\n'
+    )
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+
+    def run() -> int:
+        return ask("sync", "run", "--data", folder, "--sql", url, "--mapping", mapping)
+
+    # Until it is mended each round says so, and all others come.
+    for _ in range(2):
+        assert run() == 1
+        assert "Europe/Pariss" in capsys.readouterr().err
+    shop.execute("UPDATE customers SET zone = 'Europe/Paris', updated_at = ?", (day.format(7),))
+    shop.commit()
+    assert run() == 0
+    assert ask("person", "show", "bob", "--data", folder) == 0
+    told = capsys.readouterr().out
+    assert '"tier":"tin"' in told.replace(" ", "")
+    assert "marketing" in told
+    assert run() == 0
+    shop.close()
