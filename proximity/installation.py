@@ -45,6 +45,7 @@ EXTRA_OF = {
     "http_ece": "push",
     "py_vapid": "push",
     "aiosmtplib": "email",
+    "idna": "email",
     "matplotlib": "analysis",
     "scipy": "analysis",
 }

@@ -112,7 +112,7 @@ def test_what_is_missing_or_wrong_is_said(file: Path, data: Path) -> None:
         (("segment", "size", "gold", "--campaigns", file), "give either --data DIR, or --server"),
         (("segment", "list"), "--campaigns FILE is missing"),
         (("report", "visits"), "give either --data DIR, or --server"),
-        (("report", "funel", "--data", data), "'funel' is not one of"),
+        (("report", "funel", "--data", data), "did you mean 'funnel'"),
         (("report", "visits", "--data", data, "--last", "0"), "not in the range"),
     ):
         said = run(*words)

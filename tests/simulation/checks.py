@@ -185,7 +185,7 @@ class Checks:
         who, presses = offer.person, offer.purpose == "marketing"
         self.whose[offer.key] = who
         self.leases[offer.key] += 1
-        self._world.leased()
+        self._world.fate.leased()
         self._world.story(f"{offer.campaign} {offer.key[:8]} for {who} is leased for {channel}")
         for wrong, what in (
             (who in self.erased, "to an erased person"),

@@ -35,10 +35,12 @@ from proximity.windows import local
 from tests.proximity.given import PARIS, when
 from tests.simulation.checks import Checks
 from tests.simulation.engine import Life
+from tests.simulation.fate import Fate
 from tests.simulation.loop import Loop, Process, Unsettled
 from tests.simulation.network import Network
+from tests.simulation.rules import RULES
 from tests.simulation.senders import Spool, gateway, minds, phone
-from tests.simulation.sink import Mood, Sink
+from tests.simulation.sink import Sink
 from tests.street import SITE, STREET, fences
 
 if TYPE_CHECKING:
@@ -53,69 +55,9 @@ BEGIN = when("2026-03-28 21:48")
 MORNING = when("2026-03-29 07:30")
 CHAOS_S = 900.0
 """So long faults come; then everything is healed."""
-SLEEPY = 0.06
-"""How often somebody falls asleep with a lease in its hand, and how often it dies."""
 MOST_ERRORS = 20
 """An engine that has logged so many faults of its own need not be heard to the end."""
 PEOPLE = ("ana-canary", "ben-canary", "cyd-canary", "eve-canary")
-MOODS: tuple[Mood, ...] = ("away", "busy", "mute", "late", "refusing", "dying")
-
-RULES = """
-quiet_hours = [{ from = "22:00", to = "07:00" }]
-
-[[cap]]
-purpose = "marketing"
-count = 4
-window_s = 86400
-
-[[stock]]
-id = "rolls"
-count = 5
-
-[[campaign]]
-id = "coffee"
-purpose = "marketing"
-on = "enter"
-places = ["cafe"]
-max_age_s = 600
-ttl_s = 900
-cooldown_s = 60
-channels = ["web-push", "webhook", "email"]
-text = { en = "Coffee" }
-
-[[campaign]]
-id = "rolls"
-purpose = "marketing"
-on = "enter"
-places = ["bakery", "kiosk"]
-stock = ["rolls"]
-max_age_s = 600
-defer = true
-cooldown_s = 60
-channels = ["webhook", "email"]
-text = { en = "Rolls" }
-
-[[campaign]]
-id = "seat"
-purpose = "service"
-on = "dwell"
-dwell_s = 60
-places = ["cafe"]
-max_age_s = 300
-cooldown_s = 60
-channels = ["email"]
-text = { en = "A seat is free" }
-
-[[campaign]]
-id = "parcel"
-purpose = "service"
-on = "enter"
-places = ["kiosk", "bakery"]
-max_age_s = 1800
-cooldown_s = 60
-channels = ["console"]
-text = { en = "Your parcel is here" }
-"""
 
 
 class Told(NamedTuple):
@@ -145,10 +87,9 @@ class World:
         self.site_file = folder / "site.toml"
         self.site_file.write_text(text)
         self.site = parse_site(text, "site.toml")
-        self.dice = self.dice_of("fate")
+        self.dice = self.dice_of("world")
         self.loop = Loop(self.dice_of("steps"), BEGIN)  # type: ignore[abstract]
         self.loop.on_death = self._died
-        self.loop.on_doze = self._pause
         self.store = Store.open(":memory:")
         self.network = Network(self.loop, self.dice_of("network"))
         self.sink = Sink(self.dice_of("sink"))
@@ -160,10 +101,11 @@ class World:
         self.lives: dict[str, Life] = {}
         self.starts = 0
         self.deaths = 0
-        self.over = False
         self._places = Places(self.index, self.site)
         self._subjects: dict[str, str] = {}
         self.checks = Checks(self)
+        self.fate = Fate(self, BEGIN + CHAOS_S)
+        self.loop.on_doze = self.fate.pause
         self._enrol()
 
     # -- what everybody knows --------------------------------------------------------------------
@@ -247,16 +189,6 @@ class World:
         again = self.dice.choice([0.5, 3.0, 20.0, 90.0])
         self.loop.call_later(again, self.start, role, context=self.loop.world.context)
 
-    def leased(self) -> None:
-        """Somebody may hand over an offer: there is no worse moment to fall asleep, or to die."""
-        if self.ending:
-            return
-        drawn, process = self.dice.random(), self.loop.current()
-        if drawn < SLEEPY:
-            self._pause(process)
-        elif drawn < 2 * SLEEPY:
-            process.risk = 1 / 5
-
     def committed(self, disk: Disk) -> None:
         """Something was written: look at it, and let the others know, sooner or later."""
         self.checks.committed(disk)
@@ -321,7 +253,7 @@ class World:
         return ["server", "second", *(["third"] if self.seed % 3 == 0 else [])]
 
     async def _all(self) -> None:
-        await self._chaos()
+        await self.fate.strike()
         await self._heal()
         await self._stop_all()
         await asyncio.sleep(max(0.0, MORNING - self.now))
@@ -336,25 +268,11 @@ class World:
             self.lives[role].stop()
         await self._until(lambda: all(one.stopped for one in self.lives.values()))
 
-    async def _chaos(self) -> None:
-        """Let faults come."""
-        ends = self.now + CHAOS_S
-        while True:
-            await asyncio.sleep(self.dice.expovariate(1 / 25.0))
-            if self.now >= ends:
-                return
-            getattr(self, f"_{self.dice.choice(FATES)}")()
-
     async def _heal(self) -> None:
         """Let all be well, and wait until everything has arrived and had its consequences."""
         self.story("all is well from now on")
         self.ending = True
-        self.network.heal()
-        self.sink.mood = "well"
-        self._room()
-        for life in self.lives.values():
-            life.process.risk = life.process.doze = 0.0
-            life.process.paused = False
+        self.fate.heal()
         await self._until(self._up)
         for spool in self.spools:
             while spool.waiting:
@@ -386,76 +304,6 @@ class World:
         )
         text = "\n".join(found)
         return [f"{len(found)} records in the ledger, {hashlib.sha256(text.encode()).hexdigest()}"]
-
-    # -- fates -----------------------------------------------------------------------------------
-
-    def _someone(self) -> str:
-        return self.dice.choice(self.roles())
-
-    def _die(self) -> None:
-        self.kill(self._someone())
-
-    def _risk(self) -> None:
-        """From now on death is near at every step of somebody."""
-        process = self.lives[self._someone()].process
-        process.risk = self.dice.choice([1 / 20, 1 / 100, 1 / 400])
-        self.story(f"{process.name} dies at one step in {1 / process.risk:.0f}")
-
-    def _stop(self) -> None:
-        """Somebody sleeps, now or in the midst of what they do next."""
-        process = self.lives[self._someone()].process
-        if self.dice.random() < 0.5:
-            self._pause(process)
-        else:
-            process.doze = self.dice.choice([1 / 5, 1 / 20, 1 / 100])
-
-    def _pause(self, process: Process) -> None:
-        """Nothing of a process moves, and then it goes on as if nothing had been."""
-        process.paused = True
-        seconds = self.dice.choice([5.0, 25.0, 45.0, 100.0, 200.0])
-        self.story(f"{process.name} is paused for {seconds:g} s")
-
-        def wake() -> None:
-            process.paused = False
-
-        self.loop.call_later(seconds, wake, context=self.loop.world.context)
-
-    def _cut(self) -> None:
-        """A line is down."""
-        lines = [f"{who}-phone" for who in self.people] + ["gw-bar", "gw-terrace", "office"]
-        line, seconds = self.dice.choice(lines), self.dice.choice([20.0, 120.0, 900.0, 2400.0])
-        self.story(f"the line of {line} is down for {seconds:g} s")
-        self.network.cut(line, self.now + seconds)
-
-    def _mood(self) -> None:
-        """The receiver of offers is not well."""
-        self.sink.mood = mood = self.dice.choice(MOODS)
-        seconds = self.dice.choice([20.0, 120.0, 400.0])
-        self.story(f"the sink is {mood} for {seconds:g} s")
-
-        def well() -> None:
-            if self.sink.mood == mood:
-                self.sink.mood = "well"
-
-        self.loop.call_later(seconds, well, context=self.loop.world.context)
-
-    def _forget(self) -> None:
-        self.story("the sink forgets what it had")
-        self.sink.forget()
-
-    def _full(self) -> None:
-        """The disk is full for a while."""
-        self.story("the disk is full")
-        self.lives["server"].disk.fill(full=True)
-        seconds = self.dice.choice([5.0, 40.0])
-        self.loop.call_later(seconds, self._room, context=self.loop.world.context)
-
-    def _room(self) -> None:
-        self.lives["server"].disk.fill(full=False)
-
-
-FATES = ("die", "die", "risk", "risk", "stop", "stop", "cut", "cut", "mood", "mood", "mood", "forget", "full")  # fmt: skip
-"""What may happen; what stands twice is as likely again."""
 
 
 def run(seed: int) -> Told:
