@@ -32,7 +32,7 @@ stock = ["rolls"]
 max_age_s = 600
 defer = true
 cooldown_s = 60
-channels = ["webhook", "email"]
+channels = ["webhook"]
 text = { en = "Rolls" }
 
 [[campaign]]

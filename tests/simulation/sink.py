@@ -78,7 +78,7 @@ class Sink:
         if mood == "busy":
             after = dice.choice([None, 3.0])
             return Reply(outcome="retry", reply={"status": 503}, retry_after_s=after)
-        if mood == "refusing" and dice.random() < 0.7:
+        if mood == "refusing" and dice.random() < 0.95:
             return Reply(outcome="failed", reply={"status": 400})
         if mood == "dying" and address and dice.random() < 0.7:
             self.dead.add(address)
