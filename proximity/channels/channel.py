@@ -62,65 +62,18 @@ class Channel(Protocol):
         """Let go of connections."""
 
 
-def _console(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.console import open_console
-
-    return open_console(config, folder)
-
-
-def _webhook(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.webhook import open_webhook
-
-    return open_webhook(config, folder)
-
-
-def _mqtt(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.mqtt import open_mqtt
-
-    return open_mqtt(config, folder)
-
-
-def _inbox(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.inbox import open_inbox
-
-    return open_inbox(config, folder)
-
-
-def _web_push(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.web_push import open_web_push
-
-    return open_web_push(config, folder)
-
-
-def _fcm(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.fcm import open_fcm
-
-    return open_fcm(config, folder)
-
-
-def _apns(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.apns import open_apns
-
-    return open_apns(config, folder)
-
-
-def _email(config: Mapping[str, Any], folder: Path) -> Channel:
-    from proximity.channels.mail import open_email
-
-    return open_email(config, folder)
-
-
-CHANNELS: dict[str, Opener] = {
-    "console": _console,
-    "webhook": _webhook,
-    "mqtt": _mqtt,
-    "inbox": _inbox,
-    "web-push": _web_push,
-    "fcm": _fcm,
-    "apns": _apns,
-    "email": _email,
+CHANNELS = {
+    "console": "proximity.channels.console:open_console",
+    "webhook": "proximity.channels.webhook:open_webhook",
+    "mqtt": "proximity.channels.mqtt:open_mqtt",
+    "inbox": "proximity.channels.inbox:open_inbox",
+    "web-push": "proximity.channels.web_push:open_web_push",
+    "fcm": "proximity.channels.fcm:open_fcm",
+    "apns": "proximity.channels.apns:open_apns",
+    "email": "proximity.channels.mail:open_email",
 }
-"""Kind -> what opens it from its ``[channel.NAME]`` table; its paths are relative to the folder."""
+"""Kind -> what opens it (``Opener``) from its ``[channel.NAME]`` table; paths are relative to the
+folder. Loaded when it is used: most need a library of their own."""
 
 
 def open_channels(campaigns: Campaigns, folder: Path | None = None) -> dict[str, Channel]:
@@ -154,15 +107,15 @@ def _open(name: str, table: Mapping[str, Any], folder: Path) -> Channel:
 
 
 def _opener(name: str, kind: str) -> Opener:
-    found = CHANNELS.get(kind)
-    if found is not None:
-        return found
-    module, _, attribute = kind.partition(":")
+    ours = CHANNELS.get(kind)
+    module, _, attribute = (ours or kind).partition(":")
     try:
-        plugged: Opener = getattr(importlib.import_module(module), attribute)
+        opener: Opener = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
+        if ours is not None:
+            raise  # a library that is missing: whoever asked names its extra
         raise ProximityError(
             f"channel.{name}: kind {kind!r:.80} cannot be had ({error}): write module:attr of "
             "what opens it, and install that where the engine runs"
         ) from None
-    return plugged
+    return opener
