@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from proximity.dispatch.weighing import World
     from proximity.model import Delivery, Endpoint, Offer, Person
 
-__all__ = ["AGAIN", "Begun", "start", "terms_of"]
+__all__ = ["AGAIN", "Begun", "candidate_of", "start", "terms_of"]
 
 AGAIN = frozenset(
     {
@@ -107,7 +107,9 @@ def start(
         found = _over(one, terms, now)
         if found is None:
             try:
-                candidate = _candidate(world, offer, person, now, objected)
+                candidate = candidate_of(
+                    world, offer, person, now, objected=offer.person in objected
+                )
                 reason = _reason_not_to(candidate, offer, said)
             except Exception as error:  # noqa: BLE001  one offer's fault must not stop the others
                 tell(error)
@@ -157,19 +159,29 @@ def _reason_not_to(candidate: Candidate, offer: Offer, said: Mapping[str, float]
     return None
 
 
-def _candidate(
-    world: World, offer: Offer, person: Person, now: float, objected: Collection[str]
+def candidate_of(
+    world: World,
+    offer: Offer,
+    person: Person,
+    now: float,
+    *,
+    objected: bool,
+    channel: str | None = None,
 ) -> Candidate:
+    """Make the candidate of an offer that is asked about again, at Unix second ``now``.
+
+    ``channel`` is the one that is asked about, None: the offer's own.
+    """
     rules = world.campaigns()
     campaign = rules.get(offer.campaign)
     return Candidate(
         trigger=_trigger(offer),
-        campaign=replace(campaign, channels=(offer.channel,), purpose=offer.purpose),
+        campaign=replace(campaign, channels=(channel or offer.channel,), purpose=offer.purpose),
         rules=rules,
         place=world.places.facts(offer.place) if offer.place else NOWHERE,
         person=person,
         now=now,
-        objected=offer.person in objected,
+        objected=objected,
         assumed=world.assumed,
     )
 

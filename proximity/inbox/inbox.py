@@ -14,13 +14,12 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from proximity.campaigns.campaigns import NOWHERE
 from proximity.channels.inbox import Inbox, poll_s
 from proximity.consent import objections
 from proximity.content import stamps
-from proximity.gates.candidates import Candidate
+from proximity.dispatch import handing
 from proximity.gates.gates import GATES
-from proximity.model import Offer, Trigger, format_time
+from proximity.model import Offer, format_time
 from proximity.store.keys import find_key
 from proximity.store.schema import codes, offers
 
@@ -207,30 +206,8 @@ def _runs(world: World, campaign: str, now: float) -> bool:
 
 def _may(world: World, looked: Look, offer: Offer) -> bool:
     """Whether the person would still be let read this on this channel, as things stand."""
-    rules = world.campaigns()
-    campaign = rules.get(offer.campaign)
-    candidate = Candidate(
-        trigger=Trigger(
-            id=offer.key,
-            campaign=offer.campaign,
-            version=offer.version or 0,
-            person=offer.person,
-            subject=offer.subject,
-            place=offer.place,
-            visit=offer.visit,
-            kind="manual" if offer.source == "manual" else "enter",
-            at=offer.created_at,
-            decided_at=offer.created_at,
-            evidence_at=offer.created_at,
-            source=offer.source,
-        ),
-        campaign=replace(campaign, channels=(Inbox.name,), purpose=offer.purpose),
-        rules=rules,
-        place=world.places.facts(offer.place) if offer.place else NOWHERE,
-        person=looked.person,
-        now=looked.now,
-        objected=looked.objected,
-        assumed=world.assumed,
+    candidate = handing.candidate_of(
+        world, offer, looked.person, looked.now, objected=looked.objected, channel=Inbox.name
     )
     return all(gate.judge(candidate)[0] for gate in _GATES)
 

@@ -16,7 +16,7 @@ from proximity.consent.grants import left_without
 from proximity.model import ProximityError, format_time
 from proximity.privacy import erasing
 from proximity.server.auth import Caller
-from proximity.server.people import KEEPERS, erased, written
+from proximity.server.people import KEEPERS, ConsentRecord, consent_record, erased, written
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import (
     LIMIT,
@@ -52,20 +52,6 @@ class ChangeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     value: Any = None
 
 
-class StatementRecord(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"since": "from"}
-):
-    """A yes that stands. Times are RFC 3339, null: no bound."""
-
-    purpose: str
-    channel: str | None
-    since: str | None
-    until: str | None
-    precision: str | None = None
-    method: str | None = None
-    text: str | None = None
-
-
 class NoRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A withdrawal, ``at`` RFC 3339: of what is null, all of it."""
 
@@ -80,7 +66,7 @@ class ItemRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     person: str
     id: str | None = None
     words: tuple[ChangeRecord, ...] = ()
-    consents: tuple[StatementRecord, ...] = ()
+    consents: tuple[ConsentRecord, ...] = ()
     withdrawals: tuple[NoRecord, ...] = ()
     erased_at: str | None = None
 
@@ -131,18 +117,7 @@ def item_record(item: Item) -> ItemRecord:
             ChangeRecord(field=w.field, at=format_time(w.at), origin=w.origin, value=w.value)
             for w in item.words
         ),
-        consents=tuple(
-            StatementRecord(
-                purpose=one.purpose,
-                channel=one.channel,
-                since=_time(one.since),
-                until=_time(one.until),
-                precision=one.precision,
-                method=one.method,
-                text=one.text,
-            )
-            for one in item.consents
-        ),
+        consents=tuple(consent_record(one) for one in item.consents),
         withdrawals=tuple(
             NoRecord(purpose=no.purpose, channel=no.channel, at=format_time(no.at))
             for no in item.withdrawals

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from aiohttp import web
 
-from proximity.model import Endpoint, Hours, Person, ProximityError, format_time
+from proximity.model import Consent, Endpoint, Hours, Person, ProximityError, format_time
 from proximity.people.file import people_problems
 from proximity.server.auth import Caller, Role
 from proximity.server.etags import NAMES, check_write, etag_of, unchanged
@@ -96,23 +96,25 @@ class Recorded(msgspec.Struct, frozen=True, omit_defaults=True):
     erased: int = 0
 
 
+def consent_record(one: Consent) -> ConsentRecord:
+    """Write a yes as HTTP carries it."""
+    return ConsentRecord(
+        purpose=one.purpose,
+        channel=one.channel,
+        since=None if one.since is None else format_time(one.since),
+        until=None if one.until is None else format_time(one.until),
+        precision=one.precision,
+        method=one.method,
+        text=one.text,
+    )
+
+
 def person_record(person: Person) -> PersonRecord:
     """Write a person as contract 3 does, times as RFC 3339 text."""
     return PersonRecord(
         person=person.person,
         subjects=person.subjects,
-        consents=tuple(
-            ConsentRecord(
-                purpose=one.purpose,
-                channel=one.channel,
-                since=None if one.since is None else format_time(one.since),
-                until=None if one.until is None else format_time(one.until),
-                precision=one.precision,
-                method=one.method,
-                text=one.text,
-            )
-            for one in person.consents
-        ),
+        consents=tuple(consent_record(one) for one in person.consents),
         timezone=person.timezone,
         languages=person.languages,
         attributes=person.attributes,
