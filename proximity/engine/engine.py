@@ -17,7 +17,7 @@ import numpy as np
 from geofences import FenceIndex
 from proximity.engine.bulk import Batch, take_all
 from proximity.engine.edited import Edited
-from proximity.engine.history import Subject, announced
+from proximity.engine.history import Subject
 from proximity.engine.intake import Intake
 from proximity.engine.layout import Layout
 from proximity.engine.nearmiss import MOST_RECORDS, Recent, look
@@ -27,9 +27,19 @@ from proximity.engine.point import POINT
 from proximity.engine.robust import ROBUST
 from proximity.engine.rounds import LEAST_BATCH, ask
 from proximity.engine.snapshots import State, Taking, decode
-from proximity.engine.standing import Decide, Followed, Held, Moment, Quiet, Standing, end
+from proximity.engine.standing import (
+    Decide,
+    Followed,
+    Held,
+    Moment,
+    Quiet,
+    Standing,
+    announced,
+    end,
+)
 from proximity.engine.suspects import Alarm
 from proximity.engine.timers import Timers
+from proximity.engine.tracking import STALE_S
 from proximity.engine.trail import Columns, newest_of, row_of
 from proximity.model import Event, Fix, ProximityError, Record, Sighting, Transition
 from proximity.site.alarms import Alarms
@@ -505,9 +515,10 @@ class Engine:
         """Forget subjects that are nowhere and whose newest record no late one can follow.
 
         Only behind an Intake that measures lateness by the clock, as the server's does: a record
-        older than ``late_s`` cannot come any more.
+        older than ``late_s`` cannot come any more. Whoever comes back counts as new either way
+        (``tracking.STALE_S``), so that it makes no difference when this was done.
         """
-        old = self.now - 2.0 * self._late_s
+        old = self.now - self._late_s - STALE_S
         for subject, known in list(self._subjects.items()):
             if isinstance(known, bytes):
                 gone = newest_of(known) < old

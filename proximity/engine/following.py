@@ -41,6 +41,7 @@ from proximity.engine.tracking import (
     MOST_SCALE,
     MOST_SURPRISE,
     RADIUS_PER_SIGMA,
+    STALE_S,
     TRACK,
     UNKNOWN_ACCURACY_M,
     Where,
@@ -102,7 +103,8 @@ def follow(asked: Asked) -> Steps:
     before = np.frombuffer(tracks, "<f8").reshape(-1, TRACK.size // 8)
     column = before.T
     ats, accuracies = asked.ats, asked.accuracies
-    sure = ats > np.maximum(column[0], column[_NEWEST])
+    since_s = ats - np.maximum(column[0], column[_NEWEST])
+    sure = (since_s > 0.0) & (since_s <= STALE_S)
     gap_s = np.where(sure, ats - column[0], 1.0)
     x, y = _offset(column[1], column[2], asked.lons, asked.lats)
     sums = column[_SUMS], column[_SUMS + 1]

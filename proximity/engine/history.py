@@ -21,6 +21,7 @@ from proximity.engine.standing import (
     Held,
     Moment,
     Standing,
+    announced,
     apply,
     fire,
     first_due,
@@ -330,8 +331,3 @@ class Subject(msgspec.Struct, array_like=True, gc=False):
         for standing in [self.standing, *(mark.standing for mark in self.marks)]:
             for presence in standing.presences.values():
                 presence.visit = names.get(presence.visit, presence.visit)
-
-
-def announced(standing: Standing) -> set[str]:
-    """Give the places that a standing's subject was told to be in; an arrival is not told yet."""
-    return {place for place, presence in standing.presences.items() if presence.visit}

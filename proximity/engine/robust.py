@@ -14,17 +14,28 @@ from proximity.engine.layout import Layout
 from proximity.engine.passing import PASS_GAP_S, passes
 from proximity.engine.presence import Action, Presence, Signal, State, step, weigh
 from proximity.engine.quiet import robust_quiet
-from proximity.engine.standing import Decide, Followed, Held, Moment, Standing, say, visit_id
+from proximity.engine.standing import (
+    Decide,
+    Followed,
+    Held,
+    Moment,
+    Standing,
+    announced,
+    say,
+    visit_id,
+)
 from proximity.engine.tracking import (
     ASIDE,
+    STALE_S,
     Where,
     fits_level,
     follow,
+    is_stale,
     is_still,
     judge,
     point,
 )
-from proximity.engine.trail import point_of
+from proximity.engine.trail import newest_of, point_of
 from proximity.model import Fix, Observation, Sighting, Transition
 
 # Who more likely stands than walks passes nothing: the fixes wander, not the phone. A track that
@@ -127,6 +138,9 @@ def robust_fix(
     """Follow a fix's subject, and judge the fences that hold it and those that it is in."""
     layout = moment.layout
     last = standing.last
+    if standing.track and is_stale(standing.track, fix.at) and not announced(standing):
+        standing.track = b""
+        standing.presences.clear()
     if isinstance(ahead, Followed):
         standing.track = ahead.track
     else:
@@ -142,7 +156,7 @@ def robust_fix(
     where = ahead.where
     still = is_still(fix)
     # What a subject's first fix of all finds began before anybody looked.
-    first = not last and standing.ranging is None
+    first = standing.ranging is None and (not last or fix.at - newest_of(last) > STALE_S)
     quiet = first and layout.site.first_inside == "quiet"
     before = bool(standing.presences)
     were = _present(standing)

@@ -90,6 +90,11 @@ def visit_id(subject: str, place: str, enter_at: float, kind: str = "visit") -> 
     return name.hexdigest()
 
 
+def announced(standing: Standing) -> set[str]:
+    """Give the places that a standing's subject was told to be in; an arrival is not told yet."""
+    return {place for place, presence in standing.presences.items() if presence.visit}
+
+
 def first_due(standing: Standing, layout: Layout) -> Due | None:
     """Give the earliest timer of a subject; None where nothing can happen by itself."""
     last_fix_at = newest_of(standing.last) if standing.last else None

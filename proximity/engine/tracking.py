@@ -59,6 +59,11 @@ AGREE_FOR_S = 45.0
 # told a fix later.
 AGREE_AT_REST = 3
 
+# Of whom nobody heard for so long, and who is in no place by then, nothing is known any more: where
+# they rested says nothing of where they are two hours later. The engine forgets such people when it
+# comes to it; that they count as new from here on is why it makes no difference when that was.
+STALE_S = 7200.0
+
 # Faster than this is no walk; the filter's walkers would fall behind.
 FAST_MPS = 4.0
 # Faster than this between two fixes is a jump of the position, not a journey (252 km/h).
@@ -280,6 +285,12 @@ def follow(track: bytes, fix: Fix) -> tuple[bytes, Where]:
         sums = (off, of) if of < LEARNT_ENOUGH else (0.5 * off, 0.5 * of)
     where = Where(fix.lon, fix.lat, inf, "position", inf, int(count), way)
     return _taken(fix, state, sums, where)
+
+
+def is_stale(track: bytes, at: float) -> bool:
+    """Whether a track's last fix is so long before Unix second ``at`` that it says nothing."""
+    numbers: tuple[float, ...] = TRACK.unpack(track)
+    return at - max(numbers[0], numbers[_ASIDE + 2]) > STALE_S
 
 
 def _driven(fix: Fix, x: float, y: float, gap_s: float, variance: float) -> bool:

@@ -251,3 +251,8 @@ def test_beyond_the_bound_records_are_counted_and_change_nothing(
     assert late.offers == without.offers
     assert len(late.offers) > 400
     assert max(late.ages) <= MAX_AGE_S
+    # And what was taken is judged as if it had come at once and in order.
+    sorted_ = [Came(one.at, one) for one in {each.id: each for each in late.taken}.values()]
+    clean = lived(sorted(sorted_), HOUR_S)
+    assert late.visits == clean.visits
+    assert late.offers <= clean.offers

@@ -378,7 +378,7 @@ def test_what_is_set_aside_still_tells_the_time(record: Any) -> None:
 def test_an_arrival_that_is_never_confirmed_is_forgotten() -> None:
     run = engine(admitted=True, late_s=100.0)
     run.on_fixes([fix(1000, *INSIDE, accuracy_m=55.0)])
-    for now in range(1000, 1500, 10):
+    for now in range(1000, 9000, 10):
         run.advance(float(now))
     assert (run.subjects, run.present("cafe")) == (0, [])
 
@@ -519,10 +519,35 @@ def test_a_server_s_engine_forgets_who_is_long_gone() -> None:
     run.on_fixes([fix(1000, *OUTSIDE, subject="gone"), fix(1000, -100, -100, subject="here")])
     again = Engine.restore(run.snapshot(), INDEX, SITE)
     for one in (run, again):
-        for now in range(1000, 1500, 10):
+        for now in range(1000, 5000, 10):
+            one.advance(float(now))
+        one.on_fixes([fix(5000, -100, -100, subject="here")])
+        assert one.subjects == 2  # somebody may still come back within what is remembered
+        for now in range(5000, 9000, 10):
             one.advance(float(now))
         assert one.subjects == 1
     assert run.snapshot() == again.snapshot()
+
+
+def test_whoever_was_silent_for_hours_is_new_whether_forgotten_or_not() -> None:
+    def lived(until: float, *, admitted: bool) -> list[Any]:
+        run = engine(admitted=admitted, late_s=100.0)
+        # At rest in the café: to be believed elsewhere at once, they must be forgotten.
+        run.on_fixes([fix(1000 + 30 * n, *INSIDE) for n in range(20)])
+        seen = told(run.advance(until))
+        back = [fix(20_000 + 30 * n, *(OUTSIDE if n < 2 else INSIDE)) for n in range(8)]
+        return seen + [one for each in back for one in told(run.on_fixes([each]))]
+
+    every = [lived(until, admitted=one) for until in (1600.0, 19_000.0) for one in (False, True)]
+    assert every[0] == every[1] == every[2] == every[3]
+    assert [one[0] for one in every[0]] == ["exit", "enter", "dwell"]
+
+
+def test_a_first_fix_inside_after_hours_began_before_anybody_looked() -> None:
+    site = parse_site('first_inside = "quiet"\n', "site.toml")
+    run = Engine(INDEX, site)
+    run.on_fixes([fix(1000, *OUTSIDE)])
+    assert told(run.on_fixes([fix(20_000 + 30 * n, *INSIDE) for n in range(4)])) == []
 
 
 def test_an_event_is_no_place() -> None:
