@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from proximity.dispatch.queue import LEASE_S
 from tests.proximity.server.rig import fix, write_files
 
 TLS = Path(__file__).parent / "tls"
@@ -56,7 +57,9 @@ class Server:
                 return error.code, None
 
     def until(self, path: str, count: int) -> list[Any]:
-        for _ in range(600):
+        # Long enough for what a killed server held to come out of its lease, twice over.
+        deadline = time.monotonic() + 2 * LEASE_S
+        while time.monotonic() < deadline:
             _, page = self.ask("GET", path)
             if len(page["items"]) >= count:
                 return page["items"]
