@@ -8,13 +8,16 @@ time is what the records say.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal
 
 import msgspec
+import numpy as np
 
-from proximity.engine.trail import ROW_BYTES, newest_of, row_of
+from proximity.engine.trail import AT, ROW_BYTES, newest_of, row_of
 from proximity.model import Fix, Record, Sighting
 
 Refusal = Literal["duplicate", "future", "late"]
@@ -62,6 +65,50 @@ Trails = list[tuple[str, bytes]]
 Marks = list[tuple[int, float]]
 Packed = tuple[float, float, float, Trails, Trails, Marks, Marks, list[tuple[str, float]]]
 """What an intake packs itself into."""
+
+
+class Admitted(msgspec.Struct, array_like=True, frozen=True):
+    """What an intake remembers of some records, to be written down until it is recalled.
+
+    ``count`` says how many they are; ``trails`` are the rows of plain fixes by subject, the newest
+    last; ``marks`` the fingerprints of all others, eight bytes each, and ``newest`` the newest of
+    those by subject (Unix seconds).
+    """
+
+    count: int
+    trails: Trails
+    marks: bytes
+    newest: list[tuple[str, float]]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], subjects: Iterable[str | None]) -> Admitted:
+        """Pack records that were admitted, in that order; ``subjects`` as ``admit_many`` has them.
+
+        Lists as long as each other.
+        """
+        trails: dict[str, bytes] = {}
+        newest: dict[str, float] = {}
+        marks: list[int] = []
+        for record, whose in zip(records, subjects, strict=True):
+            whom, row, at = whose or sender(record), _own_row(record), record.at
+            if row is None:
+                marks.append(fingerprint(record))
+                newest[whom] = max(at, newest.get(whom, at))
+                continue
+            trail = trails.get(whom)
+            if trail is None:
+                trails[whom] = row
+            else:
+                trails[whom] = trail + row if at >= newest_of(trail) else row + trail
+        packed = struct.pack(f"<{len(marks)}Q", *marks)
+        return cls(len(records), [*trails.items()], packed, [*newest.items()])
+
+    def without(self, names: Collection[str]) -> Admitted:
+        """Give the same without what is known of some subjects; fingerprints name nobody."""
+        trails = [one for one in self.trails if one[0] not in names]
+        newest = [one for one in self.newest if one[0] not in names]
+        count = len(self.marks) // 8 + sum(len(rows) // ROW_BYTES for _, rows in trails)
+        return Admitted(count, trails, self.marks, newest)
 
 
 class Intake:
@@ -181,6 +228,42 @@ class Intake:
         if self._count >= MOST_MARKS // 2:
             self._turn(forget=False)
         return None
+
+    def recall(self, pieces: Iterable[tuple[float, Admitted]]) -> None:
+        """Remember what was admitted, piece by piece, each with its Unix second; none may be older.
+
+        For an intake that has admitted nothing yet.
+        """
+        trails: dict[str, list[bytes]] = defaultdict(list)
+        for now, some in pieces:
+            self.now = max(self.now, now)
+            for whom, rows in some.trails:
+                trails[whom].append(rows)
+            marks = struct.unpack(f"<{len(some.marks) // 8}Q", some.marks)
+            self._newer.update(dict.fromkeys(marks, now))
+            for whom, at in some.newest:
+                self._newest[whom] = max(at, self._newest.get(whom, at))
+            self._count += some.count
+            if self._count >= MOST_MARKS // 2:
+                self._join(trails)
+                self._turn(forget=False)
+        self._join(trails)
+        self._turned = self.now
+
+    def _join(self, trails: dict[str, list[bytes]]) -> None:
+        """Put the pieces of each subject's trail together, its newest row last."""
+        for whom, pieces in trails.items():
+            trail = b"".join(pieces)
+            ats = np.frombuffer(trail, "<f8")[:: ROW_BYTES // AT.size]
+            if ats[-1] < ats.max():
+                place = int(ats.argmax()) * ROW_BYTES
+                end = place + ROW_BYTES
+                trail = trail[:place] + trail[end:] + trail[place:end]
+            before = self._newest_before(whom)
+            if before > newest_of(trail):
+                self._newest[whom] = max(before, self._newest.get(whom, before))
+            self._rows[whom] = trail if len(trail) < _GROWS else bytearray(trail)
+        trails.clear()
 
     def _newest_before(self, whom: str) -> float:
         trail = self._rows_before.get(whom)

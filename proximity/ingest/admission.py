@@ -81,7 +81,7 @@ class Admission:
         people cannot be read; nothing is admitted then.
         """
         subjects = [
-            record.subject if type(record) is not Sighting else _carrier(record, site)
+            record.subject if type(record) is not Sighting else carrier(record, site)
             for record in records
         ]
         agreed = self._agreed(subjects, now)
@@ -159,7 +159,7 @@ def _named(subjects: Sequence[str | None]) -> set[str]:
     return {subject for subject in subjects if subject is not None}
 
 
-def _carrier(sighting: Sighting, site: Site) -> str | None:
+def carrier(sighting: Sighting, site: Site) -> str | None:
     """Name whose sighting it is; None where it is nobody's."""
     whose = site.who(sighting)
     return None if whose is None else whose[0]

@@ -27,6 +27,7 @@ from proximity.ingest.keeping import Keeping
 from proximity.ingest.outputs import Outputs
 from proximity.ingest.recovery import recover
 from proximity.ingest.redating import Redating
+from proximity.ingest.remembering import Remembering
 from proximity.model import ProximityError
 from proximity.people.tagging import NO_PLAN
 from proximity.site.sitefile import read_site
@@ -135,6 +136,7 @@ class Ingest:
         self._editing = self._edit()
         self._tasks: list[asyncio.Task[None]] = []
         self._keeping = Keeping(store, late_s)
+        self._remembering = Remembering(store)
         self._saving: asyncio.Task[None] | None = None
         self._turn_ends = 0.0
         self._open = False
@@ -219,6 +221,7 @@ class Ingest:
         self._present = Present(self._clock, found.now)
         self.redating = Redating(await self._store.aread(clocks.load))
         self._keeping = Keeping(self._store, self._late_s, found.snapshot)
+        self._remembering = Remembering(self._store)
         self._backlog = Backlog(self._store, found.intake.forget, found.position)
         self._editing = self._edit()
         self._places.replace(self.index, self.site)
@@ -240,6 +243,17 @@ class Ingest:
             raise
         self._open = True
 
+    def check_room(self) -> float:
+        """Tell what time it is where records can be taken now. Raises what ``accept`` does.
+
+        It costs two comparisons: whoever has a large batch still to read asks here first.
+        """
+        self._check_open()
+        now = self._present.check()
+        if len(self._backlog) >= MOST_ROWS or self._backlog.records >= MOST_RECORDS:
+            raise Overloaded("too much is waiting to be worked off; try again in some seconds")
+        return now
+
     async def accept(
         self, records: Sequence[Record], lines: Sequence[int] | None = None
     ) -> Receipt:
@@ -249,7 +263,7 @@ class Ingest:
         StoreFailed (StoreFull: the disk is full, ClockSetBack); then none was taken, and all may
         come again.
         """
-        now = self._check_room()
+        now = self.check_room()
         records = self.redating.date(records, self.site.gateways, now)
         taken, receipt = self._admission.judge(records, lines, self.site, now)
         pending = None
@@ -266,7 +280,7 @@ class Ingest:
         Raises FenceFixed where one comes from a file, and as ``accept`` does; nothing has
         changed then.
         """
-        self._check_room()
+        self.check_room()
         await self._editing.fences(puts, removals)
 
     async def edit_entries(
@@ -282,7 +296,7 @@ class Ingest:
         raised. Raises EntryFixed where a file names one or another entry needs it, ProximityError
         with every problem where they do not fit the rest.
         """
-        self._check_room()
+        self.check_room()
         await self._editing.entries(puts, removals, also)
 
     async def forget(
@@ -341,7 +355,7 @@ class Ingest:
         ending = self._tasks if self._saving is None else [*self._tasks, self._saving]
         for task in ending:
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*ending, self._remembering.stop(), return_exceptions=True)
         self._tasks = []
         idle = self._backlog.idle.is_set()
         if idle and self.fault is None and self._fold.position > self._keeping.newest[0]:
@@ -358,14 +372,6 @@ class Ingest:
             raise self._store.failure
         if not self._open:
             raise StoreFailed("the server is starting or stopping; try again")
-
-    def _check_room(self) -> float:
-        """Tell what time it is where records can be taken. Raises what ``accept`` does."""
-        self._check_open()
-        now = self._present.check()
-        if len(self._backlog) >= MOST_ROWS or self._backlog.records >= MOST_RECORDS:
-            raise Overloaded("too much is waiting to be worked off; try again in some seconds")
-        return now
 
     def _edit(self) -> Editing:
         """Make what edits the fold as it is now."""
@@ -410,6 +416,7 @@ class Ingest:
                 await writing
                 if outputs:
                     writing = asyncio.create_task(self._until_written(outputs))
+                self._remembering.go_on(self._fold.position, self._fold.site)
                 now = self._present.tell()
                 if self._tidy_due(now) or not backlog.committed:
                     await writing
@@ -444,6 +451,7 @@ class Ingest:
             outputs.position = self._fold.position
             for pending in rows:
                 self._keeping.records += len(pending.records)
+                self._remembering.due += len(pending.records)
                 backlog.applied(pending)
         return outputs
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from proximity.ingest import remembering
 from proximity.model import Sighting
 from proximity.site.enrolment import Enrolments, decode_changes
 from proximity.site.registry import Site
@@ -43,6 +44,7 @@ def strike(store: Store, names: Collection[str]) -> int:
     while True:
         page = store.read(lambda c, p=position: _page(c, p))  # type: ignore[misc]
         if not page:
+            remembering.strike(store, names)
             return count
         position = page[-1].position
         changed: list[dict[str, Any]] = []

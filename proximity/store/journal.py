@@ -228,12 +228,13 @@ def save_snapshot(connection: Connection, snapshot: Snapshot) -> None:
 def prune(connection: Connection, before: float) -> None:
     """Delete the rows from before a time (Unix seconds) that the newest snapshot covers.
 
-    An older snapshot goes with the rows that should follow it.
+    An older snapshot goes with the rows that should follow it, and so does what they had admitted.
     """
     table, kept = schema.journal, schema.snapshots
     newest = connection.scalar(sa.select(sa.func.max(kept.c.position))) or 0
     connection.execute(table.delete().where(table.c.position <= newest, table.c.now < before))
     connection.execute(kept.delete().where(kept.c.position < newest, kept.c.now < before))
+    connection.execute(schema.admitted.delete().where(schema.admitted.c.now < before))
 
 
 def fences_in_force(connection: Connection) -> dict[str, StoredFence]:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -104,6 +104,15 @@ snapshot_pieces = Table(
     _column("position", _Serial, "none", "the snapshot it is of"),
     _column("state", LargeBinary, "location", "a piece of the engine's state"),
     Index("snapshot_pieces_by_position", "position"),
+    info=_kept("traces", erased="rewritten"),
+)
+
+admitted = Table(
+    "admitted",
+    metadata,
+    _key("position", _Serial, "none", "the last journal row it covers", autoincrement=False),
+    _column("now", Double, "none", "that row's time, Unix seconds"),
+    _column("packed", LargeBinary, "location", "what those rows held, by which repeats are known"),
     info=_kept("traces", erased="rewritten"),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from beacon_gateway.model import Beacon, Sighting
 from proximity.engine import intake as module
-from proximity.engine.intake import Intake, fingerprint, sender
+from proximity.engine.intake import Admitted, Intake, fingerprint, sender
 from proximity.engine.trail import ROW_BYTES
 from proximity.model import Event, Fix, Record
 
@@ -169,6 +169,20 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert intake.admit(fix(float(at))) is None
     assert remembered(intake) <= 20
     assert intake.admit(fix(999.0)) == "duplicate"
+
+
+def test_memory_is_bounded_when_much_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_MARKS", 20)
+    intake = Intake()
+    # The first of these falls into the same piece as a later one of its subject.
+    pieces = [[fix(at + late) for late in (1.0, 0.0, 1.5)] for at in range(5000, 5300, 3)]
+    pieces += [[fix(5002.5)]]
+    intake.recall(
+        (records[0].at, Admitted.of(records, [None] * len(records))) for records in pieces
+    )
+    assert remembered(intake) <= 20
+    assert intake.admit(fix(5298.5)) == "duplicate"
+    assert intake.admit(fix(5298.5 - 3600.5)) == "late"  # though what came last was older
 
 
 def test_a_repeat_is_one_for_late_s_whatever_else_comes() -> None:
