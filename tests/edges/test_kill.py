@@ -31,8 +31,9 @@ RECORDS = in_ci(15_000, 60_000)
 """Acknowledged records that the kills fall among, in all."""
 RATE = 500.0
 """Records a second, to each of two shops."""
-SHOPS = 2
-"""Side by side, since most of the time goes into starting: a core for each."""
+SHOPS = in_ci(2, 1)
+"""Side by side, since most of the time goes into starting: a core for each. As often as promised it
+is one, for how long a start takes is a figure too."""
 SHARES = {"server": 4, "dispatcher": 3, "gateway": 3}
 
 
