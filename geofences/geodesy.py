@@ -10,18 +10,18 @@ on how much an edge, which is straight in longitude and latitude, may stray from
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyproj import Geod
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from pyproj import Geod
 
     Floats = npt.NDArray[np.float64]
 
-GEOD = Geod(ellps="WGS84")
 EQUATOR_M = 6378137.0  # WGS 84, semi-major axis
 FLATTENING = 1 / 298.257223563
 ECCENTRICITY_2 = FLATTENING * (2 - FLATTENING)
@@ -38,14 +38,22 @@ PIECE_DEG = 0.25
 MAX_EXTRA_PIECES = 20_000
 
 
+@functools.cache
+def geod() -> Geod:
+    """Give the exact measure; PROJ is loaded where it is first asked, and no start waits for it."""
+    from pyproj import Geod
+
+    return Geod(ellps="WGS84")
+
+
 def metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
     """Return the geodesic distance in metres between two points in degrees."""
-    return float(GEOD.inv(lon0, lat0, lon1, lat1)[2])
+    return float(geod().inv(lon0, lat0, lon1, lat1)[2])
 
 
 def many_metres_between(lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Floats:
     """Return geodesic distances in metres, element by element; arrays of equal length."""
-    return np.asarray(GEOD.inv(lon0, lat0, lon1, lat1)[2], dtype=np.float64)
+    return np.asarray(geod().inv(lon0, lat0, lon1, lat1)[2], dtype=np.float64)
 
 
 def earth_centred(lon: float, lat: float) -> tuple[float, float, float]:
@@ -217,7 +225,7 @@ class Edges:
         best = math.inf
         for _ in range(12):
             at_lon, at_lat = west + share * turn, south + share * rise
-            azimuth, _, metres = GEOD.inv(at_lon, at_lat, lon, lat)
+            azimuth, _, metres = geod().inv(at_lon, at_lat, lon, lat)
             if metres >= best:
                 break
             gain, best = best - metres, metres

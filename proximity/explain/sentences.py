@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
-from babel import dates, units
 
 from proximity.content.languages import match
 from proximity.dispatch.states import furthest
@@ -96,6 +95,8 @@ class _Words(NamedTuple):
         return None
 
     def _written(self, name: str, value: Any) -> str:
+        from babel import dates, units
+
         if name in _TIMES:
             return self._clock(value)
         if name == "since":
@@ -114,20 +115,26 @@ class _Words(NamedTuple):
 
     def _clock(self, text: str) -> str:
         """Write a time of day, and the day too where it is another than all is about."""
+        from babel.dates import format_time
+
         moment = datetime.fromtimestamp(parse_time(text), self.zone)
-        clock = dates.format_time(moment, "HH:mm", locale=self.language)
+        clock = format_time(moment, "HH:mm", locale=self.language)
         if self.day is None or moment.date() != self.day.date():
             return f"{clock} ({self._date(moment)})"
         return clock
 
     def _date(self, moment: datetime) -> str:
-        return dates.format_date(moment.date(), "long", locale=self.language)
+        from babel.dates import format_date
+
+        return format_date(moment.date(), "long", locale=self.language)
 
 
 def _day_said(words: _Words) -> Iterator[str]:
     if words.day is not None:
+        from babel.dates import format_date
+
         zone = words.zone.key if isinstance(words.zone, ZoneInfo) else "UTC"
-        day = dates.format_date(words.day.date(), "full", locale=words.language)
+        day = format_date(words.day.date(), "full", locale=words.language)
         yield words.say("day", day=day, zone=zone)
 
 

@@ -13,13 +13,13 @@ def densely(segment, lon, lat, count=20_001):
     share = np.linspace(0.0, 1.0, count)
     lons = segment[0] + share * (segment[2] - segment[0])
     lats = segment[1] + share * (segment[3] - segment[1])
-    metres = geodesy.GEOD.inv(np.full(count, lon), np.full(count, lat), lons, lats)[2]
+    metres = geodesy.geod().inv(np.full(count, lon), np.full(count, lat), lons, lats)[2]
     nearest = int(np.argmin(metres))
     low, high = share[max(nearest - 1, 0)], share[min(nearest + 1, count - 1)]
     share = np.linspace(low, high, 2001)
     lons = segment[0] + share * (segment[2] - segment[0])
     lats = segment[1] + share * (segment[3] - segment[1])
-    return float(geodesy.GEOD.inv(np.full(2001, lon), np.full(2001, lat), lons, lats)[2].min())
+    return float(geodesy.geod().inv(np.full(2001, lon), np.full(2001, lat), lons, lats)[2].min())
 
 
 EDGES = {
@@ -73,7 +73,7 @@ def test_boxes_hold_all_that_is_within(lon, lat, metres):
     boxes = geodesy.boxes_within(lon, lat, metres)
     azimuths = np.linspace(-180.0, 180.0, 721)
     count = np.full(721, 1.0)
-    lons, lats, _ = geodesy.GEOD.fwd(lon * count, lat * count, azimuths, metres * count)
+    lons, lats, _ = geodesy.geod().fwd(lon * count, lat * count, azimuths, metres * count)
     for x, y in zip(lons, lats, strict=True):
         assert any(w <= x <= e and s <= y <= n for w, s, e, n in boxes)
 
@@ -92,7 +92,7 @@ def test_a_chord_that_is_sure_is_sure():
     for metres in (1.0, 1000.0, 1e6, 1e7):
         lats = generator.uniform(-90, 90, 200)
         away = generator.uniform(0, 360, 200)
-        lon1, lat1, _ = geodesy.GEOD.fwd(np.zeros(200), lats, away, np.full(200, metres))
+        lon1, lat1, _ = geodesy.geod().fwd(np.zeros(200), lats, away, np.full(200, metres))
         here = geodesy.many_earth_centred(np.zeros(200), lats)
         chords = np.linalg.norm(geodesy.many_earth_centred(lon1, lat1) - here, axis=0)
         assert (chords >= geodesy.sure_chord(metres)).all()

@@ -130,7 +130,7 @@ def test_a_circle_is_geodesic_to_the_millimetre():
             found = index(circle(lon, lat, radius))
             for azimuth in range(0, 360, 15):
                 for off in (-0.001, 0.001):
-                    x, y, _ = geodesy.GEOD.fwd(lon, lat, azimuth, radius + off)
+                    x, y, _ = geodesy.geod().fwd(lon, lat, azimuth, radius + off)
                     assert bool(found.locate(x, y)) == (off < 0)
                     which, _ = found.locate_many([x], [y])
                     assert bool(len(which)) == (off < 0)
@@ -277,7 +277,7 @@ def test_crossings_of_circles_and_corridors():
 
 
 def test_a_segment_that_ends_on_a_circle_only_touches_it():
-    x, y, _ = geodesy.GEOD.fwd(0, 0, 90, 1000)
+    x, y, _ = geodesy.geod().fwd(0, 0, 90, 1000)
     found = index(circle(0, 0, 1000))
     outside = x + 0.01
     spans = found.crossings(outside, y, x, y)

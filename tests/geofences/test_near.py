@@ -173,7 +173,7 @@ def test_rough_boxes_hold_all_that_is_within():
     boxes = geodesy.many_rough_boxes(lons, lats, metres)
     assert np.isnan(boxes[0]).any()
     for azimuth in range(0, 360, 15):
-        x, y, _ = geodesy.GEOD.fwd(lons, lats, np.full(300, azimuth), metres)
+        x, y, _ = geodesy.geod().fwd(lons, lats, np.full(300, azimuth), metres)
         held = (boxes[0] <= x) & (x <= boxes[2]) & (boxes[1] <= y) & (y <= boxes[3])
         assert (held | np.isnan(boxes[0])).all()
 

@@ -165,8 +165,8 @@ def test_a_circle_is_as_far_as_proj_says(lon, lat, radius, azimuth, off):
         }
     )
     index = geofences.FenceIndex(fence)
-    x, y, _ = geodesy.GEOD.fwd(lon, lat, azimuth, radius + off)
-    exact = geodesy.GEOD.inv(lon, lat, x, y)[2] - radius
+    x, y, _ = geodesy.geod().fwd(lon, lat, azimuth, radius + off)
+    exact = geodesy.geod().inv(lon, lat, x, y)[2] - radius
     ((_, metres),) = index.within(x, y, 10.0)
     assert metres == pytest.approx(exact, abs=1e-3)
     assert bool(index.locate(x, y)) == (exact <= 0.0)
