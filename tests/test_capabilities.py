@@ -14,8 +14,10 @@ PROMISED = {
     "8", "9", "15", "16", "38", "46", "47", "48", "50", "51", "52", "54", "55", "57", "59", "60", "61", "63", "66", "68",
     "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9",
     "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9",
+    "D10", "D11", "D12", "D13",
 }  # fmt: skip
 ROW = re.compile(r"^\| *([PD]?\d+) *\|(?P<behaviour>[^|]+)\|(?P<tests>[^|]+)\|$", re.MULTILINE)
+MENTIONED = re.compile(r"tests/\w")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)(?:::(\w+))?`")
 
 
@@ -44,6 +46,9 @@ def test_every_capability_names_its_behaviour_and_a_test_that_is_there() -> None
     for number, row in rows.items():
         tests = NAMED.findall(row["tests"])
         assert tests, f"row {number} names no test"
+        assert len(tests) == len(MENTIONED.findall(row["tests"])), (
+            f"row {number}: a file is no test"
+        )
         assert row["behaviour"].strip()
         for path, first, second in tests:
             name = (first, second) if second else (first,)

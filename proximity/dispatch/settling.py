@@ -48,8 +48,10 @@ def record(
 ) -> Counter[str]:
     """Write what came of hand-overs; count those that another sender has by now (``fenced``).
 
-    Of whom was erased meanwhile nothing is written any more. What cannot be written (``fault``)
-    stops no other: its lease runs out. Raises what concerns the whole store, ``where`` by name.
+    Also those that are not tried again since their reader has them (``seen``), and addresses that
+    are gone. Of whom was erased meanwhile nothing is written any more. What cannot be written
+    (``fault``) stops no other: its lease runs out. Raises what concerns the whole store, ``where``
+    by name.
     """
     savepoint = connection.begin_nested()
     try:
@@ -98,6 +100,7 @@ def _record(connection: Connection, people: People, some: Sequence[Sent]) -> Cou
         [_news(one.lease, one.delivery) for one in again if one.lease.offer.key not in seen],
     )
     _see_off(connection, [one for one in again if one.lease.offer.key in seen], seen)
+    counts["seen"] = len(seen)
     close(connection, [(one.lease, one.delivery) for one in mine if one.delivery.next_at is None])
     counts["endpoint gone"] = _bury(connection, people, [*mine, *theirs])
     return counts

@@ -31,7 +31,7 @@ from proximity.ingest.remembering import Remembering
 from proximity.model import ProximityError
 from proximity.people.tagging import NO_PLAN
 from proximity.site.sitefile import read_site
-from proximity.store import StoreFailed, clocks, journal
+from proximity.store import StoreFailed, StoreFull, clocks, journal
 from proximity.store.journal import SiteText
 
 if TYPE_CHECKING:
@@ -198,9 +198,22 @@ class Ingest:
     @property
     def ready(self) -> bool:
         """Whether writes are accepted now."""
-        return (
-            self._open and not self._refused and self._store.failure is None and self._present.sound
-        )
+        return self.hindrance is None
+
+    @property
+    def hindrance(self) -> str | None:
+        """What stands in the way of writes now, for whoever is to clear it; None: nothing does."""
+        if self._store.failure is not None:
+            return "the disk failed: start the server anew once it is well"
+        if self.fault is not None:
+            return "the engine stopped by a fault of the program, which its log names"
+        if not self._open:
+            return "the server is starting or stopping"
+        if self._refused:
+            refusals = (self._backlog.refusing, self._store.refusing)
+            full = any(isinstance(one, StoreFull) for one in refusals)
+            return "the disk is full: make room" if full else "the last write to disk failed"
+        return None if self._present.sound else "the clock was set back: set it right, or wait"
 
     @property
     def _refused(self) -> bool:

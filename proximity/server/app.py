@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from beacon_gateway.signing import SIGNATURE_HEADER
 from proximity.faults import log_fault
@@ -154,6 +154,15 @@ class _Connection(RequestHandler):
         answer = problem.response()
         answer.force_close()
         return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault of ours, and no body that cannot be unpacked.
+
+        What is left of a body is read and thrown away after the answer, so whoever was refused
+        before, without a token even, could fill the log with tracebacks otherwise.
+        """
+        if not isinstance(kw.get("exc_info"), RequestPayloadError):
+            super().log_exception(*args, **kw)
 
 
 def _serve(route: Route, parts: Parts) -> Serve:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import sqlalchemy as sa
 from aiohttp import web
 
+from proximity.dispatch import leasing, queue
 from proximity.server.auth import Caller, Role
-from proximity.server.metrics import CONTENT_TYPE
+from proximity.server.metrics import CONTENT_TYPE, waiting_text
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
 from proximity.server.routes import EVERYBODY, Content, Route
+from proximity.store import StoreFailed, schema
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from proximity.server.parts import Parts
 
 # Nothing is loaded from anywhere and no script runs, so a hostile name shown one day is inert.
@@ -57,13 +63,34 @@ async def _healthz(_request: web.Request, _parts: Parts, _caller: Caller) -> web
 async def _readyz(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     if parts.closing.is_set():
         raise Problem(503, "The server is stopping.", headers={"Retry-After": "5"})
-    if not parts.ingest.ready:
-        raise Problem(503, "Writes are not accepted now.", headers={"Retry-After": "5"})
+    hindrance = parts.ingest.hindrance
+    if hindrance is not None:
+        said = f"Writes are not accepted now: {hindrance}."
+        raise Problem(503, said, headers={"Retry-After": "5"})
     return answer(Health())
 
 
 async def _metrics(_request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    return json_answer(parts.metrics.text(), content_type=CONTENT_TYPE)
+    text = parts.metrics.text()
+    # Where the store cannot be read all the rest is told still: that is when it is looked at.
+    with contextlib.suppress(StoreFailed):
+        text += waiting_text(*await parts.store.aread(_waiting))
+    return json_answer(text, content_type=CONTENT_TYPE)
+
+
+def _waiting(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Count what waits to be decided and sent, and what cannot be read and was set aside."""
+    waiting: dict[str, int] = {}
+    aside: dict[str, int] = {}
+    for what, table, its_aside in (
+        ("triggers", schema.triggers, queue.ASIDE),
+        ("offers", schema.outbox, leasing.ASIDE),
+    ):
+        every = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+        states: dict[str, int] = dict(connection.execute(every).all())
+        aside[what] = states.pop(its_aside, 0)
+        waiting[what] = sum(states.values())
+    return waiting, aside
 
 
 async def _page(_request: web.Request, _parts: Parts, _caller: Caller) -> web.StreamResponse:

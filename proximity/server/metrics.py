@@ -29,6 +29,9 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+# What the dispatcher counts besides decisions and deliveries, which have series of their own.
+MET = ("fault", "fenced", "channel fault", "endpoint gone", "seen")
+
 
 class Answers:
     """The answers of one route: how many of each status, and how long they took.
@@ -108,6 +111,38 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+def dispatched(counts: Mapping[str, int]) -> Iterable[Metric]:
+    """Give what a dispatcher met on its way, each kind from the first scrape on.
+
+    So an alarm on the first fault of all has something to compare it with.
+    """
+    met = CounterMetricFamily(
+        "proximity_dispatch",
+        "What the dispatcher met besides decisions and deliveries, by kind.",
+        labels=("kind",),
+    )
+    for kind in MET:
+        met.add_metric([kind.replace(" ", "_")], counts.get(kind, 0))
+    return (met,)
+
+
+def waiting_text(waiting: Mapping[str, int], aside: Mapping[str, int]) -> bytes:
+    """Write how much waits in the store, and how much was set aside there, by what it is."""
+    registry = CollectorRegistry()
+    gauges = [
+        GaugeMetricFamily(f"proximity_{name}", meaning, labels=("what",))
+        for name, meaning in (
+            ("waiting", "Triggers to be decided and offers to be sent, due or not yet."),
+            ("set_aside", "Triggers and offers that cannot be read, and are left alone."),
+        )
+    ]
+    for gauge, counts in zip(gauges, (waiting, aside), strict=True):
+        for what, count in counts.items():
+            gauge.add_metric([what], count)
+    registry.register(_Kept(lambda: gauges))
+    return generate_latest(registry)
+
+
 class _Counted:
     """Writes out at scrape time what requests and records were counted in."""
 
@@ -135,6 +170,8 @@ class _Counted:
         )
         bounds = [*map(str, SECONDS), "+Inf"]
         for route, answers in self._answers.items():
+            if not answers.statuses:
+                continue  # nobody asked; a hundred routes of zeros hide what there is to see
             for status, count in sorted(answers.statuses.items()):
                 requests.add_metric([route, str(status)], count)
             buckets = list(zip(bounds, accumulate(answers.slots), strict=True))

@@ -8,6 +8,8 @@ import msgspec
 from aiohttp import web
 
 from proximity.consent.asked import Answered, Asking, answer, status
+from proximity.consent.objections import refuse_erased
+from proximity.model import ProximityError
 from proximity.server.auth import Caller, Role
 from proximity.server.people import KEEPERS, SPEAKERS, whose, written
 from proximity.server.problems import Problem
@@ -16,6 +18,8 @@ from proximity.server.reading import SMALL_LIMIT, id_param, parse_json, read_bod
 from proximity.server.routes import Content, Route
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from proximity.server.parts import Parts
 
 
@@ -53,11 +57,30 @@ async def _answer(request: web.Request, parts: Parts, caller: Caller) -> web.Str
     now = parts.clock()
     kept: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
     places = parts.places.facts
-    new = await written(
-        parts,
-        lambda conn: answer(parts.people, conn, said, now=now, places=places, consent=kept),
-    )
+
+    def write(conn: Connection) -> bool:
+        _check_device(conn, parts, said)
+        return answer(parts.people, conn, said, now=now, places=places, consent=kept)
+
+    new = await written(parts, write)
     return reply(Noted(new), 201 if new else 200)
+
+
+def _check_device(connection: Connection, parts: Parts, said: Answered) -> None:
+    """Refuse an answer on a device that somebody else carries, or who was erased carried.
+
+    An app's backend vouches for what its person said; whose device it was is known here, and what
+    is written under it would be told of its carrier. Raises ProximityError.
+    """
+    if said.subject is None or said.subject == said.person:
+        return
+    refuse_erased(connection, (said.subject,))
+    carrier = parts.people.carriers(connection, (said.subject,))[said.subject]
+    if carrier not in {said.subject, said.person}:
+        raise ProximityError(
+            f"subject {said.subject!r} is not a device of person {said.person!r}: name one of "
+            "theirs, or leave it out"
+        )
 
 
 async def _own(parts: Parts, caller: Caller, fields: dict[str, Any]) -> dict[str, Any]:

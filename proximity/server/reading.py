@@ -103,7 +103,10 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     except Exception as error:
         if isinstance(error, Problem):
             raise
-        raise Problem(400, "The body is cut short or wrongly encoded.") from None
+        # What comes after such a body cannot be told from it: this connection is over.
+        raise Problem(
+            400, "The body is cut short or wrongly encoded.", headers={"Connection": "close"}
+        ) from None
     return b"".join(chunks)
 
 

@@ -64,7 +64,10 @@ def _take(name: str, wire: Format) -> Endpoint:
     """Make the endpoint of one format."""
 
     async def take(request: web.Request, parts: Parts, caller: Caller) -> web.StreamResponse:
-        body = await read_body(request, RECORDS_LIMIT) if request.body_exists else b""
+        body = b""
+        if request.body_exists:
+            parts.ingest.check_room()  # a flood is refused before any of it is read
+            body = await read_body(request, RECORDS_LIMIT)
         message = Incoming(
             method=request.method,
             body=body,

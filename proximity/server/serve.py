@@ -32,7 +32,7 @@ from proximity.server.auth import Tokens
 from proximity.server.broker import read_broker
 from proximity.server.clearing import erase_always, sweep_always
 from proximity.server.gateways import watched_gateways
-from proximity.server.metrics import Metrics
+from proximity.server.metrics import Metrics, dispatched
 from proximity.server.outbound import telling
 from proximity.server.parts import Parts
 from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
@@ -332,6 +332,7 @@ def _most_connections() -> int:
 @contextlib.asynccontextmanager
 async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> AsyncIterator[None]:
     """Keep deciding, sending and watching; at the end each finishes the round it is in."""
+    parts.metrics.collect_from(lambda: dispatched(dispatcher.counts))
     wake_sender = asyncio.Event()
     tasks = [
         asyncio.create_task(decide_always(parts, dispatcher, wake_sender), name="decide"),

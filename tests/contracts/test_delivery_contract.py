@@ -251,6 +251,7 @@ def test_what_is_seen_while_it_is_handed_over_is_not_tried_again(
     way.lines["web-push"].before = open_it
     way.send()
     assert way.rows(schema.outbox) == []
+    assert way.dispatcher.counts["seen"] == int(reply is LATER)  # one try that was not made
     assert way.send(NOON + 300.0) == []
     assert way.lines["inbox"].sent == []
     assert way.state()[0] == "opened"
@@ -351,6 +352,21 @@ def test_a_worker_that_was_paused_past_its_lease_changes_nothing_when_it_wakes(
     assert quick.lines["webhook"].keys == ([] if once else ["t1"])
     assert store.read(outbox.depth) == 0
     assert quick.state() == ("accepted", 0)
+
+
+def test_one_phones_dead_ends_hold_up_nobody_elses_offers(store: Store) -> None:
+    """Twenty offers fail in a row, all of them at addresses of one person."""
+    push = Line("web-push", **{PUSH.address: LATER, OTHER.address: LATER})
+    way = Lines(store, rules(replace(FAR, channels=("web-push",))), push)
+    theirs = replace(PUSH, address="https://push.example.test/ben")
+    way.put(replace(ANNA, endpoints=(PUSH, OTHER)))
+    way.put(replace(ANNA, person="ben", subjects=("phone-b",), endpoints=(theirs,)))
+    way.queue(*(trigger(id=f"a{n:02}", visit=f"a{n}") for n in range(20)))
+    way.decide()
+    assert [one.outcome for one in way.send()] == ["retry"] * 20
+    way.queue(trigger(id="b", person="ben", subject="phone-b", visit="b"))
+    way.decide()
+    assert [(one.key, one.outcome) for one in way.send()] == [("b", "accepted")]
 
 
 def test_a_channel_that_is_down_is_left_alone_and_others_carry_on(store: Store) -> None:

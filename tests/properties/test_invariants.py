@@ -1,14 +1,15 @@
 """Whatever happens in whatever order, what was promised about offers holds: against a plain model.
 
 People are enrolled, agree, withdraw, object and are erased; they come to places; two dispatchers
-decide and hand over side by side, are killed and started anew; the clock is set forward. Hand-overs
-stay open for as long as the machine likes. The model keeps lists and asks them by hand.
+decide and hand over side by side, are killed and started anew; the clock is set forward and back.
+Hand-overs stay open for as long as the machine likes. The model keeps lists and asks them by hand.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,9 +31,11 @@ from proximity.channels import Reply
 from proximity.consent import objections
 from proximity.dispatch import outbox, queue
 from proximity.dispatch.dispatch import Dispatcher
+from proximity.ingest.clock import MOST_BACK_S, ClockSetBack, Present
 from proximity.model import Consent, Endpoint, Offer, Person, Transition
 from proximity.people.people import People
 from proximity.privacy import erasing
+from proximity.server.serve import Clock
 from proximity.site.places import Places
 from proximity.site.registry import Site
 from proximity.store import Store, ledger, schema
@@ -110,13 +113,26 @@ class Held:
         """Nothing is open."""
 
 
+class Machine(Clock):
+    """The server's clock over a machine's that is set as one likes."""
+
+    def __init__(self, shown: Callable[[], float]) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def wall(self) -> float:
+        return self._shown()
+
+
 class Offers(RuleBasedStateMachine):
     """The way out, and what it promises."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.now = BEGIN
+        self.shown = BEGIN
+        self.clock = Machine(lambda: self.shown)
+        self.present = Present(self.clock.wall)
         self.rules, self.other = parse_campaigns(RULES), parse_campaigns(EARLIER)
         self.evening = (22, 0)
         self.store = Store.open(":memory:")
@@ -124,14 +140,15 @@ class Offers(RuleBasedStateMachine):
         self.starts = 0
         self.dispatchers: list[Dispatcher] = []
         self.rounds: list[list[asyncio.Task[Any]]] = [[], []]
-        # The model: who agreed to what from when until when, who is known, who must not be told.
-        self.agreed: dict[str, list[list[Any]]] = defaultdict(list)
+        # The model: who agreed to what until when, who is known, who must not be told.
+        self.agreed: dict[str, list[tuple[str, str | None, float]]] = defaultdict(list)
         self.enrolled: set[str] = set()
         self.erased: set[str] = set()
         self.objecting: set[str] = set()
         self.leaving: list[erasing.Begun] = []
         self.queued: dict[str, str] = {}
         self.visits = 0
+        self.taken_at = 0.0
         self.open: list[tuple[Offer, asyncio.Future[Reply]]] = []
         self.begun: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -143,6 +160,11 @@ class Offers(RuleBasedStateMachine):
             self.enrol(who)
             for purpose in PURPOSES:
                 self.agree(who, purpose, None, None)
+
+    @property
+    def now(self) -> float:
+        """What time it is for whoever decides, sends and writes down."""
+        return self.clock()
 
     def _dispatcher(self) -> Dispatcher:
         self.starts += 1
@@ -161,9 +183,9 @@ class Offers(RuleBasedStateMachine):
             for _ in range(3):
                 for which in (0, 1):
                     self.kill(which)
-                self.now += 2 * outbox.LEASE_S
+                self.shown += 2 * outbox.LEASE_S
                 self._settle()
-            self.now = max(self.now, when("2026-04-20 12:00"))
+            self.shown = max(self.shown, when("2026-04-20 12:00"))
             self._settle()
             self.decided_once()
             self.nothing_begins_that_may_not()
@@ -201,7 +223,7 @@ class Offers(RuleBasedStateMachine):
             due = self.dispatchers[0].next_due()
             if due is None:
                 return
-            self.now = max(self.now, due)
+            self.shown = max(self.shown, due)
         raise AssertionError("there is no end to it")
 
     def _answer_all(self) -> None:
@@ -241,8 +263,8 @@ class Offers(RuleBasedStateMachine):
 
     def _agrees(self, person: str, purpose: str, channel: str) -> bool:
         return any(
-            what == purpose and where in {None, channel} and since <= self.now < until
-            for what, where, since, until in self.agreed[person]
+            what == purpose and where in {None, channel} and self.now < until
+            for what, where, until in self.agreed[person]
         )
 
     # -- what happens --------------------------------------------------------------------------
@@ -272,7 +294,7 @@ class Offers(RuleBasedStateMachine):
         until = None if lasts is None else self.now + lasts
         given = Consent(purpose=purpose, channel=channel, since=self.now, until=until)
         self.store.write(lambda c: self.people.grant(c, who, given, "test")).result()
-        self.agreed[who].append([purpose, channel, self.now, until or float("inf")])
+        self.agreed[who].append((purpose, channel, until or float("inf")))
 
     @rule(
         who=st.sampled_from(PEOPLE),
@@ -286,21 +308,28 @@ class Offers(RuleBasedStateMachine):
         self.store.write(
             lambda c: self.people.withdraw(c, who, purpose, channel, at=self.now)
         ).result()
-        for one in self.agreed[who]:
-            of_purpose = purpose in {None, one[0]}
-            of_channel = channel is None or one[1] in {None, channel}
-            if of_purpose and of_channel:
-                one[3] = min(one[3], self.now)
+        self.agreed[who] = [
+            (what, where, until)
+            for what, where, until in self.agreed[who]
+            if purpose not in {None, what} or (channel is not None and where not in {None, channel})
+        ]
 
     @rule(who=st.sampled_from(PEOPLE), place=st.sampled_from(["cafe", "bakery"]))
     def come(self, who: str, place: str) -> None:
         """Somebody enters a place: whatever waits for it is queued, twice, as after a crash."""
         if who in self.erased:
             return
+        try:
+            at = self.present.check()
+        except ClockSetBack:
+            assert self.shown < self.taken_at - MOST_BACK_S
+            return
+        assert at >= self.taken_at
+        self.taken_at = at
         self.visits += 1
         entered = Transition(
             kind="enter", subject=f"{who}-phone", place=place, visit=f"{who}-v{self.visits}",
-            at=self.now, decided_at=self.now, because={"evidence_at": self.now},
+            at=at, decided_at=at, because={"evidence_at": at},
         )  # fmt: skip
         facts = Places(None, Site(timezone=PARIS)).facts(place)
         triggers = self.rules.triggers(entered, who, facts)
@@ -420,7 +449,20 @@ class Offers(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 1, 40, 90, 600, 86_400]))
     def pass_time(self, seconds: int) -> None:
         """The clock goes on."""
-        self.now += seconds
+        self.shown += seconds
+
+    @rule(seconds=st.sampled_from([1, 40, 90, 3600]), anew=st.booleans())
+    def step_back(self, seconds: int, anew: bool) -> None:
+        """The machine's clock is set back: time stands still, unless all of it starts anew."""
+        before = self.now
+        self.shown -= seconds
+        assert self.now == before
+        if anew:
+            for which in (0, 1):
+                self.kill(which)
+            self.clock = Machine(lambda: self.shown)
+            # As recovery finds it: no earlier than the newest row of the journal.
+            self.present = Present(self.clock.wall, self.taken_at)
 
     # -- what holds ----------------------------------------------------------------------------
 

@@ -312,6 +312,24 @@ async def test_a_phone_answers_for_itself_alone(rig: Rig) -> None:
     assert event["subject"] == "ada-phone"
 
 
+async def test_a_backend_answers_for_whom_it_names_on_a_device_of_theirs(rig: Rig) -> None:
+    for person in ("ada", "bob", "cleo"):
+        body = {"subjects": [f"{person}-phone"], "consents": [{"purpose": "service"}]}
+        await rig.ask("PUT", f"/v1/people/{person}", body=body)
+    assert (await rig.ask("POST", "/v1/erasures", body={"person": "cleo"})).status == 202
+    said = {"person": "ada", "purpose": "marketing", "answer": "shown"}
+    for foreign in ("bob-phone", "cleo-phone", "cleo"):
+        body = said | {"subject": foreign}
+        refused = await rig.ask("POST", "/v1/optin", role=Role.FEED, body=body)
+        assert refused.status == 422, foreign
+    for subject in ("ada-phone", "ada", "a-browser"):
+        body = said | {"subject": subject, "id": subject}
+        taken = await rig.ask("POST", "/v1/optin", role=Role.FEED, body=body)
+        assert (taken.status, taken.json) == (201, {"recorded": True}), subject
+    items = (await rig.ask("GET", "/v1/events")).json["items"]
+    assert [one["subject"] for one in items] == ["ada-phone", "ada", "a-browser"]
+
+
 async def test_fewer_rungs_keep_less(rig: Rig) -> None:
     """A fix as the ladder has it: in a cell, or not at all, and nothing finer on the disk."""
     lon, lat = 2.3512345678, 48.8567891234

@@ -226,18 +226,26 @@ async def test_whoever_asks_without_end_is_told_to_wait(rig: Rig) -> None:
     assert (await rig.ask("GET", INBOX, role=Role.DEVICE)).status == 200
 
 
+async def often(rig: Rig) -> str:
+    """How long an app is told to keep what it fetched: until it may look again."""
+    answer = await rig.ask("GET", INBOX, role=Role.DEVICE)
+    assert answer.status == 200, answer.body
+    return str(answer.headers["Cache-Control"])
+
+
 async def test_a_person_chooses_how_often_on_their_own_page(rig: Rig) -> None:
     made = await rig.ask("POST", "/v1/people/anna/preferences/link")
     path = made.json["url"].removeprefix("https://offers.example.test")
     page = await rig.ask("GET", path, role=None, headers={"Accept-Language": "de"})
     assert "Wie oft darf Ihre App nach Angeboten sehen?" in page.body.decode()
-    said = {"answers": [{"attribute": "inbox_minutes", "value": 10}]}
+    assert (await often(rig)) == "private, max-age=600"  # where nobody chose
+    said = {"answers": [{"attribute": "inbox_minutes", "value": 5}]}
     assert (await rig.ask("POST", path, role=None, body=said)).status == 200
     for _ in range(200):
-        answer = await rig.ask("GET", INBOX, role=Role.DEVICE)
-        if answer.headers["Cache-Control"] == "private, max-age=600":
+        if (await often(rig)) == "private, max-age=300":
             break
         await asyncio.sleep(0.01)
+    assert (await often(rig)) == "private, max-age=300"
     bad = {"answers": [{"attribute": "inbox_minutes", "value": 7}]}
     assert (await rig.ask("POST", path, role=None, body=bad)).status == 422
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import time
 from typing import Any
 
 import pytest
 
+from proximity.ingest import ingest
 from proximity.ingest.ingest import Overloaded
 from proximity.server import reading, records
 from proximity.server.auth import Role
@@ -209,6 +211,61 @@ async def test_a_failing_store_asks_to_come_again(
         answer = await rig.ask("POST", path, role=Role.DEVICE, body=body)
         assert answer.status == status
         assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "encoding", "times"),
+    [("/v1/fixes", "identity", 50_000), ("/owntracks", "identity", 1), ("/v1/fixes", "gzip", 1)],
+)
+async def test_a_flood_is_refused_before_it_is_read(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    encoding: str,
+    times: int,
+) -> None:
+    """What nobody could read or unpack is refused like all else, and fills no log."""
+    read = 0
+
+    async def read_body(*_: object) -> bytes:
+        nonlocal read
+        read += 1
+        return b""
+
+    with monkeypatch.context() as full:
+        full.setattr(ingest, "MOST_ROWS", 0)
+        full.setattr(records, "read_body", read_body)
+        headers = {"Content-Encoding": encoding}
+        answer = await rig.ask(
+            "POST", path, role=Role.DEVICE, raw=b"{ no record" * times, headers=headers
+        )
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    await asyncio.sleep(0.05)  # what is left of it has been thrown away
+    assert read == 0
+    assert not caplog.records
+    assert (await rig.ask("GET", "/v1/fences")).status == 200
+
+
+async def test_who_was_refused_unread_asks_again_on_the_same_connection(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.consent("phone-1")
+    reader, writer = await asyncio.open_connection(*rig.url.removeprefix("http://").split(":"))
+    body = json.dumps(fix()).encode()
+    head = (
+        f"POST /v1/fixes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {rig.token(Role.FEED)}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with monkeypatch.context() as full:
+        full.setattr(ingest, "MOST_ROWS", 0)
+        writer.write(head)  # the answer comes before the body is sent
+        said = await reader.readuntil(b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 503 ")
+        await reader.readexactly(int(re.findall(rb"Content-Length: (\d+)", said)[0]))
+    writer.write(body + head + body)
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 202 ")
+    writer.close()
 
 
 async def test_a_fault_is_a_500_that_quotes_nothing(
