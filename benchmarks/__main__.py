@@ -38,6 +38,7 @@ from benchmarks import (
     profiles,
     replayed,
     server,
+    starting,
     tile38,
     updates,
 )
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[Scale], Found]] = {
     "nowhere": updates.nowhere,
     "loading": containment.loading,
     "server": server.ingest,
+    "starting": starting.starting,
     "replay": replayed.replay,
     "decisions": decisions.decisions,
     "delivering": delivering.delivering,

@@ -45,7 +45,7 @@ TINY = Scale(
 )
 
 
-SLOW = {"server", "replay", "gateways", "delivering"}
+SLOW = {"server", "starting", "replay", "gateways", "delivering"}
 """These start processes."""
 
 

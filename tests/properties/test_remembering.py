@@ -68,9 +68,10 @@ def test_who_is_taken_out_is_unknown_and_nobody_else(data: st.DataObject) -> Non
     taken = data.draw(records(START, START + LATE_S))
     piece = Admitted.of([one for one, _ in taken], [whose for _, whose in taken])
     left = piece.without({"ana"})
-    assert "ana" not in {name for name, _ in [*left.trails, *left.newest]}
+    assert "ana" not in {*left.subjects, *(name for name, _ in left.newest)}
     others = [one for one in taken if (one[1] or one[0].subject) != "ana"]
     same = Admitted.of([one for one, _ in others], [whose for _, whose in others])
-    assert (left.trails, left.newest, left.marks) == (same.trails, same.newest, piece.marks)
+    assert (left.subjects, left.rows, left.newest) == (same.subjects, same.rows, same.newest)
+    assert left.marks == piece.marks
     assert piece.count == len(taken)
     assert left.count == same.count + (len(piece.marks) - len(same.marks)) // 8
