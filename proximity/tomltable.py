@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from beacon_gateway.model import check_id
@@ -27,16 +27,22 @@ _MOST_NAMES = 10_000
 class TomlTable:
     """One table, read key by key; ``problems`` gathers the faults of it and of all made from it.
 
-    ``where`` leads every problem. Each reading method gives the value of a key, or the default
+    ``where`` leads every problem; ``path`` leads to its keys in the file's own words, such as
+    ``campaign.``. Each reading method gives the value of a key, or the default
     where the key is absent or at fault; ``finish`` names the keys that nobody asked for.
     """
 
     def __init__(
-        self, table: Mapping[str, Any], where: str, problems: list[str] | None = None
+        self,
+        table: Mapping[str, Any],
+        where: str,
+        problems: list[str] | None = None,
+        path: str = "",
     ) -> None:
         self.table = table
         self.where = where
         self.problems: list[str] = [] if problems is None else problems
+        self._path = path
         self._known: list[str] = []
 
     def fault(self, text: str) -> None:
@@ -159,33 +165,39 @@ class TomlTable:
         """Read a table within this one; an empty one where it is absent."""
         value = self.table[key] if self.has(key) else {}
         if not isinstance(value, dict):
-            self.fault(f"{key} must be a table: write [{key}]")
+            self.fault(f"{key} must be a table: write [{self._path}{key}]")
             value = {}
-        return TomlTable(value, f"{self.where}: {key}", self.problems)
+        return TomlTable(value, f"{self.where}: {key}", self.problems, f"{self._path}{key}.")
 
     def children(self, key: str) -> list[TomlTable]:
         """Read a list of tables, each named by its ``id`` where it has one, else its number."""
         value = self.table[key] if self.has(key) else []
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            self.fault(f"{key} must be a list of tables: write [[{key}]]")
+            self.fault(f"{key} must be a list of tables: write [[{self._path}{key}]]")
             return []
         found = []
         for number, one in enumerate(value, start=1):
             name = one.get("id")
             called = f"{name!r:.80}" if isinstance(name, str) and name else f"number {number}"
-            found.append(TomlTable(one, f"{self.where}: {key} {called}", self.problems))
+            where = f"{self.where}: {key} {called}"
+            found.append(TomlTable(one, where, self.problems, f"{self._path}{key}."))
         return found
 
-    def finish(self) -> None:
-        """Name every key that nobody asked for, with the nearest that there is."""
+    def finish(self, named: Collection[str] = ()) -> None:
+        """Name every key that nobody asked for, with the nearest that there is.
+
+        ``named`` are those of which something was said already.
+        """
         known = dict.fromkeys(self._known)
         for key in self.table:
-            if key not in known:
+            if key not in known and key not in named:
                 self.fault(f"unknown key {key!r:.60}; {nearest(key, known)}")
 
 
 def _shown(value: object) -> str:
     """Write a value for a problem, cut short; Python refuses to write endless whole numbers."""
+    if isinstance(value, date | time):
+        return value.isoformat()
     try:
         return f"{value!r:.60}"
     except ValueError:

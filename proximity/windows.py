@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -149,7 +149,9 @@ def _parse_window(item: object, spot: str, problems: list[str]) -> Window | None
 def _parse_clock(value: object, key: str, spot: str, problems: list[str]) -> int | None:
     if isinstance(value, str) and _CLOCK.fullmatch(value):
         return int(value[:2]) * 3600 + int(value[3:]) * 60
-    problems.append(f'{spot}: {key} must be a time of day such as "08:30"; it is {value!r:.40}')
+    # TOML has times of its own, which are written without quotes.
+    said = value.isoformat() if isinstance(value, time) else f"{value!r:.40}"
+    problems.append(f'{spot}: {key} must be a time of day such as "08:30"; it is {said}')
     return None
 
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_campaigns"]
 
+_OF_CAMPAIGNS = frozenset(key.name for key in CAMPAIGN) - {key.name for key in FILE} - {"caps"}
+_OF_FILE = frozenset(key.name for key in FILE) - {key.name for key in CAMPAIGN} - {"cap"}
+"""Keys that are easily written in the other of the two: to TOML a line is the last head's above it.
+Each has its own word for caps, and whoever writes the other's means that."""
 MOST_CAMPAIGNS = 2000
 """Campaigns of one file: a chain with more has a file for each region."""
 
@@ -61,7 +65,9 @@ def parse_campaigns(text: str, name: str = "campaigns") -> Campaigns:
             item.fault("two campaigns have this id; give each its own")
         campaigns[campaign.id] = campaign
     _check_file(top, values, campaigns)
-    top.finish()
+    for key in sorted(_OF_CAMPAIGNS & top.table.keys()):
+        top.fault(f"{key} is a key of a campaign: {_below(key, top.table[key])}")
+    top.finish(_OF_CAMPAIGNS)
     if top.problems:
         raise ProximityError(*top.problems)
     return Campaigns(
@@ -147,14 +153,28 @@ def _read_campaign(
             faults.append(f"unknown channel {channel!r:.60}; {nearest(channel, channels)}")
     for one in campaign.stock:
         if one not in file["stocks"]:
-            faults.append(f"unknown stock {one!r:.60}; {nearest(one, file['stocks'])}")
+            mend = nearest(one, file["stocks"]) if file["stocks"] else "write it as a [[stock]]"
+            faults.append(f"unknown stock {one!r:.60}; {mend}")
     start, end = campaign.valid_from, campaign.valid_until
     if start is not None and end is not None and end <= start:
         faults.append("valid_until is not after valid_from, so it is never valid")
+    if isinstance(item.table.get("on"), list):
+        faults.append("on is one thing: for several write [[campaign.trigger]], each with its on")
+    for key in sorted(_OF_FILE & item.table.keys()):
+        faults.append(f"{key} is a key of the file: write it above the first [[campaign]]")
     for fault in faults:
         item.fault(fault)
-    item.finish()
+    item.finish(_OF_FILE)
     return campaign
+
+
+def _below(key: str, value: object) -> str:
+    """Say how a key that stands at the top of the file is written as a campaign's."""
+    if isinstance(value, dict):
+        return f"write [campaign.{key}]"
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        return f"write [[campaign.{key}]]"
+    return "write it below its [[campaign]]"
 
 
 def _trigger_faults(item: TomlTable, campaign: Campaign) -> list[str]:

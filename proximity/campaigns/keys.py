@@ -48,7 +48,7 @@ _ONS = get_args(On)
 def _cap(**fields: Any) -> Cap:
     """Make a cap of its keys. Raises ValueError where they contradict each other."""
     if ("window_s" in fields) == ("per" in fields):
-        raise ValueError("a cap needs both count and window_s, or count and per")
+        raise ValueError("a cap needs count and window_s, or count and per, and not all three")
     return Cap(**fields)
 
 
@@ -250,7 +250,8 @@ CAMPAIGN: forms.Form = (
         forms.names(),
         "in order of preference, cheaper ones first where the file says what they "
         "[cost](channels.md): an offer goes to the first one that its person has agreed to, "
-        "wants and can be reached on, and on to the next where that fails",
+        "wants and can be reached on, and on to the next where that fails; `inbox`, which takes "
+        "every offer, last",
         needed=True,
     ),
     Key("text", forms.texts(), "a text for each language tag, see [below](#text)", needed=True),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from proximity.campaigns.campaigns import PlaceFacts
 from proximity.campaigns.purposes import presses
+from proximity.campaigns.reach import KINDS, Terms
 from proximity.consent.purposes import unasked
 from proximity.content.content import Reader, compose, links_of
 from proximity.content.templates import Template, TemplateError, is_template
@@ -79,6 +80,7 @@ abbreviation or two does not reach it."""
 _LEAST_LETTERS = 10
 _SHOUTED = re.compile(r"\b[^\W\d_]{3,}\b")
 _LINK = re.compile(r"\w+://\S+")
+_PLAIN = Terms()
 _SAMPLE_PLACE = PlaceFacts(id="place", name="Station Road Store")
 _SAMPLE_WORD, _SAMPLE_NUMBER = "Alexandra", 12.0
 
@@ -308,6 +310,40 @@ def _rivals(campaigns: Campaigns) -> Iterator[tuple[None, str]]:
             )
 
 
+def _order(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
+    """Find what stands behind a channel that takes everything, in the order of trying.
+
+    That is by cost first, and is not always the order of the file. What lies in the inbox lies
+    there whichever channel took it, so that the inbox itself loses nothing by standing behind.
+    """
+    for one in campaigns.campaigns.values():
+        terms = {name: campaigns.channel_terms.get(name, _PLAIN) for name in one.channels}
+        first = next((name for name in one.channels if _takes_all(terms[name])), None)
+        if first is None:
+            continue
+        behind = one.channels[one.channels.index(first) + 1 :]
+        idle = [name for name in behind if name != "inbox"]
+        if idle:
+            dearest = max(terms[name].cost for name in idle)
+            mend = f"write {first} last"
+            if terms[first].cost < dearest:
+                mend = (
+                    f"{first} is tried first because it is cheaper: give [channel.{first}] "
+                    f"cost = {dearest:g}, and {mend}"
+                )
+            yield (
+                one.id,
+                (
+                    f"channels: {first} takes every offer, so that {', '.join(idle)} behind it "
+                    f"is tried only for whom {first} is not allowed; {mend}"
+                ),
+            )
+
+
+def _takes_all(terms: Terms) -> bool:
+    return terms.kind is not None and KINDS[terms.kind].takes_all
+
+
 def _age(campaigns: Campaigns) -> Iterator[tuple[None, str]]:
     if campaigns.age is None and _pressing(campaigns):
         yield None, "no [age]: people whose age nobody knows get marketing by location"
@@ -339,6 +375,7 @@ RULES = (
     Rule("asks", "advice", "is what it asks for a consent that anything goes by?", _purpose_asked),
     Rule("default", "advice", "is there a word for whom nothing is known of?", _defaults),
     Rule("contest", "advice", "does one moment bring one offer?", _rivals),
+    Rule("order", "advice", "can each of its channels have its turn?", _order),
     Rule("age", "advice", "is the age asked for?", _age),
     Rule("pressure", "advice", "is there a limit, and a night?", _pressure),
     Rule("hosts", "advice", "is it written where links may lead?", _hosts),

@@ -30,18 +30,20 @@ class Kind(NamedTuple):
     """A row of ``KINDS``: whether it needs an endpoint of the person's, and what a crash may cost.
 
     A hand-over of which nobody knows whether it arrived is repeated where the receiver collapses
-    repeats by their key, and is not where people would see it twice.
+    repeats by their key, and is not where people would see it twice. ``takes_all``: there is no
+    other side that could refuse, so that nothing goes on from here.
     """
 
     to_endpoints: bool
     repeats: Repeats
+    takes_all: bool = False
 
 
 KINDS = {
-    "console": Kind(to_endpoints=False, repeats="at_least_once"),
+    "console": Kind(to_endpoints=False, repeats="at_least_once", takes_all=True),
     "webhook": Kind(to_endpoints=False, repeats="at_least_once"),
     "mqtt": Kind(to_endpoints=False, repeats="at_least_once"),
-    "inbox": Kind(to_endpoints=False, repeats="at_least_once"),
+    "inbox": Kind(to_endpoints=False, repeats="at_least_once", takes_all=True),
     "web-push": Kind(to_endpoints=True, repeats="at_least_once"),
     "fcm": Kind(to_endpoints=True, repeats="at_least_once"),
     "apns": Kind(to_endpoints=True, repeats="at_least_once"),
@@ -116,8 +118,8 @@ def read_terms(name: str, item: TomlTable) -> Terms | None:
     else:
         if kind not in KINDS:
             item.fault(
-                f"no such channel; {nearest(kind, KINDS)} A name of your own needs kind: "
-                "which of them it is, or module:attr"
+                f"no such channel; {nearest(kind, KINDS)} (a name of your own needs kind: "
+                "which of them it is, or module:attr)"
             )
             return None
         if "to_endpoints" in said:

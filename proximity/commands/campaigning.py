@@ -126,12 +126,18 @@ def preview(
     if person is not None:
         reader = _person(person, people, data, server, token)
     from proximity.commands.ground import Ground
+    from proximity.tomltable import nearest
 
-    places = Ground.of(site).places
+    ground = Ground.of(site)
+    places = ground.places
+    if site is not None and place is not None and place not in ground.ids:
+        mend = nearest(place, ground.ids)
+        raise ProximityError(f"{called(site)}: there is no place {place!r:.80}; {mend}")
     chosen = list(campaigns.campaigns.values())
     if only is not None:
         if only not in campaigns.campaigns:
-            raise ProximityError(f"{called(file)}: there is no campaign {only!r:.80}")
+            mend = nearest(only, campaigns.campaigns)
+            raise ProximityError(f"{called(file)}: there is no campaign {only!r:.80}; {mend}")
         chosen = [campaigns.campaigns[only]]
     failed = False
     for one in chosen:
@@ -209,12 +215,14 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
         tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ProximityError(f"{name}: is not TOML ({error}): mend the text there") from None
-    campaigns = None
     try:
         campaigns = parse_campaigns(text, name)
-        open_channels(campaigns, file.parent)
     except ProximityError as error:
-        return campaigns, list(error.problems)
+        return None, list(error.problems)
+    try:
+        open_channels(campaigns, file.parent)
+    except ProximityError as error:  # which names its table, and knows no file
+        return campaigns, [f"{name}: {problem}" for problem in error.problems]
     return campaigns, []
 
 
@@ -223,16 +231,19 @@ def _unknown_places(campaigns: Campaigns, ground: Ground) -> Iterator[Finding]:
     from proximity.tomltable import nearest
 
     known = ground.ids
+    tags = {tag for name in known for tag in ground.places.facts(name).tags}
+    named: list[tuple[str | None, str | None]] = [(None, cap.place) for cap in campaigns.caps]
     for one in campaigns.campaigns.values():
-        for rule in one.waits_for:
-            for place in sorted(rule.places):
-                if place not in known:
-                    text = f"there is no place {place!r:.80}; {nearest(place, known)}"
-                    yield Finding("place", "fault", one.id, text)
-            for tag in sorted(rule.tags):
-                if not ground.tagged(tag):
-                    text = f"no fence carries the tag {tag!r:.80}"
-                    yield Finding("place", "fault", one.id, text)
+        named += [(one.id, place) for rule in one.waits_for for place in sorted(rule.places)]
+        named += [(one.id, place) for place in (one.landing_place, *(c.place for c in one.caps))]
+    for campaign, place in named:
+        if place is not None and place not in known:
+            text = f"there is no place {place!r:.80}; {nearest(place, known)}"
+            yield Finding("place", "fault", campaign, text)
+    for one in campaigns.campaigns.values():
+        for tag in sorted(tag for rule in one.waits_for for tag in rule.tags if tag not in tags):
+            mend = f"; {nearest(tag, tags)}" if tags else ""
+            yield Finding("place", "fault", one.id, f"no fence carries the tag {tag!r:.80}{mend}")
 
 
 def _sensitive_places(
@@ -266,6 +277,8 @@ def _person(
 
     if people is not None:
         found = next((one for one in read_people(people) if one.person == person), None)
+        if found is None:
+            raise ProximityError(f"{called(people)}: there is no person {person!r:.80}")
     else:
         with open_source(data, server, token) as source:
             record = source.person(person)

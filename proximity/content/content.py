@@ -67,6 +67,8 @@ MAX_TITLE = 120
 """Characters of a title: phones show some 40 to 65 of them, mail programs 80."""
 MAX_TERMS = 5000
 """Characters of small print: two pages, which nobody reads on a phone as it is."""
+_OF_READER = ("{{ person.NAME }}",)
+"""What a plain text may become, named where somebody writes ``{first_name}``."""
 _WORDS = {name: TEXT_PLACEHOLDERS[name] for name in ("place", "campaign")}
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
@@ -129,18 +131,25 @@ def check_text(
     ``link``, ``price`` and ``stock`` tell whether the campaign has one, ``attributes`` which of a
     person's the campaign declares.
     """
-    problems = []
     if not _LANGUAGE.fullmatch(language):
-        problems.append(f"text.{language!r:.40} is no language tag such as en, fr or pt-BR")
-    if not isinstance(text, str) or not text.strip():
-        return [*problems, f"text.{language:.40} is empty: write what the offer says"]
+        # What stands below [campaign.text] belongs to it, to TOML: so do keys of the campaign.
+        fault = f"text.{language!r:.40} is no language tag such as en, fr or pt-BR"
+        return [f"{fault}; other keys of the campaign stand above [campaign.text]"]
+    if not isinstance(text, str):
+        return [f'text.{language:.40} must be a text, such as "Coffee at {{place}}."']
+    if not text.strip():
+        return [f"text.{language:.40} is empty: write what the offer says"]
     has = {"link": link, "price": price, "currency": price, "stock": stock}
     if _is_template(text):
         faults = _check_template(language, text, has, attributes)
-        return [*problems, *(f"text.{language:.40}: {fault}" for fault in faults)]
+        return [f"text.{language:.40}: {fault}" for fault in faults]
+    problems = []
     if len(text) > MAX_TEXT:
         problems.append(f"text.{language:.40} has {len(text)} characters, at most {MAX_TEXT}")
-    problems += [f"text.{language:.40}: {fault}" for fault in check_holes(text, TEXT_PLACEHOLDERS)]
+    problems += [
+        f"text.{language:.40}: {fault}"
+        for fault in check_holes(text, TEXT_PLACEHOLDERS, _OF_READER)
+    ]
     if "{link}" in text and not link:
         problems.append(f"text.{language:.40} asks for {{link}} and the campaign has no link")
     return problems
@@ -178,9 +187,10 @@ def _check_template(
         for name in TEXT_PLACEHOLDERS
         if f"{{{name}}}" in template.literal
     ]
+    known = [*VARIABLES, *(f"person.{name}" for name in attributes)]
     for root, *rest in sorted(template.paths):
         if root not in VARIABLES:
-            problems.append(f"unknown name {root!r:.60}; {nearest(root, VARIABLES)}")
+            problems.append(f"unknown name {root!r:.60}; {nearest(root, known)}")
         elif root in {"person", "event"}:
             if len(rest) != 1:
                 problems.append(f"{root} alone says nothing: write {root}.NAME")

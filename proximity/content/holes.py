@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 from proximity.tomltable import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["check_holes", "fill", "outside"]
 
 _HOLE = re.compile(r"\{([^{}]*)\}")
 
 
-def check_holes(text: str, allowed: Mapping[str, str]) -> list[str]:
-    """Name every hole that is not among ``allowed``, and braces that make none."""
+def check_holes(text: str, allowed: Mapping[str, str], besides: Sequence[str] = ()) -> list[str]:
+    """Name every hole that is not among ``allowed``, and braces that make none.
+
+    ``besides`` is what may be written instead of a hole.
+    """
     problems = [
-        f"unknown placeholder {{{name:.40}}}; {nearest(name, allowed)}"
+        f"unknown placeholder {{{name:.40}}}; {nearest(name, [*allowed, *besides])}"
         for name in _HOLE.findall(text)
         if name not in allowed
     ]

@@ -45,6 +45,7 @@ class Words(NamedTuple):
     more: str
     redeem: str
     redeem_code: str
+    unnoted: str
     used: str
     code: str
     withdraw: str
@@ -54,24 +55,32 @@ WORDS = {
     "en": Words(
         "Price: {price}", "Terms", "Opening hours", "Map: {place}", "Show me the way", "On a map",
         "More about it", "Redeem now", "Press this at the till: the code is shown once you do.",
+        "It cannot be redeemed here any more: that would be noted of you, and you no longer "
+        "agree to anything being noted. Please ask at the till.",
         "Redeemed {when}", "Your code", "No more messages like this",
     ),
     "fr": Words(
         "Prix : {price}", "Conditions", "Horaires", "Plan : {place}", "M'y rendre", "Sur une carte",
         "En savoir plus", "Utiliser maintenant",
         "Appuyez une fois à la caisse : le code s'affiche alors.",
+        "Elle ne peut plus être utilisée ici : cela serait noté à votre sujet, et vous "
+        "n'acceptez plus qu'on note quoi que ce soit. Demandez à la caisse.",
         "Utilisée le {when}", "Votre code", "Ne plus recevoir de tels messages",
     ),
     "de": Words(
         "Preis: {price}", "Bedingungen", "Öffnungszeiten", "Lageplan: {place}", "Zeig mir den Weg",
         "Auf einer Karte", "Mehr dazu", "Jetzt einlösen",
         "Erst an der Kasse drücken: Dann erscheint der Code.",
+        "Hier lässt es sich nicht mehr einlösen: Das würde über Sie vermerkt, und Sie sind "
+        "mit keinem Vermerk mehr einverstanden. Bitte fragen Sie an der Kasse.",
         "Eingelöst am {when}", "Ihr Code", "Keine solchen Nachrichten mehr",
     ),
     "es": Words(
         "Precio: {price}", "Condiciones", "Horario", "Plano: {place}", "Cómo llegar", "En un mapa",
         "Más información", "Canjear ahora",
         "Púlselo en la caja: entonces aparece el código.",
+        "Ya no se puede canjear aquí: se anotaría sobre usted, y ya no acepta que se anote "
+        "nada. Pregunte en la caja.",
         "Canjeada el {when}", "Su código", "No recibir más mensajes así",
     ),
 }  # fmt: skip
@@ -145,6 +154,7 @@ class Landing(NamedTuple):
 
     ``more`` is where the campaign itself leads, ``languages`` what its reader's browser asks for;
     ``phone`` is ``iphone``, ``android`` or empty; ``hosts`` the only ones that links may lead to.
+    ``noted``: what its reader does with it may be written down.
     """
 
     item: Item
@@ -157,6 +167,7 @@ class Landing(NamedTuple):
     now: float
     phone: str = ""
     hosts: frozenset[str] = frozenset()
+    noted: bool = True
 
 
 def show(said: Landing, index: FenceIndex, places: Places) -> web.Response:
@@ -228,6 +239,8 @@ def _deeds(said: Landing, words: Words, zone: ZoneInfo, language: str) -> Iterat
             code = f'<p class="code">{escape(item.code)}</p>'
             parts.append(f"<p>{escape(words.code)}</p>{code}")
         parts.append("</div>")
+    elif item.redeem is not None and not said.noted:
+        parts.append(f"<p>{escape(words.unnoted)}</p>")
     elif item.redeem is not None:
         # Without an action the form goes to where the page is: the link itself.
         parts.append(f'<form method="post"><button>{escape(words.redeem)}</button></form>')

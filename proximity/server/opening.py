@@ -25,7 +25,7 @@ from proximity.server.landingpage import Landing, over, show
 from proximity.server.pages import PAGE_HEADERS, languages_of, read_link
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import Asked, read_body
-from proximity.server.receipts import note
+from proximity.server.receipts import may_note, note
 from proximity.server.routes import JSON, Content, Route
 from proximity.store import StoreFailed
 
@@ -49,7 +49,12 @@ async def _open(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     if said is None or campaign is None:
         return over(languages_of(request))
     now, key, world = parts.clock(), said["key"], world_of(parts)
-    found = await parts.store.aread(lambda conn: row_of(conn, world, key, now))
+
+    def read(conn: Connection) -> tuple[tuple[Row, Offer, Item] | None, bool]:
+        found = row_of(conn, world, key, now)
+        return found, found is not None and may_note(conn, parts, found[0].person, now)
+
+    found, noted = await parts.store.aread(read)
     own_page = campaign.landing or not links_of(campaign)
     leads_to = _leads_to(request, parts, campaign, said["place"])
     if (found is None) if own_page else (leads_to is None):
@@ -59,7 +64,7 @@ async def _open(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     if found is not None and _pressed(request):
         await _clicked(parts, found, said, now)
     if own_page and found is not None:
-        return _landing(request, parts, campaign, found, leads_to, now)
+        return _landing(request, parts, campaign, found, leads_to, now, noted=noted)
     return web.Response(status=302, headers={**PAGE_HEADERS, "Location": str(leads_to)})
 
 
@@ -75,6 +80,12 @@ async def _redeem(request: web.Request, parts: Parts, _caller: Caller) -> web.St
         if found is None:
             raise NoSuchOffer("this offer is gone")
         row, offer, _ = found
+        # What was redeemed before they said no writes nothing when it is pressed again.
+        if row.redeemed_at is None and not may_note(conn, parts, row.person, now):
+            raise NotToBeRedeemed(
+                "this offer is not redeemed here any more: its reader has agreed to nothing by "
+                "which that could be noted"
+            )
         channel = said.get("channel") or offer.channel
         return mark(conn, world, row.person, Mark(key, "redeemed"), now, channel)
 
@@ -83,11 +94,20 @@ async def _redeem(request: web.Request, parts: Parts, _caller: Caller) -> web.St
     except (NoSuchOffer, Over):
         return over(languages_of(request))
     except NotToBeRedeemed as error:
+        if "text/html" in request.headers.get("Accept", ""):
+            return _to_its_page(request)  # which has no button by now, and says why
         raise Problem(409, f"{error}.") from None
     parts.tail.grew()
     if "text/html" not in request.headers.get("Accept", "text/html"):
         return answer(item)
-    # To the page itself, so that loading it again redeems nothing: the last part of its own path.
+    return _to_its_page(request)
+
+
+def _to_its_page(request: web.Request) -> web.Response:
+    """Lead from the button to the page, by the last part of its own path.
+
+    So that loading again redeems nothing.
+    """
     assert isinstance(request, Asked)
     here = quote(request.named, safe="")
     return web.Response(status=303, headers={**PAGE_HEADERS, "Location": here})
@@ -149,6 +169,8 @@ def _landing(
     found: tuple[Row, Offer, Item],
     leads_to: str | None,
     now: float,
+    *,
+    noted: bool,
 ) -> web.Response:
     row, _, item = found
     place = parts.places.facts(campaign.landing_place or item.place)
@@ -161,6 +183,7 @@ def _landing(
         expires_at=row.expires_at,
         redeemed_at=row.redeemed_at,
         now=now,
+        noted=noted,
         phone="iphone" if any(word in _agent(request) for word in _APPLE) else "",
         hosts=parts.campaigns().link_hosts,
     )
@@ -201,9 +224,11 @@ ROUTES = (
         summary="Redeem an offer: the button of its page.",
         answers={
             200: Content(meaning="It is redeemed.", schema=Item, media=(JSON,)),
-            303: Content(meaning="It is redeemed: to its page."),
+            303: Content(meaning="To its page, which says what became of it."),
             404: _NO_LINK,
-            409: Content(meaning="It is not redeemed here."),
+            409: Content(
+                meaning="It is not redeemed here, or of its reader nothing may be noted any more."
+            ),
             410: _OVER,
         },
         loose=True,

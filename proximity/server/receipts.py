@@ -60,10 +60,15 @@ def note(
     Whatever is sent needs a consent; of who agrees to nothing any more nothing is written either.
     """
     person = connection.scalar(_WHOSE, {"its_key": key})
-    consent: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
-    if person is None or not may_be_written(connection, {person}, now, consent):
+    if person is None or not may_note(connection, parts, person, now):
         return False
     return receipts.record(connection, key, outcome, channel, now)
+
+
+def may_note(connection: Connection, parts: Parts, person: str, now: float) -> bool:
+    """Whether what somebody does with an offer may be written down at Unix second ``now``."""
+    consent: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
+    return bool(may_be_written(connection, {person}, now, consent))
 
 
 async def _tell(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:

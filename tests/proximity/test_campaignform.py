@@ -307,6 +307,54 @@ def test_every_problem_names_the_place_and_the_mend(text: str, problem: str) -> 
     assert any(one.startswith(problem) for one in problems(text)), problems(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # A line below a table's head is that table's, whatever its writer meant.
+        ("cooldown_s = 60\n" + LEAST, "cooldown_s is a key of a campaign: write it below its [[campaign]]"),
+        (least(tail="\n[title]\nen = 'x'"), "title is a key of a campaign: write [campaign.title]"),
+        (least(tail="\n[[dayparts]]\nfrom = '07:00'\nto = '11:00'"),
+         "dayparts is a key of a campaign: write [[campaign.dayparts]]"),
+        (least(tail="\n[[caps]]\ncount = 1"), "unknown key 'caps'; did you mean 'cap'?"),
+        (least("language = 'fr'"),
+         "campaign 'coffee': language is a key of the file: write it above the first [[campaign]]"),
+        (least("cap = []"), "campaign 'coffee': unknown key 'cap'; did you mean 'caps'?"),
+        (least(tail="\nredeem = 'code'"),
+         ("campaign 'coffee': text.'redeem' is no language tag such as en, fr or pt-BR; other keys "
+         "of the campaign stand above [campaign.text]")),
+        # What to write is said as it is written there.
+        (least("dayparts = '08:00-11:00'"),
+         "campaign 'coffee': dayparts must be a list of tables: write [[campaign.dayparts]]"),
+        (least("links = 'https://a.test'", without="link"),
+         "campaign 'coffee': links must be a table: write [campaign.links]"),
+        (least("dayparts = [{ from = 07:00:00, to = '11:00' }]"),
+         ("campaign 'coffee': dayparts number 1: from must be a time of day such as \"08:30\"; it is "
+         "07:00:00")),
+        (least("stock = ['cups']"), "campaign 'coffee': unknown stock 'cups'; write it as a [[stock]]"),
+        (least(tail="\nfr = 'Du café, {first_name}'"),
+         ("campaign 'coffee': text.fr: unknown placeholder {first_name}; there is campaign, link, "
+         "place, {{ person.NAME }}")),
+        (least("attributes = ['first_name']", tail="\nfr = '{{ first_name }}'"),
+         "campaign 'coffee': text.fr: unknown name 'first_name'; did you mean 'person.first_name'?"),
+        (least(tail="\nfr = 3"),
+         "campaign 'coffee': text.fr must be a text, such as \"Coffee at {place}.\""),
+        (least("caps = [{ count = 1, window_s = 5, per = 'day' }]"),
+         ("campaign 'coffee': caps number 1: a cap needs count and window_s, or count and per, and "
+         "not all three")),
+    ],
+)  # fmt: skip
+def test_what_marketers_write_by_mistake_is_told_so_that_they_can_mend_it(
+    text: str, problem: str
+) -> None:
+    assert problems(text) == [f"c.toml: {problem}"]
+
+
+def test_several_occasions_are_triggers() -> None:
+    found = problems(LEAST.replace('"enter"', '["enter", "dwell"]'))
+    mend = "on is one thing: for several write [[campaign.trigger]], each with its on"
+    assert f"c.toml: campaign 'coffee': {mend}" in found
+
+
 def test_a_fault_is_told_once() -> None:
     assert problems(least("chanel = 3")) == [
         "c.toml: campaign 'coffee': unknown key 'chanel'; did you mean 'channels'?"

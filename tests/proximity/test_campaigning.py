@@ -100,6 +100,11 @@ def test_lint_names_what_check_finds_and_goes_on_where_it_can(write) -> None:
     assert [line.rpartition("[")[2] for line in least.stdout.splitlines()] == [
         "benefit]", "age]", "pressure]", "pressure]", "hosts]"
     ]  # fmt: skip
+    channel = run("campaign", "lint", write(LEAST + "[channel.inbox]\npoll = 5\n"))
+    assert (
+        "campaigns.toml: channel.inbox: unknown key 'poll'; did you mean 'poll_s'?\n"
+        in channel.stdout
+    )
     records = [
         json.loads(line)
         for line in run("campaign", "lint", write(LEAST), "--json").stdout.splitlines()
@@ -126,8 +131,25 @@ def test_lint_with_a_site_knows_its_places(write, tmp_path: Path) -> None:
         "--site",
         site,
     )
-    assert "no fence carries the tag 'zoo' [place]" in tagged.stdout
+    assert "no fence carries the tag 'zoo'; there is books, cafe, food [place]" in tagged.stdout
     assert run("campaign", "lint", write(good), "--data", tmp_path).exit_code == 2
+    # A cap on a place that is not there holds nowhere; nor is anybody shown the way to one.
+    capped = good.replace('id = "coffee"', 'id = "coffee"\nlanding = true\nlanding_place = "bakry"\n'
+                          'caps = [{ count = 1, per = "day", place = "cafee" }]')  # fmt: skip
+    file = write(
+        'public_url = "https://offers.example.test"\n' + capped
+        + '[[cap]]\ncount = 1\nper = "day"\nplace = "streat"\n'
+    )  # fmt: skip
+    told = run("campaign", "lint", file, "--site", site, "--json")
+    named = [
+        (one["campaign"], one["text"].partition(";")[0])
+        for one in map(json.loads, told.stdout.splitlines()) if one["rule"] == "place"
+    ]  # fmt: skip
+    assert named == [
+        (None, "there is no place 'streat'"),
+        ("coffee", "there is no place 'bakry'"),
+        ("coffee", "there is no place 'cafee'"),
+    ]
 
 
 def test_lint_refuses_a_sensitive_place(write, tmp_path: Path) -> None:
@@ -202,6 +224,24 @@ def test_preview_for_a_person_says_whose_the_language_is(write, tmp_path: Path) 
         "campaign", "preview", file, "--person", "anna", "--data", data, "--campaign", "coffee"
     )
     assert "Plus que 3" in stored.stdout
+
+
+def test_preview_of_what_is_not_there_names_what_may_be_meant(write) -> None:
+    site = ROOT / "examples" / "street" / "site.toml"
+    people = write('{"person":"ana"}\n', "people.jsonl")
+    file = write(ANNAS)
+    for words, told in [
+        (("--campaign", "cofee"),
+         "campaigns.toml: there is no campaign 'cofee'; did you mean 'coffee'?"),
+        (("--site", site, "--place", "caffe"),
+         "site.toml: there is no place 'caffe'; did you mean 'cafe'?"),
+        (("--person", "anna", "--people", people), "people.jsonl: there is no person 'anna'"),
+    ]:  # fmt: skip
+        asked = run("campaign", "preview", file, *words)
+        assert asked.exit_code == 2
+        assert asked.stderr == f"proximity: {told}\n"
+    # Without a site any place may be: its id stands for its name.
+    assert "at the corner" in run("campaign", "preview", file, "--place", "the corner").stdout
 
 
 def test_preview_of_what_cannot_be_shown_is_status_1(write) -> None:

@@ -167,11 +167,16 @@ def test_links_lead_to_listed_hosts_alone() -> None:
         ("en", "Hello {link}", True, None),
         ("en", "Hello {link}", False, "asks for {link} and the campaign has no link"),
         ("en", "", False, "text.en is empty"),
-        ("en", 7, False, "text.en is empty"),
+        ("en", 7, False, "text.en must be a text"),
         ("english!", "x", False, "is no language tag"),
         ("en", "x" * 1001, False, "text.en has 1001 characters"),
         ("en", "{plase}", False, "unknown placeholder {plase}; did you mean 'place'?"),
-        ("en", "{}", False, "unknown placeholder {}; there is campaign, link, place"),
+        (
+            "en",
+            "{}",
+            False,
+            "unknown placeholder {}; there is campaign, link, place, {{ person.NAME }}",
+        ),
         ("en", "a } b", False, "a brace stands alone"),
     ],
 )

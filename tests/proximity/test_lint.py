@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from proximity.campaigns.campaigns import After, Age, Cap, Contest, TriggerRule
+from proximity.campaigns.form import parse_campaigns
 from proximity.campaigns.lint import PLATFORMS, RULES, Finding, count_emoji, lint, sample_text
 from proximity.content.prices import Price
-from tests.proximity.given import COFFEE, rules, windows
+from tests.proximity.given import COFFEE, LEAST, rules, windows
 
 GOOD = replace(COFFEE, benefit="half price", text={"en": "Coffee at half price until eleven."})
 CALM: dict[str, Any] = {
@@ -186,6 +187,49 @@ def test_rivals_at_one_place_want_a_contest() -> None:
     assert [(one.rule, one.level, one.campaign) for one in told] == [("contest", "advice", None)]
     assert told[0].text.startswith("coffee, tea wait for the same enter (place 'cafe-1')")
     assert found(GOOD, replace(tea, on="exit"), contest=None) == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "costs", "told"),
+    [
+        (("web-push", "email", "inbox"), {}, None),
+        (("inbox",), {}, None),
+        (("mqtt", "webhook"), {}, None),
+        # What lies in the inbox lies there whoever brought it: behind the console it loses nothing.
+        (("console", "inbox"), {}, None),
+        (("inbox", "email"), {}, ("inbox", "email", "write inbox last")),
+        (("web-push", "console", "email", "mqtt"), {},
+         ("console", "email, mqtt", "write console last")),
+        # The order of trying is by cost, and not what the file says.
+        (("web-push", "inbox"), {"web-push": 0.01},
+         ("inbox", "web-push", ("inbox is tried first because it is cheaper: give [channel.inbox] "
+                                "cost = 0.01, and write inbox last"))),
+        (("web-push", "inbox"), {"web-push": 0.01, "inbox": 0.01}, None),
+        (("inbox", "web-push"), {"inbox": 1}, None),
+    ],
+)  # fmt: skip
+def test_a_channel_that_takes_everything_stands_last(
+    channels: tuple[str, ...], costs: dict[str, float], told: tuple[str, str, str] | None
+) -> None:
+    written = f"channels = {list(channels)}".replace("'", '"')
+    tables = "".join(f"[channel.{name}]\ncost = {cost}\n" for name, cost in costs.items())
+    said = lint(parse_campaigns(LEAST.replace('channels = ["console"]', written) + tables))
+    found = [(one.level, one.campaign, one.text) for one in said if one.rule == "order"]
+    wanted = []
+    if told is not None:
+        first, behind, mend = told
+        text = f"channels: {first} takes every offer, so that {behind} behind it is tried only"
+        wanted = [("advice", "coffee", f"{text} for whom {first} is not allowed; {mend}")]
+    assert found == wanted
+
+
+def test_a_channel_of_one_s_own_is_of_its_kind() -> None:
+    said = LEAST.replace('["console"]', '["shelf", "email"]')
+    (one,) = [
+        one for one in lint(parse_campaigns(said + '[channel.shelf]\nkind = "inbox"\n'))
+        if one.rule == "order"
+    ]  # fmt: skip
+    assert "shelf takes every offer" in one.text
 
 
 @pytest.mark.parametrize(

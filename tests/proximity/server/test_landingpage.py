@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from proximity.server.auth import Role
-from proximity.store import StoreFull
+from proximity.store import StoreFull, schema
 from tests.proximity.inboxes import enrol, lay, offer_link
 from tests.proximity.server.rig import Answer, Rig, fix, running
 
@@ -32,6 +32,14 @@ price = "2.50 EUR"
 text = { en = "Coffee, half price." }
 title = { en = "Half price" }
 terms = { en = "One each." }
+
+[[campaign]]
+id = "cake"
+purpose = "marketing"
+on = "manual"
+channels = ["inbox"]
+redeem = "code"
+text = { en = "Cake." }
 
 [[campaign]]
 id = "tea"
@@ -248,3 +256,76 @@ async def test_whatever_is_in_a_link_it_leads_to_no_other_host(rig: Rig) -> None
             for link in linked:
                 allowed = ("https://example.test/", "https://offers.example.test/", "geo:")
                 assert link.startswith(allowed), link
+
+
+async def kept(rig: Rig) -> tuple[list[tuple[str, str]], int, Any]:
+    """What is written of offers: the deliveries, how many codes, and each offer's row."""
+
+    def read(conn: Any) -> tuple[int, Any]:
+        codes = len(conn.execute(schema.codes.select()).all())
+        return codes, conn.execute(schema.offers.select()).all()
+
+    return await told(rig), *await rig.parts.store.aread(read)
+
+
+async def withdraw(rig: Rig, what: str = "") -> None:
+    assert (await rig.ask("DELETE", f"/v1/consents?person=anna{what}")).status == 204
+
+
+@pytest.mark.parametrize("campaign", ["coffee", "cake"])
+async def test_who_withdrew_all_reads_their_offer_and_nothing_of_it_is_written(
+    rig: Rig, campaign: str
+) -> None:
+    await lay(rig, "k1", campaign=campaign)
+    path = await offer_link(rig, "k1", campaign=campaign)
+    assert "<form" in (await ask(rig, path, Purpose="prefetch")).body.decode()
+    await withdraw(rig)
+    before = await kept(rig)
+    page = await ask(rig, path)
+    text = page.body.decode()
+    assert page.status == 200
+    assert "It cannot be redeemed here any more" in text
+    assert "Please ask at the till." in text
+    assert "<form" not in text
+    # The page with the button was open when they withdrew: the press leads to the one that says it.
+    pressed = await ask(rig, path, "POST", Accept="text/html")
+    assert (pressed.status, pressed.headers["Location"]) == (303, path.rpartition("/")[2])
+    by_app = await ask(rig, path, "POST", Accept="application/json")
+    assert by_app.status == 409
+    assert "agreed to nothing" in by_app.json["detail"]
+    assert await kept(rig) == before
+
+
+async def test_a_no_to_one_purpose_takes_away_nothing_that_was_given(rig: Rig) -> None:
+    await enrol(rig, consents=[{"purpose": "marketing"}, {"purpose": "service"}])
+    await lay(rig, "k1", campaign="cake")
+    path = await offer_link(rig, "k1", campaign="cake")
+    await withdraw(rig, "&purpose=marketing")
+    assert (await ask(rig, path, "POST", Accept="text/html")).status == 303
+    code = re.search(r'class="code">([\w-]+)<', (await ask(rig, path)).body.decode())
+    assert code is not None
+    assert ("inbox", "converted") in await told(rig)
+    # And what was redeemed is shown still when nothing is agreed to, the same however often.
+    await withdraw(rig)
+    before = await kept(rig)
+    assert (await ask(rig, path, "POST", Accept="text/html")).status == 303
+    assert code[1] in (await ask(rig, path)).body.decode()
+    assert await kept(rig) == before
+
+
+async def test_of_who_is_erased_a_link_opens_nothing_that_is_theirs(rig: Rig) -> None:
+    for campaign in ("coffee", "plain"):
+        await lay(rig, campaign, campaign=campaign)
+    begun = await rig.ask("POST", "/v1/erasures", body={"person": "anna"})
+    assert begun.status == 202
+    for _ in range(500):
+        if (await rig.ask("GET", begun.headers["Location"])).json["state"] == "done":
+            break
+        await asyncio.sleep(0.02)
+    before = await kept(rig)
+    page = await offer_link(rig, "coffee")
+    assert [(await ask(rig, page, method)).status for method in ("GET", "POST")] == [410, 410]
+    # A link that leads on names a campaign and a place, and no person.
+    on = await ask(rig, await offer_link(rig, "plain", campaign="plain"))
+    assert (on.status, on.headers["Location"]) == (302, "https://example.test/plain")
+    assert await kept(rig) == before == ([], 0, [])
