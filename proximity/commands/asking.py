@@ -261,13 +261,32 @@ class _Server:
         return self._http.ask("DELETE", f"/v1/people/{_quoted(person)}", missing=True) is not None
 
 
-class Http:
-    """The way to a running server: its URL and a token."""
+_TOKEN_OF = {
+    "--server": "--token (or PROXIMITY_TOKEN)",
+    "--peer": "--peer-token (or PROXIMITY_PEER_TOKEN)",
+}
+"""Where the token of a server is given, by the option that names the server."""
+_MENDS = {
+    401: "make one there with `proximity token create`",
+    403: "give one of another role",
+}
+"""What is to be done where a server does not take a token, by its answer."""
 
-    def __init__(self, url: str, token: str) -> None:
+
+class Http:
+    """The way to a running server: its URL and a token; ``option`` is where the URL was given."""
+
+    def __init__(self, url: str, token: str, option: str = "--server") -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ProximityError(f"--server {url}: this is no http:// or https:// URL")
+            raise ProximityError(f"{option} {url}: this is no http:// or https:// URL")
+        self._token_at = _TOKEN_OF[option]
+        if not token.isascii() or not token.isprintable() or " " in token:
+            # Else the refusal of the header would quote it.
+            raise ProximityError(
+                f"{self._token_at} holds what no token has, such as a space or a line break: "
+                "give the token alone, as `proximity token create` printed it"
+            )
         self._url = url.rstrip("/")
         self._token = token
 
@@ -312,7 +331,12 @@ class Http:
             with error:
                 if error.code == 404 and missing:
                     return None
-                raise ProximityError(*_said(error.code, error.read(MOST_BYTES))) from None
+                said = _said(error.code, error.read(MOST_BYTES))
+                mend = _MENDS.get(error.code)
+                if mend is not None:
+                    first = said[0].rstrip(".")
+                    said = (f"{self._token_at}, for {self._url}: {first}: {mend}", *said[1:])
+                raise ProximityError(*said) from None
         except (urllib.error.URLError, OSError, ValueError, ssl.SSLError) as error:
             reason = getattr(error, "reason", error)
             raise ProximityError(

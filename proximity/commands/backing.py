@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proximity.commands.questions import FILE, FOLDER, echo_json
+from proximity.model import ProximityError
 
 if TYPE_CHECKING:
     from proximity.store.backup import Copied
@@ -27,6 +28,7 @@ def backup(data: Path, out: Path, *, as_json: bool) -> None:
     """
     from proximity.store.backup import backup as copy
 
+    _refuse_pipe(out)
     _tell(out, copy(data / "engine.db", out), as_json=as_json)
 
 
@@ -39,11 +41,16 @@ def restore(data: Path, source: Path, *, as_json: bool) -> None:
 
     Whoever was erased since is in it again: erase them once more before `serve`.
     """
-    from proximity.server.settings import data_file
     from proximity.store.backup import restore as copy
 
-    target = data_file(data)
+    _refuse_pipe(source)
+    target = data / "engine.db"
     _tell(target, copy(source, target), as_json=as_json)
+
+
+def _refuse_pipe(file: Path) -> None:
+    if str(file) == "-":
+        raise ProximityError("-: a backup is read and checked page by page: name a file")
 
 
 def _tell(path: Path, copied: Copied, *, as_json: bool) -> None:

@@ -24,10 +24,9 @@ def outbound_list(data: Path, *, as_json: bool) -> None:
     """List subscribers: position, newest row, state, and since when they take nothing."""
     from proximity.model import format_time
     from proximity.outbound import positions
-    from proximity.server.settings import data_file
     from proximity.store import Store
 
-    store = Store.open(data_file(data), create=False)
+    store = Store.open(data / "engine.db", create=False)
     try:
         rows = store.read(
             lambda conn: [(one, positions.newest(conn, one.feed)) for one in positions.listed(conn)]
@@ -56,10 +55,9 @@ def outbound_list(data: Path, *, as_json: bool) -> None:
 def outbound_enable(subscriber: str, data: Path) -> int:
     """Tell SUBSCRIBER again, who is gone or was given up, from where they were."""
     from proximity.outbound import positions
-    from proximity.server.settings import data_file
     from proximity.store import Store
 
-    store = Store.open(data_file(data), create=False)
+    store = Store.open(data / "engine.db", create=False)
     try:
         done = store.write(lambda conn: positions.enable(conn, subscriber, time.time())).result()
     finally:

@@ -309,17 +309,12 @@ def _files(there: Store | Http, rules: Path | None, plan: Path | None) -> tuple[
 
 
 def _table(sql: str, mapping: Path, state: Path | None) -> Foreign:
-    from proximity.sync.foreign import State, open_foreign
+    from proximity.sync.foreign import open_foreign
     from proximity.sync.mapping import parse_mapping
     from proximity.sync.rules import read_toml
 
     known = parse_mapping(read_toml(mapping), called(mapping))
-    kept = State(state or mapping.with_suffix(".state"))
-    try:
-        return open_foreign(sql, known, kept)
-    except BaseException:
-        kept.close()
-        raise
+    return open_foreign(sql, known, state or mapping.with_suffix(".state"))
 
 
 def _peer(url: str | None, token: str | None) -> Side:
@@ -329,8 +324,11 @@ def _peer(url: str | None, token: str | None) -> Side:
     if url is None:
         raise ProximityError("give --peer URL --peer-token T, or --sql URL --mapping FILE")
     if not token:
-        raise ProximityError("--peer needs --peer-token T (or PROXIMITY_PEER_TOKEN)")
-    return Remote(Http(url, token))
+        raise ProximityError(
+            "--peer needs --peer-token T (or PROXIMITY_PEER_TOKEN): a token of the role feed or "
+            "admin, made there with `proximity token create`"
+        )
+    return Remote(Http(url, token, "--peer"))
 
 
 COMMANDS = (sync,)

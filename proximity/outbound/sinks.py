@@ -109,7 +109,8 @@ class Lines:
         try:
             await asyncio.to_thread(self._append, lines)
         except OSError as error:
-            return Reply(outcome="retry", reply={"error": os.strerror(error.errno or 0)})
+            said = {"error": os.strerror(error.errno or 0), "file": str(self._to.path)}
+            return Reply(outcome="retry", reply=said)
         return Reply(outcome="accepted", reply={"bytes": len(lines)})
 
     async def close(self) -> None:

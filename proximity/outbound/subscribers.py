@@ -30,6 +30,9 @@ KINDS = ("transition", "decision", "delivery", "person")
 _WITHOUT_PLACE = ("person",)
 _WITHOUT_CAMPAIGN = ("transition", "person")
 
+_OF_SINKS = (
+    "allow", "secret_file", "secret_env", "mode", "batch", "rotate_mb", "rotate_h", "keep",
+)  # fmt: skip
 _MOST_BYTES = 1024 * 1024
 _MOST_SUBSCRIBERS = 64
 """Each has a task, a page in memory and connections of its own."""
@@ -143,9 +146,12 @@ def _read(table: TomlTable, folder: Path) -> Subscriber | None:
             what = "place" if without is _WITHOUT_PLACE else "campaign"
             table.fault(f"kinds: a {lost[0]} has no {what}, so none would be told: leave it out")
     sink: UrlSink | FileSink | None = None
-    if ("url" in table.table) == ("file" in table.table):
+    told, written = table.has("url"), table.has("file")
+    if told == written:
         table.fault("write either url or file: where they are told")
-    elif "url" in table.table:
+        for key in _OF_SINKS:  # whether they belong here cannot be said until it is known which
+            table.has(key)
+    elif told:
         sink = _read_url(table, folder)
     else:
         sink = _read_file(table, folder)

@@ -268,10 +268,11 @@ class Teller:
         return False
 
     async def _well(self) -> None:
-        for feed, known in self._feeds.items():
-            if known.failing_since is not None:
-                log.info("a subscriber takes events again", subscriber=self.subscriber.name)
-                await self._write(replace(self._feeds[feed], failing_since=None))
+        failing = [known for known in self._feeds.values() if known.failing_since is not None]
+        for known in failing:
+            await self._write(replace(known, failing_since=None))
+        if failing:  # of all feeds it is one subscriber
+            log.info("a subscriber takes events again", subscriber=self.subscriber.name)
 
     async def _end(self, state: str) -> None:
         """Tell this subscriber no more, until somebody says so."""

@@ -18,7 +18,7 @@ from proximity.store import schema
 from proximity.store.faults import StoreFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Copied", "backup", "restore"]
@@ -50,14 +50,19 @@ def backup(source: Path, target: Path) -> Copied:
     """
     if not source.exists():
         raise StoreFailed(f"{source}: there is no engine database here: give the --data of `serve`")
+    if not target.parent.is_dir():
+        raise StoreFailed(
+            f"{target.parent}: there is no such folder: make it, or give another name"
+        )
     return _copy(source, target)
 
 
 def restore(source: Path, target: Path) -> Copied:
     """Make the store at ``target`` from the file ``source`` that ``backup`` wrote.
 
-    Raises StoreFailed where there is a store already or the rest of one, where ``source`` is no
-    whole store, or where a newer version of the program has written it; nothing is there then.
+    Its folder is made, for its owner's eyes alone. Raises StoreFailed where there is a store
+    already or the rest of one, where ``source`` is no whole store, or where a newer version of the
+    program has written it; then all is as it was, and no folder was made.
     """
     for beside in _BESIDE:
         there = target.with_name(target.name + beside)
@@ -67,8 +72,22 @@ def restore(source: Path, target: Path) -> Copied:
                 "or move this one away first"
             )
     if not source.exists():
-        raise StoreFailed(f"{source}: there is no backup here")
-    return _copy(source, target)
+        raise StoreFailed(f"{source}: there is no backup here: give the file that `backup` wrote")
+    folder = target.parent
+    absent = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.ExitStack() as undone:
+            undone.callback(_remove_folders, absent)
+            copied = _copy(source, target)
+            for one in absent:
+                _sync(one.parent)  # that there is one stands in the folder above
+            undone.pop_all()
+    except OSError as error:
+        raise StoreFailed(
+            f"{folder}: no data folder can be made here ({error.strerror}): give another --data"
+        ) from None
+    return copied
 
 
 def _copy(source: Path, target: Path) -> Copied:
@@ -92,7 +111,9 @@ def _copy(source: Path, target: Path) -> Copied:
             fresh.rename(target)
         _sync(target.parent)
     except sqlite3.Error as error:
-        raise StoreFailed(f"{source}: no whole copy can be made of it ({error})") from None
+        raise StoreFailed(
+            f"{source}: no whole copy can be made of it ({error}): use another backup"
+        ) from None
     except OSError as error:
         raise StoreFailed(f"{target}: cannot be written ({error.strerror})") from None
     return copied
@@ -147,6 +168,13 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _remove_folders(made: Sequence[Path]) -> None:
+    """Take away folders, the innermost first, while nothing is in them."""
+    with contextlib.suppress(OSError):
+        for one in made:
+            one.rmdir()
 
 
 def _remove(fresh: Path) -> None:

@@ -28,6 +28,10 @@ class StoreFull(StoreFailed):
     """The disk is full. Reads go on, and writes succeed again by themselves once there is room."""
 
 
+class StoreCrossed(StoreFailed):
+    """Two who write waited for each other, and the database let the other go first: do it again."""
+
+
 class StoreBroken(StoreFailed):
     """The disk failed while writing or syncing. The store takes no more writes."""
 
@@ -40,6 +44,9 @@ _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 # acknowledge what is not there. A corrupt file is no better ground.
 _BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT}
 _POSTGRES_FULL = "53100"
+# Deadlock detected, serialization failure: all of the transaction is undone, whichever statement
+# or commit it came from.
+_POSTGRES_CROSSED = {"40P01", "40001"}
 
 
 def classify(error: DBAPIError, where: str, *, committing: bool = False) -> StoreFailed | None:
@@ -51,10 +58,13 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
     code = getattr(cause, "sqlite_errorcode", None)
     if code in _FULL or getattr(cause, "sqlstate", None) == _POSTGRES_FULL:
         return StoreFull(full(where))
+    if getattr(cause, "sqlstate", None) in _POSTGRES_CROSSED:
+        return StoreCrossed(f"{where}: other processes write the same all the time; try again")
     if (isinstance(code, int) and code & 0xFF in _BROKEN) or error.connection_invalidated:
+        damaged = isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_CORRUPT
         return StoreBroken(
             f"{where}: the disk failed ({_told(cause)}); nothing more is acknowledged; "
-            "check the disk and start again"
+            f"check the disk and {'restore a backup' if damaged else 'start again'}"
         )
     if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY:
         return StoreFailed(f"{where}: another process is writing; try again")

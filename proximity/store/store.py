@@ -25,7 +25,7 @@ from sqlalchemy.pool import StaticPool
 
 from proximity.store import schema
 from proximity.store.ballast import FREE_PAGES, Ballast
-from proximity.store.faults import StoreFailed, StoreFull, classify, full
+from proximity.store.faults import StoreCrossed, StoreFailed, StoreFull, classify, full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +42,10 @@ T = TypeVar("T")
 _BUSY_S = 10.0
 # Bounds how long the first of a group waits for the last, and how much one failed commit refuses.
 _GROUP = 1000
+# On PostgreSQL works of two processes lock rows in an order that each has for itself, and a group
+# those of all its works: they may wait in a ring, which the database ends by undoing one of them.
+# The other goes on, and each time somebody is done; so often in a row it is bad luck no more.
+_CROSSINGS = 10
 # A log that a long reader kept from being folded back is cut to this size afterwards.
 _LOG_BYTES = 64 * 1024 * 1024
 _READERS = 4
@@ -92,8 +96,9 @@ class Store:
             _prepare(engine, name)
         except DBAPIError as error:
             engine.dispose()
+            told = str(error.orig).strip().splitlines() or ["no reason was given"]
             raise classify(error, name) or StoreFailed(
-                f"{name}: cannot be opened ({error.orig})"
+                f"{name}: cannot be opened ({told[0]})"
             ) from None
         except BaseException:
             engine.dispose()
@@ -106,6 +111,8 @@ class Store:
         The future resolves only after the commit has been synced to the disk. A work that raises
         is undone alone and its error is the future's; where the disk or the commit fails, all of
         the group fail with StoreFailed (StoreFull: the disk is full). In memory it is done at once.
+        A work may be run more than once, each time after all that it did in the store was undone:
+        another process may stand in the way, or the disk be full until there is room.
         ``freeing``: it deletes more than it writes, so on a full disk it may have the ballast.
         """
         item = _Work(work, freeing=freeing)
@@ -248,6 +255,14 @@ class Store:
 
     def _attempt(self, group: list[_Work[Any]]) -> StoreFailed | None:
         """Run a group in one transaction; what it failed with, if anything."""
+        failure = None
+        for _ in range(_CROSSINGS):
+            failure = self._once(group)
+            if not isinstance(failure, StoreCrossed):
+                break
+        return failure
+
+    def _once(self, group: list[_Work[Any]]) -> StoreFailed | None:
         try:
             with self._writing() as connection:
                 _transact(connection, group, self.name)
@@ -335,8 +350,21 @@ def _transact(connection: Connection, group: list[_Work[Any]], where: str) -> No
 
 def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path | None]:
     """Make the SQLAlchemy engine of a target; give its name for messages and its file, if any."""
-    if isinstance(target, str) and target.startswith("postgresql"):
-        url = sa.make_url(target).set(drivername="postgresql+psycopg")
+    kind = target.partition("://")[0] if isinstance(target, str) and "://" in target else None
+    if kind is not None:
+        # As libpq has it, which takes both names; SQLAlchemy knows only the longer one.
+        if kind.partition("+")[0] not in {"postgresql", "postgres"}:
+            said = target if kind == "sqlite" else f"{kind:.40}://"  # another's may have a password
+            raise StoreFailed(
+                f"{said}: this is no address of a store: give the path of a file alone, or "
+                "postgresql://USER@HOST/NAME"
+            )
+        try:
+            url = sa.make_url(str(target)).set(drivername="postgresql+psycopg")
+        except (sa.exc.ArgumentError, ValueError):  # not quoted: there may be a password in it
+            raise StoreFailed(
+                f"{kind}://: this is no URL: write postgresql://USER@HOST/NAME"
+            ) from None
         try:
             engine = sa.create_engine(
                 url, pool_pre_ping=True, max_overflow=-1, hide_parameters=True
@@ -357,7 +385,7 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
         return engine, ":memory:", None
     path = Path(target)
     if not path.exists() and not create:
-        raise StoreFailed(f"{path}: there is no engine database here; start the server once")
+        raise StoreFailed(f"{path}: there is no engine database here: give the --data of `serve`")
     try:
         new = not path.exists()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

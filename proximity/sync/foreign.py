@@ -19,7 +19,7 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from proximity.model import Consent, ProximityError
 from proximity.sync.agreed import No
@@ -34,6 +34,7 @@ from proximity.sync.mapping import (
     written_at,
 )
 from proximity.sync.merge import Item, Word
+from proximity.sync.opening import open_table, reason
 from proximity.sync.taking import Taken
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Foreign", "State", "open_foreign"]
 
 _MOST_REFUSED = 100
+_KEYS: Mapping[type, str] = {int: "counts them", UUID: "names them by UUID"}
+"""Types of a column of ids that hold not every id: what such a table does with people."""
 _state = sa.MetaData()
 _facts = sa.Table(
     "facts",
@@ -73,7 +76,7 @@ class State:
         try:
             _state.create_all(self._engine)
         except SQLAlchemyError as error:
-            raise ProximityError(f"{path}: is no state of ours ({_said(error)})") from None
+            raise ProximityError(f"{path}: is no state of ours ({reason(error)})") from None
         self._key = bytes.fromhex(self.fact("key") or "")
         if not self._key:
             self._key = secrets.token_bytes(32)
@@ -118,30 +121,13 @@ class State:
         self._engine.dispose()
 
 
-def open_foreign(url: str, mapping: Mapping_, state: State) -> Foreign:
-    """Open a table of somebody else's database; raises ProximityError where it is not as mapped."""
-    try:
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(parsed, hide_parameters=True)  # cells are people's
-        table = sa.Table(mapping.table, sa.MetaData(), schema=mapping.schema, autoload_with=engine)
-    except NoSuchTableError:
-        raise ProximityError(f"table {mapping.table!r:.80}: this database has none") from None
-    except ModuleNotFoundError as error:
-        raise ProximityError(
-            f"this database needs its driver, {error.name}: for PostgreSQL pip install "
-            "'proximity-engine[postgres]'"
-        ) from None
-    except SQLAlchemyError as error:
-        raise ProximityError(f"the database cannot be opened ({_said(error)})") from None
-    named = (mapping.key, mapping.changed_at, mapping.erased_at, *mapping.columns, *mapping.flags)
-    missing = [name for name in named if name is not None and name not in table.c]
-    if missing:
-        raise ProximityError(
-            *(f"table {mapping.table!r:.80}: there is no column {name!r:.80}" for name in missing)
-        )
-    return Foreign(engine, table, mapping, state)
+def open_foreign(url: str, mapping: Mapping_, state: Path) -> Foreign:
+    """Open a table of somebody else's database, and the file of what was last seen of it.
+
+    Raises ProximityError where there is no such table as mapped; then nothing was made.
+    """
+    engine, table = open_table(url, mapping)
+    return Foreign(engine, table, mapping, State(state))
 
 
 class Foreign:
@@ -167,7 +153,12 @@ class Foreign:
                 rows = list(connection.execute(self._query(limit)).mappings())
                 some = self._named(connection, waiting)
         except SQLAlchemyError as error:
-            raise ProximityError(f"the table cannot be read ({_said(error)})") from None
+            raise ProximityError(f"the table cannot be read ({reason(error)})") from None
+        except (TypeError, ValueError) as error:  # of SQLite, which keeps any cell in any column
+            raise ProximityError(
+                f"table {self._mapping.table!r:.80} cannot be read: a cell is not of its column's "
+                f"type ({error!s:.200}): mend it there"
+            ) from None
         items: dict[str, Item] = {}
         at, key = self._from or (0.0, None)
         for row in (*some, *rows):
@@ -216,7 +207,7 @@ class Foreign:
                     told.changed += changed
                     told.same += not changed
         except SQLAlchemyError as error:
-            raise ProximityError(f"the table cannot be written ({_said(error)})") from None
+            raise ProximityError(f"the table cannot be written ({reason(error)})") from None
         except ValueError as error:
             raise ProximityError(str(error)) from None
         self._again += again
@@ -412,16 +403,14 @@ def _kind(column: sa.Column[Any]) -> type:
 def _typed(text: str, column: sa.Column[Any]) -> Any:
     """Write an id as its column has it. Raises ValueError where it cannot hold it."""
     kind = _kind(column)
-    if kind is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{text!r:.80} is no id of a table that counts them") from None
-    if kind is UUID:
-        return UUID(text)
-    return text
-
-
-def _said(error: SQLAlchemyError) -> str:
-    """Say what went wrong, in the driver's first line; parameters are people's and stay hidden."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
+    told = _KEYS.get(kind)
+    if told is None:
+        return text
+    try:
+        key = kind(text)
+    except ValueError:
+        key = None
+    # As it is read, it is written: " 7" and "007" would be the row of "7", who is somebody else.
+    if key is None or str(key) != text:
+        raise ValueError(f"{text!r:.80} is no id of a table that {told}")
+    return key

@@ -10,6 +10,7 @@ import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -132,9 +133,12 @@ def cell_of(field: str, value: Any, kind: type) -> Any:
         return last["address"] if isinstance(last, dict) else last
     if kind is str and not isinstance(value, str):
         return msgspec.json.encode(value).decode()
-    if kind in {int, float, Decimal} and isinstance(value, int | float | str):
+    if kind is UUID:
+        value = str(value)
+    if kind in {int, float, Decimal, UUID} and isinstance(value, int | float | str):
+        make: Any = kind
         try:
-            return kind(value)
+            return make(value)
         except (ArithmeticError, ValueError):
             raise ValueError(f"{field}: {value!r:.40} is no {kind.__name__}") from None
     if kind is bool and isinstance(value, int):

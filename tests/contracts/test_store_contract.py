@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from proximity.dispatch import queue
 from proximity.model import Decision, Delivery, Fix, Transition, Trigger, Verdict
 from proximity.store import Store, StoreFailed, journal, ledger, schema
+from tests.contracts.conftest import TARGETS
 
 
 def transition(subject: str = "s", place: str = "p", at: float = 1000.0) -> Transition:
@@ -42,6 +43,38 @@ def count(store: Store, table: sa.Table) -> int:
 
 def put(key: str, value: str = "x") -> Callable[[Connection], None]:
     return lambda c: journal.write_meta(c, key, value)
+
+
+@pytest.mark.parametrize(
+    "target", [one for one in TARGETS if one == "postgresql"], indirect=True
+)  # a file has one writer at a time
+def test_two_who_wait_for_each_other_are_both_done(store: Store, target: str) -> None:
+    other = Store.open(target)
+    store.write(put("a", "0")).result()
+    store.write(put("b", "0")).result()
+    both = threading.Barrier(2)
+    runs: list[str] = []
+
+    def crossing(first: str, second: str) -> Callable[[Connection], int]:
+        def work(connection: Connection) -> int:
+            runs.append(first)
+            add(connection, first)
+            if runs.count(first) == 1:
+                both.wait(60)  # now each has what the other wants next
+            add(connection, second)
+            return runs.count(first)
+
+        return work
+
+    def add(connection: Connection, key: str) -> None:
+        row = sa.select(schema.meta.c.value).where(schema.meta.c.key == key).with_for_update()
+        journal.write_meta(connection, key, str(int(connection.scalar(row) or 0) + 1))
+
+    done = [store.write(crossing("a", "b")), other.write(crossing("b", "a"))]
+    assert max(one.result(60) for one in done) > 1, "the database undid one of them"
+    assert [store.read(lambda c, k=key: journal.read_meta(c, k)) for key in "ab"] == ["2", "2"]  # type: ignore[misc]
+    assert (store.failure, other.failure, store.refusing, other.refusing) == (None,) * 4
+    other.close()
 
 
 class TestStore:

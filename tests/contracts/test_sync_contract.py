@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +18,9 @@ import sqlalchemy as sa
 from proximity.commands.sides import Folder
 from proximity.model import Consent, Person, Preference
 from proximity.people.people import People
+from proximity.privacy import erasing
 from proximity.store import Store
-from proximity.sync.foreign import Foreign, State, open_foreign
+from proximity.sync.foreign import Foreign, open_foreign
 from proximity.sync.mapping import parse_mapping
 from proximity.sync.round import Exchanged, exchange
 from proximity.sync.rules import Rules
@@ -85,7 +87,7 @@ class Shop:
             return dict(row.one())
 
     def opened(self) -> Foreign:
-        state = State(self.folder / "crm.state")
+        state = self.folder / "crm.state"
         return open_foreign(self.url, parse_mapping(MAPPING, "crm.toml"), state)
 
     def round(self) -> Exchanged:
@@ -225,8 +227,6 @@ def test_who_is_erased_there_is_erased_here_and_stays_so(shop: Shop) -> None:
 def test_who_is_erased_here_is_erased_there(shop: Shop) -> None:
     shop.has("ann", tier="gold", email="ann@shop.example", newsletter=True)
     shop.round()
-    from proximity.privacy import erasing
-
     now = time.time()
     shop.store.write(lambda c: erasing.begin(c, shop.people, "ann", now=now)).result()
     assert shop.round().there.erasing == 1
@@ -279,3 +279,84 @@ def test_what_the_person_wants_is_not_the_tables_to_say(shop: Shop) -> None:
     shop.round()
     assert shop.person("ann").preferences == said
     shop.quiet()
+
+
+UUIDS = {
+    "table": "members",
+    "key": "id",
+    "changed_at": "updated_at",
+    "overlap_s": 0,  # so that the last key that was read is asked for
+    "columns": {"tier": "attributes.tier", "ref": "attributes.ref", "card": "subject"},
+    "consents": {"newsletter": {"purpose": "marketing"}},
+}
+ANN, BOB, CARD = (str(UUID(int=n << 96 | 0xABC)) for n in (7, 8, 9))
+
+
+class Members(Shop):
+    """A shop whose people are named by UUID, in the type that it has for them."""
+
+    def __init__(self, shop: Shop, kind: str) -> None:
+        self.__dict__.update(shop.__dict__)
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS members")
+            connection.exec_driver_sql(
+                f"CREATE TABLE members (id {kind} PRIMARY KEY, ref {kind}, card {kind}, tier TEXT,"
+                " newsletter BOOLEAN, updated_at TIMESTAMP)"
+            )
+
+    def opened(self) -> Foreign:
+        state = self.folder / "members.state"
+        return open_foreign(self.url, parse_mapping(UUIDS, "members.toml"), state)
+
+    def ask(self, statement: str, *values: Any) -> list[Any]:
+        names = {f"v{n}": value for n, value in enumerate(values)}
+        for n in range(len(values)):
+            statement = statement.replace("?", f":v{n}", 1)
+        with self.engine.begin() as connection:
+            done = connection.execute(sa.text(statement), names)
+            return [[str(cell) for cell in row] for row in done] if done.returns_rows else []
+
+
+@pytest.mark.parametrize("kind", ["UUID", "TEXT"])
+def test_people_may_be_named_by_uuid(shop: Shop, kind: str) -> None:
+    members = Members(shop, kind)
+    at = EARLY.replace(tzinfo=None)
+    made = "INSERT INTO members VALUES (?, ?, ?, 'gold', true, ?)"
+    members.ask(made, ANN, BOB, CARD, at.isoformat(sep=" ", timespec="microseconds"))
+    assert members.round().here.changed == 1
+    ann = members.person(ANN)
+    assert (ann.attributes, ann.subjects) == ({"tier": "gold", "ref": BOB}, (CARD,))
+    members.quiet()
+    # Another of the same moment, which only its key tells from the first.
+    members.ask(made, BOB, ANN, None, at.isoformat(sep=" ", timespec="microseconds"))
+    assert members.round().here.changed == 1
+    assert members.person(BOB).attributes == {"tier": "gold", "ref": ANN}
+    # And what changes here goes there, into the rows that there are and into new ones.
+    yes = (Consent(purpose="marketing"),)
+    new = str(UUID(int=1))
+    members.put(
+        person=ANN, subjects=(CARD,), attributes={"tier": "ours", "ref": CARD}, consents=yes
+    )
+    members.put(person=new, attributes={"tier": "new"}, consents=yes)
+    assert members.round().there.changed == 2
+    asked = "SELECT id, ref, tier FROM members ORDER BY tier"
+    assert members.ask(asked) == [
+        [BOB, ANN, "gold"], [new, "None", "new"], [ANN, CARD, "ours"],
+    ]  # fmt: skip
+    members.quiet()
+    with members.engine.connect() as connection:
+        native = members.engine.dialect.name == "postgresql" and kind == "UUID"
+        (held,) = connection.exec_driver_sql("SELECT id FROM members WHERE tier = 'new'").one()
+        assert isinstance(held, UUID) == native
+    # Whom such a column cannot hold, or only as somebody else, is named, and nobody is changed.
+    if native:
+        for name in ("eight", ANN.upper(), ANN.replace("-", "")):
+            members.put(person=name, attributes={"tier": "lost"}, consents=yes)
+        refused = members.round().refused
+        assert len(refused) == 3
+        assert all("is no id of a table that names them by UUID" in one for one in refused)
+        assert len(members.ask(asked)) == 3
+    now = time.time()
+    members.store.write(lambda c: erasing.begin(c, members.people, ANN, now=now)).result()
+    assert members.round().there.erasing == 1
+    assert [row[0] for row in members.ask(asked)] == [BOB, new]

@@ -121,6 +121,26 @@ def test_what_is_no_store_of_ours_is_refused(
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_refused_restore_leaves_no_folder(source: Path, tmp_path: Path, broken: bool) -> None:
+    copy = tmp_path / "copy.db"
+    if broken:
+        copy.write_text("not a database")
+    folder = tmp_path / "new" / "deep"
+    with pytest.raises(StoreFailed):
+        restore(copy, folder / "engine.db")
+    assert not folder.parent.exists()
+    folder.parent.mkdir()
+    with pytest.raises(StoreFailed):
+        restore(copy, folder / "engine.db")
+    assert folder.parent.exists(), "it was there before"
+    assert not folder.exists()
+    copy.unlink(missing_ok=True)
+    backup(source, copy)
+    restore(copy, folder / "engine.db")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_what_a_broken_off_copy_left_is_replaced(source: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db.new").write_text("half")
     backup(source, tmp_path / "copy.db")
@@ -128,7 +148,7 @@ def test_what_a_broken_off_copy_left_is_replaced(source: Path, tmp_path: Path) -
 
 
 def test_no_room_and_no_folder(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreFailed, match="cannot be written"):
+    with pytest.raises(StoreFailed, match="nowhere: there is no such folder: make it"):
         backup(source, tmp_path / "nowhere" / "copy.db")
     with pytest.raises(StoreFailed, match="no engine database"):
         backup(tmp_path / "none.db", tmp_path / "copy.db")
@@ -143,6 +163,14 @@ def test_the_commands(source: Path, tmp_path: Path) -> None:
     back = run(main, ["restore", "--data", str(tmp_path / "new"), str(copy), "--json"])
     assert back.exit_code == 0, back.output
     assert '"position":7' in back.output
+    for words in (["backup", "--data", str(source.parent), "-"], ["restore", "--data", "x", "-"]):
+        piped = run(main, words)
+        assert piped.exit_code == 2
+        assert "name a file" in piped.output
+    copy.write_text("broken")
+    refused = run(main, ["restore", "--data", str(tmp_path / "other"), str(copy)])
+    assert refused.exit_code == 2
+    assert not (tmp_path / "other").exists()
     again = run(main, ["restore", "--data", str(tmp_path / "new"), str(copy)])
     assert again.exit_code == 2
     assert "not overwritten" in again.output

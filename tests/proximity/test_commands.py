@@ -269,6 +269,14 @@ async def test_the_same_commands_ask_a_running_server(tmp_path: Path) -> None:
         assert refused.exit_code == 2
         assert "unknown or revoked" in refused.stderr
         assert "px_wrong" not in refused.stderr
+        device = rig.token(Role.DEVICE)
+        for token, mend in (("px_wrong", "make one there"), (device, "give one of another role")):
+            peer = ("--peer", rig.url, "--peer-token", token)
+            refused = await ask("sync", "run", *where, *peer)
+            assert refused.exit_code == 2
+            assert "--peer-token (or PROXIMITY_PEER_TOKEN), for http" in refused.stderr
+            assert mend in refused.stderr
+            assert token not in refused.stderr
         bad = await ask(
             "consent",
             "grant",

@@ -245,10 +245,43 @@ class TestOpening:
         Store.open(path).close()
         Store.open(path, create=False).close()
 
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            ("sqlite:///nope.db", "^sqlite:///nope.db: this is no address of a store: give the"),
+            ("mysql://me:secret@127.0.0.1/x", "^mysql://: this is no address of a store: give the"),
+            ("postgresql://me:secret@host:port/x", "^postgresql://: this is no URL: write "),
+        ],
+    )
+    def test_an_address_of_no_store_makes_no_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, said: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(StoreFailed, match=said) as caught:
+            Store.open(target)
+        assert "secret" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_postgresql_has_two_names(self) -> None:
+        pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+        for kind in ("postgres", "postgresql"):
+            with pytest.raises(StoreFailed, match="connection failed") as caught:
+                Store.open(f"{kind}://me:secret@127.0.0.1:1/x")
+            assert len(str(caught.value).splitlines()) == 1
+            assert "secret" not in str(caught.value)
+
     def test_what_is_no_database_is_refused(self, path: Path) -> None:
         path.parent.mkdir()
         path.write_bytes(b"not a database, but long enough to have a header" * 100)
         with pytest.raises(StoreFailed, match="not a database"):
+            Store.open(path)
+
+    def test_what_is_cut_short_is_to_be_restored(self, path: Path) -> None:
+        store = Store.open(path)
+        store.write(put("a")).result()
+        store.close()
+        path.write_bytes(path.read_bytes()[:40_960])
+        with pytest.raises(StoreFailed, match=r"malformed.*check the disk and restore a backup"):
             Store.open(path)
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:

@@ -133,8 +133,9 @@ MAPPING = (
 @pytest.mark.parametrize(
     ("mapping", "problem"),
     [
-        (MAPPING.replace('"customers"', '"clients"'), "this database has none"),
-        (MAPPING.replace("tier =", "level ="), "there is no column 'level'"),
+        (MAPPING.replace('"customers"', '"clients"'), "this database has none; there is customers"),
+        (MAPPING.replace('"customers"', '"costumers"'), "did you mean 'customers'?"),
+        (MAPPING.replace("tier =", "level ="), "there is no column 'level'; there is"),
         (MAPPING.replace("attributes.tier", "tier"), "field 'tier' is none of"),
         (MAPPING.replace("attributes.tier", "subjects.x"), 'write "subject"'),
         ('key = "no"\n', "table is missing"),
@@ -157,6 +158,42 @@ def test_a_bad_mapping_is_refused_in_words(
     assert problem in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite:///nope.db", "{folder}/nope.db: there is no database here: give"),
+        ("sqlite:////{folder}/x/y.db", "{folder}/x/y.db: there is no database here: give"),
+        ("sqlite://", "--sql names no file: write sqlite:///FILE"),
+        ("sqlite://nope.db", "--sql names no file: write sqlite:///FILE"),
+        ("nope.db", "--sql is no URL of a database: write sqlite:///FILE"),
+        ("postgresql://me:secret@host:port/x", "--sql is no URL of a database: write"),
+        ("cobol://me:secret@host/x", "cobol: no such kind of database is known: write"),
+        ("postgres://me:secret@127.0.0.1:1/x", "the database cannot be opened (connection failed"),
+    ],
+)
+def test_a_database_that_is_not_there_is_named_and_not_made(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    problem: str,
+) -> None:
+    if url.startswith("postgres://"):
+        pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    mapping = tmp_path / "crm.toml"
+    mapping.write_text(MAPPING)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    url = url.format(folder=str(tmp_path).lstrip("/"))
+    assert ask("sync", "run", "--data", folder, "--sql", url, "--mapping", mapping) == 2
+    said = capsys.readouterr().err
+    assert problem.format(folder=tmp_path) in said
+    assert "secret" not in said
+    assert len(said.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_table_whose_times_are_numbers_and_ids_are_counted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,15 +211,37 @@ def test_a_table_whose_times_are_numbers_and_ids_are_counted(
     people = tmp_path / "people.jsonl"
     people.write_text(
         '{"person": "8", "attributes": {"tier": "new"}, "consents": [{"purpose": "marketing"}]}\n'
-        '{"person": "eight", "attributes": {"tier": "x"}, "consents": [{"purpose": "marketing"}]}'
+        '{"person": "eight", "attributes": {"tier": "x"}, "consents": [{"purpose": "marketing"}]}\n'
+        '{"person": "007", "attributes": {"tier": "x"}, "consents": [{"purpose": "marketing"}]}'
     )
     ask("person", "import", "--data", folder, people)
     capsys.readouterr()
     # Whom such a table cannot hold is named, and the others go on.
     assert ask(*words) == 1
-    assert "'eight' is no id of a table that counts them" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "'eight' is no id of a table that counts them" in said
+    assert "'007' is no id of a table that counts them" in said, "7 is somebody else"
+    assert shop.execute("SELECT tier FROM customers WHERE no = 7").fetchall() == [("gold",)]
     assert shop.execute("SELECT tier FROM customers WHERE no = 8").fetchall() == [("new",)]
     shop.close()
+
+
+@pytest.mark.parametrize("cells", ["'yesterday', 'x'", "'2026-01-06 12:00:00.000000', 'ten'"])
+def test_a_cell_that_is_not_of_its_columns_type_is_told_in_words(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cells: str
+) -> None:
+    shop = sqlite3.connect(tmp_path / "shop.db")
+    shop.execute("CREATE TABLE customers (no TEXT PRIMARY KEY, at DATETIME, tier DECIMAL)")
+    shop.execute(f"INSERT INTO customers VALUES ('ann', {cells})")
+    shop.commit()
+    shop.close()
+    file = tmp_path / "crm.toml"
+    file.write_text(MAPPING)
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    assert ask("sync", "run", "--data", folder, "--sql", url, "--mapping", file) == 2
+    assert "'customers' cannot be read: a cell is not of its column's type" in (
+        capsys.readouterr().err
+    )
 
 
 def test_what_goes_with_what(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +249,14 @@ def test_what_goes_with_what(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "give --peer URL --peer-token T, or --sql URL --mapping FILE" in capsys.readouterr().err
     assert ask("sync", "run", "--data", folder, "--peer", "http://127.0.0.1:1") == 2
     assert "--peer needs --peer-token" in capsys.readouterr().err
+    assert ask("sync", "run", "--data", folder, "--peer", "127.0.0.1", "--peer-token", "x") == 2
+    assert "--peer 127.0.0.1: this is no http:// or https:// URL" in capsys.readouterr().err
+    token = "px_se\ncret"
+    words = ("--peer", "http://127.0.0.1:1", "--peer-token", token)
+    assert ask("sync", "run", "--data", folder, *words) == 2
+    said = capsys.readouterr().err
+    assert "--peer-token (or PROXIMITY_PEER_TOKEN) holds what no token has" in said
+    assert "cret" not in said
     assert ask("sync", "run", "--data", folder, "--sql", "sqlite://") == 2
     assert "--sql goes with --mapping" in capsys.readouterr().err
 

@@ -135,7 +135,8 @@ async def test_a_full_disk_leaves_nothing_by_half_and_goes_on(
 
     monkeypatch.setattr(os, "write", write)
     reply = await lines.take([event(2)])
-    assert (reply.outcome, reply.reply) == ("retry", {"error": "No space left on device"})
+    said = {"error": "No space left on device", "file": str(path)}
+    assert (reply.outcome, reply.reply) == ("retry", said)
     assert ids(path) == ["e1"]
     monkeypatch.setattr(os, "write", real)
     assert (await lines.take([event(2)])).outcome == "accepted"

@@ -91,6 +91,16 @@ def test_faults_are_named(text: str, problem: str, tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("sink", ["", URL + 'file = "x"\nbatch = 5\nkeep = 2\n'])
+def test_where_they_are_told_is_one_fault(sink: str, tmp_path: Path) -> None:
+    kinds = "" if sink else 'kinds = ["delivery"]\nbatch = 5\nkeep = 2\n'
+    with pytest.raises(ProximityError) as caught:
+        parse_subscribers(f'[[subscriber]]\nname = "a"\n{kinds}{sink}', "x", tmp_path)
+    assert caught.value.problems == (
+        "x: subscriber 'a': write either url or file: where they are told",
+    )
+
+
 def test_there_are_not_too_many(tmp_path: Path) -> None:
     text = "".join(
         f'[[subscriber]]\nname = "n{n}"\nkinds = ["delivery"]\nfile = "{n}"\n' for n in range(65)

@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog.testing
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook as Library
 
+from proximity.model import Person
 from proximity.outbound import positions
 from proximity.outbound import telling as module
 from proximity.outbound.telling import delay_s
@@ -137,6 +139,27 @@ async def test_a_receiver_that_is_down_for_long_gets_all_of_it_once_it_is_up(sto
         "application/cloudevents-batch+json; charset=utf-8"
     }
     assert len({headers["webhook-id"] for _, headers, _ in one.requests}) == len(one.requests)
+
+
+async def test_who_comes_back_is_logged_once_and_not_for_each_feed(store: Store) -> None:
+    engine = Engine(store)
+    anna = Person(person="anna", attributes={"tier": "gold"})
+    store.write(lambda c: engine.people.put(c, anna)).result()
+    engine.add(transition(1))
+    both = {"kinds": ("transition", "person")}
+    async with receiver() as one:
+        one.status = 503
+        with structlog.testing.capture_logs() as logs:
+            async with telling(engine, subscriber(to_url(one.url()), **both)) as (teller,):
+                await until(lambda: teller.counts["failed"] >= 1)
+                one.status = 200
+                await until(lambda: teller.counts["sent"] == 2)
+                await until(
+                    lambda: [p.failing_since for p in store.read(positions.listed)] == [None] * 2
+                )
+    said = [entry["event"] for entry in logs]
+    assert said.count("a subscriber takes nothing") == 1
+    assert said.count("a subscriber takes events again") == 1
 
 
 async def test_a_slow_subscriber_holds_up_no_other(store: Store) -> None:
