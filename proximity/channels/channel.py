@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[[Mapping[str, Any], Path], "Channel"]
 
-__all__ = ["CHANNELS", "Channel", "Outcome", "Reply", "open_channels"]
+__all__ = ["CHANNELS", "Channel", "Outcome", "Reply", "open_channels", "set_up"]
 
 Outcome = Literal["accepted", "retry", "failed", "dead_endpoint", "config_error"]
 
@@ -76,15 +76,20 @@ CHANNELS = {
 folder. Loaded when it is used: most need a library of their own."""
 
 
+def set_up(campaigns: Campaigns) -> set[str]:
+    """Name the channels that are opened for a campaigns file: what it uses or has a table for."""
+    used = {name for campaign in campaigns.campaigns.values() for name in campaign.channels}
+    return used | set(campaigns.channel)
+
+
 def open_channels(campaigns: Campaigns, folder: Path | None = None) -> dict[str, Channel]:
-    """Open every channel that a campaign uses; ``folder`` is where the campaigns file lies.
+    """Open every channel that is set up; ``folder`` is where the campaigns file lies.
 
     Raises ProximityError with the problems of all of them.
     """
-    used = {name for campaign in campaigns.campaigns.values() for name in campaign.channels}
     opened: dict[str, Channel] = {}
     problems: list[str] = []
-    for name in sorted(used | set(campaigns.channel)):
+    for name in sorted(set_up(campaigns)):
         try:
             opened[name] = _open(name, campaigns.channel.get(name, {}), folder or Path())
         except ProximityError as error:

@@ -96,7 +96,8 @@ class Failover:
             reply = await self._providers[number].send(offer, endpoint)
             outcome = reply.outcome
         finally:
-            pace.end(outcome, self._elapsed())
+            whose = None if endpoint is None else offer.person
+            pace.end(outcome, self._elapsed(), whose=whose)
         return reply
 
     async def close(self) -> None:

@@ -196,7 +196,7 @@ def person_profile(
 @person.command("reach")
 @where
 @click.argument("person")
-@click.option("--campaigns", type=FILE, help="Campaigns file, for its channels (--data).")
+@click.option("--campaigns", type=FILE, help="Campaigns file: which channels are set up (--data).")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
 def person_reach(
     data: Path | None, server: str | None, token: str | None, person: str,
@@ -214,6 +214,8 @@ def person_reach(
         agreed = f", agreed to {', '.join(one.agreed)}" if one.agreed else ""
         said = "reaches them" if one.reachable else f"does not: {one.why}"
         click.echo(f"{one.channel}: {said}{devices}{agreed}")
+    if any(one.set_up is None for one in found.channels):
+        sys.stderr.write("proximity: --campaigns FILE tells which of these channels are set up\n")
     return 0
 
 
@@ -401,18 +403,22 @@ def _reach(
 ) -> Reaching | None:
     from proximity.campaigns.file import load_campaigns
     from proximity.campaigns.reach import PLAIN
+    from proximity.channels import set_up
     from proximity.commands.asking import Http, open_either
     from proximity.people.people import People
     from proximity.server.reaching import Reaching, read_reach
 
-    terms = PLAIN if campaigns is None else load_campaigns(campaigns).channel_terms
+    rules = None if campaigns is None else load_campaigns(campaigns)
+    terms, names = (PLAIN, None) if rules is None else (rules.channel_terms, set_up(rules))
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
             path = f"/v1/people/{urllib.parse.quote(person, safe='')}/reach"
             body = there.ask("GET", path, missing=True)
             return None if body is None else msgspec.json.decode(body, type=Reaching)
         people = People(there)
-        return there.read(lambda conn: read_reach(conn, people, person, terms, time.time()))
+        return there.read(
+            lambda conn: read_reach(conn, people, person, terms, time.time(), set_up=names)
+        )
 
 
 def _read_preferences(file: Path) -> tuple[Preference, ...]:

@@ -30,7 +30,8 @@ TOKENS_A_SECOND = 0.1
 its own for each doubling of the waits between tries, and nothing beside a busy channel's sends."""
 TRIP_AFTER = 8
 """Failures in a row that mean the channel and not the offers: where one in ten fails by itself,
-that comes about once in a hundred million sends."""
+that comes about once in a hundred million sends. Where addresses are people's own, as many people:
+what one phone's addresses answer, or do not, is that phone's to choose, and it bars nobody else."""
 PROBE_S = 1.0
 """The first wait before a probe, doubled with each that fails."""
 MOST_PROBE_S = 8.0
@@ -68,6 +69,7 @@ class Pace:
         self._tokens = MOST_TOKENS
         self._filled_at: float | None = None
         self._failures = 0
+        self._failed: set[str] = set()  # whose, of those failures; fewer than mean the channel
         self._probing = False
         self._probe_at = 0.0
         self._wait_s = PROBE_S
@@ -102,23 +104,29 @@ class Pace:
         retry_after_s: float | None = None,
         *,
         retry: bool = False,
+        whose: str | None = None,
     ) -> None:
         """Count a hand-over that ended at Unix second ``now``; None: it was not even tried.
 
-        That a ``retry`` fails says more of its offer, which failed before, than of the channel.
+        ``whose`` is the person whose own addresses it went to; None: it went where all go. That a
+        ``retry`` fails says more of its offer, which failed before, than of the channel; and that
+        somebody's addresses fail again, more of them.
         """
         self._flying = max(0, self._flying - 1)
         if outcome is None:
             self._probing = False
         elif outcome not in _DOWN:
             self._failures, self._probing, self._wait_s = 0, False, PROBE_S
+            self._failed.clear()
             self._limit = min(self._at_once, self._limit + 1)
         elif self._limit == 0:
             if self._probing:
                 self._wait_s = min(2.0 * self._wait_s, MOST_PROBE_S)
                 self._leave_alone(now, retry_after_s)
-        elif not retry:
+        elif not retry and whose not in self._failed:
             self._failures += 1
+            if whose is not None:
+                self._failed.add(whose)
             if self._limit < self._at_once:
                 self._limit = max(1, self._limit // 2)
             if self._failures >= TRIP_AFTER:
@@ -135,6 +143,7 @@ class Pace:
     def _leave_alone(self, now: float, retry_after_s: float | None) -> None:
         asked_s = min(retry_after_s or 0.0, MOST_ASKED_S)
         self._limit, self._failures, self._probing = 0, 0, False
+        self._failed.clear()
         self._probe_at = now + max(self._wait_s, asked_s)
 
     def _fill(self, now: float) -> None:

@@ -178,7 +178,8 @@ class Window:
                 pace.end(None, now)
                 continue
             best = combine(replies)
-            pace.end(best.outcome, now, best.retry_after_s, retry=lease.retry)
+            whose = None if terms.addressed is None else lease.offer.person
+            pace.end(best.outcome, now, best.retry_after_s, retry=lease.retry, whose=whose)
             dead = tuple(
                 (endpoint, _reason(reply))
                 for endpoint, reply in replies

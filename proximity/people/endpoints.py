@@ -2,8 +2,9 @@
 
 An address is kept with the person while it lives. One that a provider calls dead is taken out, and
 remembered as a keyed hash, so that a copy of old customers does not bring it back; whoever leaves
-it anew does. Functions on the caller's connection; ``now`` in Unix seconds. Knows no channel's form
-of address.
+it anew does. A device is one person's at a time: its address is whose who left it last, and gone
+for who had it before. Functions on the caller's connection; ``now`` in Unix seconds. Knows no
+channel's form of address.
 """
 
 from __future__ import annotations
@@ -16,38 +17,53 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from proximity.model import Person
 from proximity.people import profiles
 from proximity.store import schema
 from proximity.store.keys import find_key, store_key
 from proximity.store.ledger import insert_new
+from proximity.sync import clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from proximity.campaigns.reach import Terms
-    from proximity.model import Endpoint, Person
+    from proximity.model import Endpoint
 
 __all__ = [
     "Gone",
     "Reach",
     "add",
+    "brought",
     "copied",
     "gone",
+    "held",
     "known_gone",
     "living",
     "mark",
     "reachability",
     "remove",
+    "taken",
 ]
 
 MOST_ENDPOINTS = 100
 """Of one person: whoever leaves more loses the ones they left first."""
 
-_TABLE = schema.gone_endpoints
+DEVICES = frozenset({"web-push", "fcm", "apns"})
+"""Channels whose addresses are one device's each. A family may share a mailbox, and what a plug-in
+calls an address is its own to know: those may stand under several people."""
+MOVED = "left by somebody else"
+"""Why an address is gone for whoever had the device before."""
+
+_TABLE, _HELD = schema.gone_endpoints, schema.held_endpoints
 _OF_PERSON = (
     sa.select(_TABLE).where(_TABLE.c.person == sa.bindparam("person")).order_by(_TABLE.c.at)
+)
+_HOLDERS = sa.select(_HELD.c.hash, _HELD.c.person).where(
+    _HELD.c.hash.in_(sa.bindparam("hashes", expanding=True)),
+    _HELD.c.person != sa.bindparam("person"),
 )
 
 
@@ -68,12 +84,13 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None = None
 
 
-def add(connection: Connection, person: str, endpoint: Endpoint, now: float) -> None:
+def add(connection: Connection, person: str, endpoint: Endpoint, now: float) -> set[str]:
     """Keep an address that a person has just left, alive from now on whatever it was before.
 
-    The same address of the same channel stands once. Whoever calls this moves the version of people
-    (``People.moved``).
+    The same address of the same channel stands once, and a device's under nobody else. Gives who
+    has changed: whoever calls this moves the version of those people (``People.moved``).
     """
+    clocks.lock(connection)
     if endpoint.registered_at is None:
         endpoint = replace(endpoint, registered_at=now)
     known = profiles.read(connection, person) or profiles.Known()
@@ -81,6 +98,46 @@ def add(connection: Connection, person: str, endpoint: Endpoint, now: float) -> 
     kept = (*others[-(MOST_ENDPOINTS - 1) :], endpoint)
     _write(connection, person, known, kept)
     connection.execute(_TABLE.delete().where(*_row(connection, person, endpoint, now)))
+    return {person, *held(connection, person, kept, now)}
+
+
+def taken(connection: Connection, person: str, endpoint: Endpoint, now: float) -> set[str]:
+    """Take a device's address from everybody but this person, who has the device now.
+
+    Gives who had it, as ``add`` does.
+    """
+    clocks.lock(connection)
+    return _take(connection, person, _devices(connection, (endpoint,), now), now)
+
+
+def held(
+    connection: Connection, person: str, endpoints: Sequence[Endpoint], now: float
+) -> set[str]:
+    """Note which devices' addresses are in a person's record, and take them from everybody else.
+
+    These are all of theirs; whoever calls this took ``clocks.lock`` before. Gives who had them.
+    """
+    mine = _devices(connection, endpoints, now)
+    losers = _take(connection, person, mine, now)
+    whose = _HELD.c.person == person
+    if set(connection.scalars(sa.select(_HELD.c.hash).where(whose))) != mine.keys():
+        connection.execute(_HELD.delete().where(whose))
+        if mine:
+            connection.execute(_HELD.insert(), [{"hash": one, "person": person} for one in mine])
+    return losers
+
+
+def brought(connection: Connection, person: str, now: float) -> set[str]:
+    """Let somebody whose record was written whole have the devices that it names; as ``taken``.
+
+    But for those that somebody else left later: these leave the record.
+    """
+    clocks.lock(connection)
+    known = profiles.read(connection, person) or profiles.Known()
+    kept = copied(connection, Person(person=person, endpoints=known.endpoints), now)
+    if kept != known.endpoints:
+        _write(connection, person, known, kept)
+    return held(connection, person, kept, now)
 
 
 def gone(connection: Connection, person: str, endpoint: Endpoint, reason: str, now: float) -> bool:
@@ -88,6 +145,7 @@ def gone(connection: Connection, person: str, endpoint: Endpoint, reason: str, n
 
     ``reason`` is the provider's code, nothing that it wrote.
     """
+    clocks.lock(connection)
     known = profiles.read(connection, person)
     if known is None:
         return False
@@ -95,20 +153,13 @@ def gone(connection: Connection, person: str, endpoint: Endpoint, reason: str, n
     if len(kept) == len(known.endpoints):
         return False
     _write(connection, person, known, kept)
-    row = {
-        "person": person, "channel": endpoint.channel,
-        "hash": _hash(store_key(connection, "endpoints", now), endpoint),
-        "reason": reason, "at": now,
-    }  # fmt: skip
-    connection.execute(_TABLE.delete().where(*_row(connection, person, endpoint, now)))
-    connection.execute(
-        insert_new(connection.dialect.name, _TABLE, "person", "channel", "hash"), [row]
-    )
+    _bury(connection, person, endpoint, reason, now, now)
     return True
 
 
 def remove(connection: Connection, person: str, endpoint: Endpoint) -> bool:
     """Take out an address that its person does not want to be reached by; whether it was there."""
+    clocks.lock(connection)
     known = profiles.read(connection, person)
     if known is None:
         return False
@@ -116,6 +167,7 @@ def remove(connection: Connection, person: str, endpoint: Endpoint) -> bool:
     if len(kept) == len(known.endpoints):
         return False
     _write(connection, person, known, kept)
+    _let_go(connection, person, endpoint)
     return True
 
 
@@ -138,19 +190,30 @@ def living(
 def copied(connection: Connection, person: Person, now: float) -> tuple[Endpoint, ...]:
     """Give the addresses that a copy of a person brings: those that live, dated as they were left.
 
-    One that was not known before counts as left now, where the copy does not say when.
+    One that was not known before counts as left now, where the copy does not say when. A device's
+    that somebody else left later is theirs, and gone here as of then.
     """
     found = living(connection, person.person, person.endpoints)
-    if all(one.registered_at is not None for one in found):
-        return found
-    known = profiles.read(connection, person.person) or profiles.Known()
-    dates = {(one.channel, one.address): one.registered_at for one in known.endpoints}
-    return tuple(
-        one
-        if one.registered_at is not None
-        else replace(one, registered_at=dates.get((one.channel, one.address)) or now)
-        for one in found
-    )
+    if any(one.registered_at is None for one in found):
+        known = profiles.read(connection, person.person) or profiles.Known()
+        dates = {(one.channel, one.address): one.registered_at for one in known.endpoints}
+        found = tuple(
+            one
+            if one.registered_at is not None
+            else replace(one, registered_at=dates.get((one.channel, one.address)) or now)
+            for one in found
+        )
+    mine = _devices(connection, found, now)
+    for each, holder in _holders(connection, person.person, mine).items():
+        one = mine[each]
+        known = profiles.read(connection, holder) or profiles.Known()
+        at = max(
+            (_left_at(other, 0.0) for other in known.endpoints if _same(other, one)), default=0.0
+        )
+        if at > _left_at(one, now):
+            _bury(connection, person.person, one, MOVED, at, now)
+            found = tuple(other for other in found if not _same(other, one))
+    return found
 
 
 def known_gone(connection: Connection, person: str) -> list[Gone]:
@@ -194,6 +257,67 @@ def _write(
     ).rowcount
     if not done:
         connection.execute(table.insert(), {"person": person, "record": record})
+
+
+def _take(
+    connection: Connection, person: str, mine: Mapping[str, Endpoint], now: float
+) -> set[str]:
+    """Take addresses, by their hashes, from who else holds them: theirs are gone as of ours."""
+    losers = _holders(connection, person, mine)
+    for each, loser in losers.items():
+        one = mine[each]
+        known = profiles.read(connection, loser)
+        if known is not None:
+            kept = tuple(other for other in known.endpoints if not _same(other, one))
+            _write(connection, loser, known, kept)
+        _bury(connection, loser, one, MOVED, _left_at(one, now), now)
+    return set(losers.values())
+
+
+def _bury(
+    connection: Connection, person: str, endpoint: Endpoint, reason: str, at: float, now: float
+) -> None:
+    """Remember that an address is gone for a person since Unix second ``at``, and why."""
+    row = {
+        "person": person, "channel": endpoint.channel,
+        "hash": _hash(store_key(connection, "endpoints", now), endpoint),
+        "reason": reason, "at": at,
+    }  # fmt: skip
+    connection.execute(_TABLE.delete().where(*_row(connection, person, endpoint, now)))
+    connection.execute(
+        insert_new(connection.dialect.name, _TABLE, "person", "channel", "hash"), [row]
+    )
+    _let_go(connection, person, endpoint)
+
+
+def _let_go(connection: Connection, person: str, endpoint: Endpoint) -> None:
+    key = find_key(connection, "endpoints")
+    if key is not None and endpoint.channel in DEVICES:
+        mine = (_HELD.c.hash == _hash(key, endpoint), _HELD.c.person == person)
+        connection.execute(_HELD.delete().where(*mine))
+
+
+def _devices(
+    connection: Connection, endpoints: Iterable[Endpoint], now: float
+) -> dict[str, Endpoint]:
+    """Give those of these addresses that are a device's, by their keyed hashes."""
+    found = [one for one in endpoints if one.channel in DEVICES]
+    if not found:
+        return {}
+    key = store_key(connection, "endpoints", now)
+    return {_hash(key, one): one for one in found}
+
+
+def _holders(connection: Connection, person: str, hashes: Collection[str]) -> dict[str, str]:
+    """Tell who else holds which of these addresses; no more of them than one person may have."""
+    if not hashes:
+        return {}
+    rows = connection.execute(_HOLDERS, {"hashes": list(hashes), "person": person})
+    return {row.hash: row.person for row in rows}
+
+
+def _left_at(endpoint: Endpoint, otherwise: float) -> float:
+    return otherwise if endpoint.registered_at is None else endpoint.registered_at
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:

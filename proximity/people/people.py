@@ -18,12 +18,11 @@ from proximity.consent.consents import load_consents, standing
 from proximity.consent.objections import any_erased, marked, refuse_erased
 from proximity.consent.precision import allowed
 from proximity.model import Person, ProximityError
-from proximity.people import profiles
-from proximity.people.endpoints import copied
+from proximity.people import endpoints, profiles
 from proximity.people.file import read_people
 from proximity.store import schema
 from proximity.store.ledger import insert_new
-from proximity.sync.clocks import Told, note_people
+from proximity.sync.clocks import Told, lock, note_people
 from proximity.sync.fields import PERSON
 
 if TYPE_CHECKING:
@@ -185,16 +184,21 @@ class People:
         """Put people, but for those who were erased and do not come back; how many those are.
 
         ``told`` says who tells of each field, and when: then they are written as they are, without
-        preferences and endpoints where there are none.
+        preferences and endpoints where there are none. A device's address that somebody else had
+        moves here, unless they left it later.
         """
+        lock(connection)
         gone = marked(connection, [one.person for one in persons], "erased")
         kept = [one for one in persons if one.person not in gone]
         changed: set[str] = set()
         for copy in kept:
-            alive = copied(connection, copy, self._clock())
+            now = self._clock()
+            alive = endpoints.copied(connection, copy, now)
             one = msgspec.structs.replace(copy, endpoints=alive) if copy.endpoints else copy
             (profiles.put if told is None else profiles.write)(connection, one)
             changed |= {one.person, *_carry(connection, one)}
+            if told is not None or alive:  # else theirs stay as they are
+                changed |= endpoints.held(connection, one.person, alive, now)
         said = [(one.person, one.consents) for one in kept]
         consents.import_said(connection, said, source=source, now=self._clock())
         self.moved(connection, changed, told or self._told(source))
@@ -260,7 +264,8 @@ class People:
     def remove(self, connection: Connection, person: str) -> bool:
         """Forget a person: profile, subjects, consents and offers; tells whether there was any."""
         removed = consents.erase(connection, person, self._clock())
-        for table in (schema.changes, schema.offers, schema.codes, schema.gone_endpoints):
+        marks = (schema.changes, schema.gone_endpoints, schema.held_endpoints)
+        for table in (*marks, schema.offers, schema.codes):
             connection.execute(table.delete().where(table.c.person == person))
         for table in (schema.people, schema.attributes, schema.wishes, schema.subjects):
             removed += connection.execute(table.delete().where(table.c.person == person)).rowcount
@@ -296,6 +301,7 @@ class People:
     ) -> None:
         """Replace a person's preferences. Raises Erased where they are not to come back."""
         refuse_erased(connection, (person,))
+        lock(connection)
         before = self.read(connection, person)
         after = msgspec.structs.replace(before, preferences=tuple(preferences))
         profiles.write(connection, after)
@@ -303,6 +309,7 @@ class People:
 
     def answer(self, connection: Connection, person: str, event: Event, plan: Plan) -> bool:
         """Change what is known of a person as they said in an event; tells whether it changed."""
+        lock(connection)
         changed = profiles.answer(connection, person, event, plan)
         if changed:
             self.moved(connection, (person,), Told(at=event.at, origin=PERSON))

@@ -17,6 +17,7 @@ from proximity.consent import chain
 from proximity.consent.objections import refuse_erased
 from proximity.consent.texts import Wording, sha256_of
 from proximity.model import MOST_CONSENTS, Consent, Person, ProximityError, Sighting
+from proximity.people import endpoints
 from proximity.people.profiles import Known
 from proximity.privacy.erasing import known, personal_tables
 from proximity.store import journal, schema
@@ -37,11 +38,14 @@ _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
 
 _LEFT_OUT = frozenset(
-    {"person_keys", "tokens", "triggers", "outbox", "offers", "erasure_notices", "changes"}
-)
+    {
+        "person_keys", "tokens", "triggers", "outbox", "offers", "erasure_notices", "changes",
+        "held_endpoints",
+    }
+)  # fmt: skip
 """Credentials, what waits to be decided or sent, what is told to processors, when what stands in
-other tables was said; and offers as they lie in the inbox: what each said and what became of it is
-in the ledger."""
+other tables was said and under which hash; and offers as they lie in the inbox: what each said and
+what became of it is in the ledger."""
 _JSON: dict[str, tuple[str, Any]] = {
     "people": ("record", Known),
     "ledger": ("record", dict[str, Any]),
@@ -123,7 +127,7 @@ def import_person(
             key = next(iter(table.primary_key.columns)).name
             connection.execute(insert_new(connection.dialect.name, table, key), rows)
         counts[table.name] = len(rows)
-    people.moved(connection, (export.person,))
+    people.moved(connection, {export.person, *endpoints.brought(connection, export.person, now)})
     return counts
 
 

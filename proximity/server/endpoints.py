@@ -122,6 +122,11 @@ async def _leave(request: web.Request, parts: Parts, caller: Caller) -> web.Stre
 
     def write(conn: Connection) -> Kept:
         person = whose(conn, parts, caller, left.person)
+        # Whoever has the device now, what it shows is no longer for whom it was another's: that
+        # holds of somebody who agrees to nothing, too.
+        lost = endpoints.taken(conn, person, endpoint, now)
+        if lost:
+            parts.people.moved(conn, lost)
         if not may_be_written(conn, {person}, now, "assumed"):
             return Kept(kept=False, person=person)  # they were erased, and do not come back
         for one in left.agreed:
@@ -129,8 +134,7 @@ async def _leave(request: web.Request, parts: Parts, caller: Caller) -> web.Stre
             answer(parts.people, conn, said, now=now, places=parts.places.facts, consent=consent)
         if not may_be_written(conn, {person}, now, consent):
             return Kept(kept=False, person=person)
-        endpoints.add(conn, person, endpoint, now)
-        parts.people.moved(conn, (person,))
+        parts.people.moved(conn, endpoints.add(conn, person, endpoint, now))
         return Kept(kept=True, person=person)
 
     try:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData()
 # Alembic's own table of one row: the revision that the tables are at.
@@ -253,8 +253,17 @@ gone_endpoints = Table(
     _key("person", Text, "pseudonym", "whose"),
     _key("channel", Text, "none", "of which channel"),
     _key("hash", Text, "pseudonym", "HMAC-SHA256 of the address under the store's key"),
-    _column("reason", Text, "none", "what the provider said of it"),
+    _column("reason", Text, "none", "what the provider said of it, or that another has it"),
     _column("at", Double, "none", "when, Unix seconds"),
+    info=_kept("person", erased="person"),
+)
+
+held_endpoints = Table(
+    "held_endpoints",
+    metadata,
+    _key("hash", Text, "pseudonym", "HMAC-SHA256 of a device's address under the store's key"),
+    _column("person", Text, "pseudonym", "whose it is: a device is one person's at a time"),
+    Index("held_endpoints_by_person", "person"),
     info=_kept("person", erased="person"),
 )
 

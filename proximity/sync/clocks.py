@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from proximity.model import Person
 
-__all__ = ["Told", "latest", "note", "note_endpoints", "note_people", "read"]
+__all__ = ["Told", "latest", "lock", "note", "note_endpoints", "note_people", "read"]
 
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
@@ -109,7 +109,7 @@ def note(
     """
     if not states:
         return 0
-    number = _lock(connection)
+    number = lock(connection)
     before = read(connection, states)
     rows: list[dict[str, Any]] = []
     changed = 0
@@ -137,6 +137,22 @@ def note(
     _write(connection, rows)
     _unlock(connection, number)
     return changed
+
+
+def lock(connection: Connection) -> int:
+    """Let nobody else number changes until the transaction ends; give the last number.
+
+    Else a reader might see a number before a smaller one is there, and miss it. Whoever changes
+    people by what they read of them takes it before they read.
+    """
+    mine = _META.c.key == _COUNTER
+    hold = _META.update().where(mine).values(value=_META.c.value).returning(_META.c.value)
+    value = connection.scalar(hold)
+    if value is None:
+        first = {"key": _COUNTER, "value": "0"}
+        connection.execute(insert_new(connection.dialect.name, _META, "key"), first).all()
+        value = connection.scalar(hold)
+    return int(value or 0)
 
 
 def latest(connection: Connection) -> int:
@@ -185,21 +201,6 @@ def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
         some = [row["person"] for row in rows[start : start + _AT_ONCE]]
         connection.execute(_TABLE.delete().where(_TABLE.c.person.in_(some)))
     connection.execute(_TABLE.insert(), rows)
-
-
-def _lock(connection: Connection) -> int:
-    """Let nobody else number changes until the transaction ends; give the last number.
-
-    Else a reader might see a number before a smaller one is there, and miss it.
-    """
-    mine = _META.c.key == _COUNTER
-    hold = _META.update().where(mine).values(value=_META.c.value).returning(_META.c.value)
-    value = connection.scalar(hold)
-    if value is None:
-        first = {"key": _COUNTER, "value": "0"}
-        connection.execute(insert_new(connection.dialect.name, _META, "key"), first).all()
-        value = connection.scalar(hold)
-    return int(value or 0)
 
 
 def _unlock(connection: Connection, number: int) -> None:

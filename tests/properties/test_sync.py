@@ -60,13 +60,12 @@ class Side:
 
         self.store.write(write).result()
 
-    def reached(self, person: str, address: str) -> None:
-        one = Endpoint(channel="email", address=address)
+    def reached(self, person: str, channel: str, address: str) -> None:
+        one = Endpoint(channel=channel, address=address)
 
         def write(conn: Any) -> None:
             if any(c.holds(self.now) for c in self.people.read(conn, person).consents):
-                endpoints.add(conn, person, one, self.now)
-                self.people.moved(conn, (person,))
+                self.people.moved(conn, endpoints.add(conn, person, one, self.now))
 
         self.store.write(write).result()
 
@@ -209,7 +208,7 @@ def step(links: Links, draw: random.Random) -> None:
         if draw.randrange(6) == 0:
             side.erase(person)
     elif what == 12:
-        side.reached(person, draw.choice(("x@a.example", "y@a.example")))
+        side.reached(person, "email", draw.choice(("x@a.example", "y@a.example")))
     elif what == 9:
         links.again(draw.randrange(1000))
     else:
@@ -257,3 +256,29 @@ def test_a_person_is_whom_both_sides_made_of_them() -> None:
     )  # fmt: skip
     for side in (a, b):
         assert side.store.read(lambda c, s=side: s.people.read(c, "ann")) == expected  # type: ignore[misc]
+
+
+def test_a_device_that_became_somebody_elses_is_theirs_on_every_side() -> None:
+    a, b = Side("a", ["b"], 0.0), Side("b", ["a"], 0.0)
+    links = Links([a, b])
+    for person in ("ann", "bob"):
+        a.agree(person, "marketing")
+    a.reached("ann", "fcm", "phone")
+    links.rounds_until_quiet()
+    having = {side.name: _having(side) for side in (a, b)}
+    assert having == {"a": ["ann"], "b": ["ann"]}
+    b.now = a.now = a.now + 60.0
+    b.reached("bob", "fcm", "phone")
+    links.rounds_until_quiet()
+    assert [_having(side) for side in (a, b)] == [["bob"], ["bob"]]
+    # What a said of ann before comes once more, and changes nothing.
+    for number in range(len(links.sent)):
+        links.again(number)
+    links.rounds_until_quiet()
+    assert [_having(side) for side in (a, b)] == [["bob"], ["bob"]]
+
+
+def _having(side: Side) -> list[str]:
+    """Name whose record has a device's address, by one side's store."""
+    found = side.store.read(lambda c: side.people.read_all(c, PEOPLE))
+    return [name for name, person in found.items() if person.endpoints]

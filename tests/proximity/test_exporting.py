@@ -101,6 +101,32 @@ def test_every_form_reads_back_and_goes_in_elsewhere(form: str, tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize("left_here_at", [NOW - 5.0, NOW + 5.0])
+def test_a_device_goes_with_an_export_unless_it_was_left_by_somebody_else_since(
+    left_here_at: float,
+) -> None:
+    phone = Endpoint(channel="fcm", address="token-1", registered_at=NOW)
+    mail = Endpoint(channel="email", address="ada@example.test", registered_at=NOW)
+    store, people = known_store()
+    ada = Person(person="ada", endpoints=(phone, mail))
+    store.write(lambda c: people.put(c, ada)).result()
+    found = exported(store, people)
+    assert "held_endpoints" not in found.tables
+    other = Store.open(":memory:")
+    theirs = People(other, lambda: NOW + 9.0)
+    here = msgspec.structs.replace(phone, registered_at=left_here_at)
+    other.write(lambda c: theirs.put(c, Person(person="cy", endpoints=(here,)))).result()
+    other.write(lambda c: import_person(c, theirs, found, now=NOW + 9.0)).result()
+    having = {
+        name: one.endpoints
+        for name, one in other.read(lambda c: theirs.read_all(c, ("ada", "cy"))).items()
+    }
+    if left_here_at < NOW:
+        assert having == {"ada": (phone, mail), "cy": ()}
+    else:
+        assert having == {"ada": (mail,), "cy": (here,)}
+
+
 def test_a_spreadsheet_finds_no_formula(tmp_path: Path) -> None:
     store, people = known_store()
     write_export(exported(store, people), tmp_path / "out.zip")

@@ -148,6 +148,51 @@ def test_what_was_not_even_tried_says_nothing() -> None:
     assert pace.room(NOW) == Room(AT_ONCE, int(MOST_TOKENS))
 
 
+@pytest.mark.parametrize("outcome", ["retry", "config_error"])
+def test_one_phones_addresses_bar_nobody_else(outcome: Outcome) -> None:
+    """Whatever its addresses answer, and however often: it is one of those who must fail."""
+    pace = Pace()
+    for number in range(500):
+        pace.begin(1, 0)
+        pace.end(outcome, NOW + number, 60.0, whose="mallory")
+    assert pace.room(NOW + 500.0) == Room(AT_ONCE, int(MOST_TOKENS))
+    for number in range(1, TRIP_AFTER):
+        assert not pace.failing
+        pace.begin(1, 0)
+        pace.end(outcome, NOW + 500.0, whose=f"person-{number}")
+    assert pace.failing
+    # What failed before it was left alone counts no more once it is back.
+    now = pace.free_at(NOW + 500.0, retry=False)
+    pace.begin(1, 0)
+    pace.end("accepted", now)
+    for number in range(1, TRIP_AFTER):
+        pace.begin(1, 0)
+        pace.end(outcome, now, whose=f"person-{number}")
+        assert not pace.failing
+    pace.begin(1, 0)
+    pace.end(outcome, now, whose="mallory")
+    assert pace.failing
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["accepted", "retry", "config_error"]), st.integers(0, 9)),
+        max_size=200,
+    )
+)
+def test_it_is_left_alone_as_soon_as_enough_people_fail_in_a_row(
+    ends: list[tuple[Outcome, int]],
+) -> None:
+    pace, row = Pace(), set[int]()
+    for outcome, number in ends:
+        pace.begin(1, 0)
+        pace.end(outcome, NOW, whose=str(number))
+        row = set() if outcome == "accepted" else row | {number}
+        assert pace.failing == (len(row) >= TRIP_AFTER)
+        if pace.failing:
+            break
+
+
 @given(
     st.lists(
         st.tuples(

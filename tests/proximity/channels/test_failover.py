@@ -91,6 +91,18 @@ async def test_who_fails_again_and_again_is_passed_over_but_for_a_probe() -> Non
     assert (await both.send(offer())).reply["provider"] == 1
 
 
+async def test_one_phones_dead_ends_do_not_pass_a_provider_over() -> None:
+    one, two = Provider(says("retry")), Provider(ACCEPTED)
+    both = Failover("fcm", [one, two], elapsed=lambda: 0.0)
+    for number in range(5 * TRIP_AFTER):
+        endpoint = Endpoint(channel="fcm", address=f"t-{number}")
+        assert (await both.send(offer(), endpoint)).reply["provider"] == 2
+    assert len(one.asked) == 5 * TRIP_AFTER
+    for number in range(TRIP_AFTER):
+        await both.send(offer(person=f"person-{number}"), Endpoint(channel="fcm", address="t"))
+    assert len(one.asked) == 6 * TRIP_AFTER - 1, "theirs is one of them"
+
+
 async def test_where_all_fail_all_are_asked() -> None:
     seconds = [0.0]
     one, two = Provider(says("retry")), Provider(says("retry"))

@@ -127,6 +127,37 @@ async def test_the_person_is_who_carries_the_phone(rig: Rig) -> None:
     assert len(await consents(rig, "ann")) == 1
 
 
+async def test_whoever_logs_in_next_on_a_browser_has_it_and_no_longer_who_was_there(
+    rig: Rig,
+) -> None:
+    for person in ("ann", "ben"):
+        answer = await rig.ask("POST", "/v1/endpoints", body=left(person=person))
+        assert (answer.status, answer.json) == (201, {"kept": True, "person": person})
+    assert await endpoints(rig, "ann") == []
+    assert len(await endpoints(rig, "ben")) == 1
+    said = (await rig.ask("GET", "/v1/people/ann/reach")).json["channels"]
+    (why,) = (one["why"] for one in said if one["channel"] == "web-push")
+    assert why == "the address is gone: left by somebody else"
+    assert len(await consents(rig, "ann")) == 1, "they never said no: their next browser is reached"
+    # An old copy of both from elsewhere says what was before: it stays as it is.
+    copies = [{"channel": "web-push", "address": ONE, "registered_at": "2020-01-01T00:00:00Z"}]
+    for person in ("ben", "ann"):
+        await rig.ask("PUT", f"/v1/people/{person}", body={"endpoints": copies})
+    assert await endpoints(rig, "ann") == []
+
+
+async def test_who_agrees_to_nothing_is_not_shown_what_was_somebody_elses(rig: Rig) -> None:
+    await rig.ask("POST", "/v1/endpoints", body=left(person="ann"))
+    answer = await rig.ask("POST", "/v1/endpoints", role=Role.DEVICE, body=left(agreed=[]))
+    assert (answer.status, answer.json) == (200, {"kept": False, "person": PHONE})
+    assert await endpoints(rig, "ann") == await endpoints(rig) == []
+    # A refused request changes nothing.
+    await rig.ask("POST", "/v1/endpoints", body=left(person="ann"))
+    wrong = left(person="ben", agreed=[{"purpose": "marketing", "text": "0" * 64}])
+    assert (await rig.ask("POST", "/v1/endpoints", body=wrong)).status == 422
+    assert len(await endpoints(rig, "ann")) == 1
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/endpoints"), ("DELETE", "/v1/endpoints")]
 )

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from proximity.__main__ import main
+from proximity.campaigns.reach import KINDS
 from proximity.content.stamps import RECEIPT_S, stamp, stamp_of
 from proximity.dispatch import offers
 from proximity.model import Consent, Endpoint, Offer, Person
@@ -164,16 +165,16 @@ async def test_it_is_told_which_channels_reach_somebody_and_why_not(rig: Rig) ->
     await store.awrite(lambda c: endpoints.gone(c, "anna", ANNA.endpoints[1], "Unregistered", 9.0))
     said = (await rig.ask("GET", "/v1/people/anna/reach")).json
     found = {one["channel"]: one for one in said["channels"]}
+    assert set(found) >= KINDS.keys()
+    assert {name for name, one in found.items() if one["set_up"]} == set(rig.parts.channels)
+    # What is known of them is told of every channel, but what is not set up reaches nobody.
     assert found["fcm"] == {
-        "channel": "fcm", "reachable": True, "endpoints": 1, "agreed": ["marketing"], "why": None,
+        "channel": "fcm", "set_up": False, "reachable": False, "endpoints": 1,
+        "agreed": ["marketing"], "why": "it is not set up",
     }  # fmt: skip
-    whys = {name: found[name]["why"] for name in ("apns", "email", "console")}
-    assert whys == {
-        "apns": "the address is gone: Unregistered",
-        "email": "no address was left",
-        "console": "nothing was agreed to on it",
-    }
-    assert [one for one in found.values() if one["reachable"]] == [found["fcm"]]
+    assert (found["console"]["set_up"], found["console"]["why"]) == (
+        True, "nothing was agreed to on it",
+    )  # fmt: skip
     assert "token-of-anna" not in str(said)
     assert (await rig.ask("GET", "/v1/people/nobody/reach")).status == 404
 
@@ -181,10 +182,29 @@ async def test_it_is_told_which_channels_reach_somebody_and_why_not(rig: Rig) ->
 def test_the_command_tells_the_same_of_a_folder(tmp_path: Path) -> None:
     store = Store.open(data_file(tmp_path))
     store.write(lambda c: People(store).put(c, ANNA)).result()
+    dead = ANNA.endpoints[1]
+    store.write(lambda c: endpoints.gone(c, "anna", dead, "Unregistered", 9.0)).result()
     store.close()
-    said = CliRunner().invoke(main, ["person", "reach", "--data", str(tmp_path), "anna"])
+    ask = ["person", "reach", "--data", str(tmp_path)]
+    said = CliRunner().invoke(main, [*ask, "anna"])
     assert said.exit_code == 0, said.output
-    assert "fcm: reaches them, addresses: 1, agreed to marketing" in said.output
-    assert "web-push: does not: no address was left" in said.output
-    gone = CliRunner().invoke(main, ["person", "reach", "--data", str(tmp_path), "nobody"])
+    assert "fcm: reaches them, addresses: 1, agreed to marketing\n" in said.stdout
+    assert "web-push: does not: no address was left\n" in said.stdout
+    assert "--campaigns FILE tells which of these channels are set up" in said.stderr
+    # With the campaigns file it is known which of them are set up.
+    file = tmp_path / "push.toml"
+    file.write_text(
+        CAMPAIGNS.replace('channels = ["console"]', 'channels = ["console", "email", "apns"]')
+        + '[channel.fcm]\naccount_file = "account.json"\n'
+    )
+    said = CliRunner().invoke(main, [*ask, "--campaigns", str(file), "anna"])
+    assert said.exit_code == 0, said.output
+    lines = dict(line.split(": ", 1) for line in said.stdout.splitlines())
+    assert lines["fcm"] == "reaches them, addresses: 1, agreed to marketing"
+    assert lines["apns"] == "does not: the address is gone: Unregistered"
+    assert lines["email"] == "does not: no address was left, agreed to service"
+    assert lines["console"] == "does not: nothing was agreed to on it"
+    assert lines["web-push"] == lines["mqtt"] == "does not: it is not set up"
+    assert said.stderr == ""
+    gone = CliRunner().invoke(main, [*ask, "nobody"])
     assert gone.exit_code == 1
