@@ -38,7 +38,7 @@ def read_credential(table: TomlTable, folder: Path, stem: str, what: str) -> str
         where = f"{stem}_env {variable!r:.80}"
         raw, problem = os.environb.get(os.fsencode(variable or ""), b""), ""
     if problem:
-        table.fault(f"{where} {problem}")
+        table.fault(f"{where} {problem}; it is to hold {what}")
         return None
     if not raw.strip():
         table.fault(f"{where} is empty; put {what} there")

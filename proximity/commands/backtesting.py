@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proximity.commands.questions import FILE, FOLDER, Finite, echo_json
+from proximity.commands.questions import FILE, FOLDER, Finite, echo_json, moment
 from proximity.model import ProximityError, parse_time
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def backtest_command(
     if run is None and (site is not None or people is not None):
         raise click.UsageError("--site and --people go with --run: a server knows its own.")
     rules = load_campaigns(file)
-    start, end = _moment("--since", since), _moment("--until", until)
+    start, end = moment("--since", since), moment("--until", until)
     with _opened(data, run, site, people) as (store, places):
         known = People(store)
 
@@ -242,16 +242,3 @@ def _entry(number: int, record: Mapping[str, Any], text: str, carried: Mapping[s
             f"transitions.jsonl line {number}: this is no transition ({error}): give a folder "
             "that `simulator replay --out` wrote"
         ) from None
-
-
-def _moment(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_time(float(text))
-    except ValueError:
-        pass
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise ProximityError(f"{option}: {error}") from None

@@ -183,7 +183,7 @@ def preflight(
     from proximity.commands.ground import Ground
 
     ground = Ground.of(site)
-    now = moment(at)
+    now = moment("--at", at)
     now = time.time() if now is None else now
     left = None if data is None else _stock_left(campaigns, data, now)
     networks = _networks(allow)

@@ -70,8 +70,8 @@ def consent_grant(
             "person": person,
             "purpose": purpose,
             "channel": channel,
-            "from": moment(since),
-            "until": moment(until),
+            "from": moment("--from", since),
+            "until": moment("--until", until),
             "precision": precision,
             "method": method,
             "text": text,
@@ -145,7 +145,7 @@ def consent_prove(
     from proximity.commands.asking import Http, open_either
     from proximity.consent.proofs import Proof, prove
 
-    when = moment(at)
+    when = moment("--at", at)
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
             query: dict[str, str | None] = {

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proximity.commands.questions import FILE, echo_json, where
+from proximity.commands.questions import FILE, echo_json, moment, where
 from proximity.explain.messages.operators import AUDIENCES
-from proximity.model import ProximityError, parse_time
+from proximity.model import ProximityError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -50,7 +50,7 @@ def explain_command(
 
     if asked["subject"] is None and asked["person"] is None:
         raise click.UsageError("Give --subject or --person: whom it is about.")
-    at = _moment(asked.pop("at"))
+    at = moment("--at", asked.pop("at"))
     with open_either(data, server, token) as there:
         if isinstance(there, Http):
             if campaigns is not None:
@@ -132,19 +132,6 @@ def _text(found: Explanation | Table | Told) -> str:
     if isinstance(found, Told):
         return "\n".join(found.sentences)
     return table_text(found) if isinstance(found, Table) else render(found)
-
-
-def _moment(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_time(float(text))
-    except ValueError:
-        pass
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise ProximityError(f"--at: {error}") from None
 
 
 COMMANDS = (explain_command,)

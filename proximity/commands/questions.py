@@ -57,7 +57,7 @@ def _open(
     return open_source(data, server, token)
 
 
-def moment(text: str | None) -> float | None:
+def moment(option: str, text: str | None) -> float | None:
     """Read a time that an option gave: RFC 3339 or Unix seconds. Raises ProximityError."""
     if text is None:
         return None
@@ -68,7 +68,8 @@ def moment(text: str | None) -> float | None:
     try:
         return parse_time(text)
     except ValueError as error:
-        raise ProximityError(str(error)) from None
+        form = "write it as 2026-05-04T12:30:00Z, or in Unix seconds"
+        raise ProximityError(f"{option}: {error}; {form}") from None
 
 
 def echo_json(value: object) -> None:

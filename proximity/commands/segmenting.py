@@ -198,7 +198,7 @@ def _membership(
 
 
 def _now(at: str | None) -> float:
-    asked = moment(at)
+    asked = moment("--at", at)
     return time.time() if asked is None else asked
 
 

@@ -146,7 +146,7 @@ def sync_in(
     from proximity.sync.round import Exchanged, give, spelled
     from proximity.sync.table import parse_changes
 
-    items = parse_changes(read_text(file, _MOST_BYTES), called(file), at=moment(at))
+    items = parse_changes(read_text(file, _MOST_BYTES), called(file), at=moment("--at", at))
     found = Exchanged()
     with open_either(data, server, token) as there:
         ours = side(there, *_files(there, rules, plan))

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from proximity.model import ProximityError
 from proximity.store import schema
+from proximity.store.journal import read_meta, write_meta
 from proximity.store.keys import find_key, person_keys, store_key
 
 if TYPE_CHECKING:
@@ -256,18 +257,13 @@ def _append(connection: Connection, last: Head, rows: Sequence[Row[Any]], now: f
         )
     if sealed:
         connection.execute(_seals.insert(), sealed)
-        meta, text = schema.meta, _noted(store_key(connection, "ledger", now), last)
-        moved = connection.execute(meta.update().where(meta.c.key == _HEAD).values(value=text))
-        if not moved.rowcount:
-            connection.execute(meta.insert(), {"key": _HEAD, "value": text})
+        write_meta(connection, _HEAD, _noted(store_key(connection, "ledger", now), last))
     return last
 
 
 def _note(connection: Connection) -> str | None:
     """Read the head and the store's word for it, as they stand beside the chain."""
-    meta = schema.meta
-    text: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _HEAD))
-    return text
+    return read_meta(connection, _HEAD)
 
 
 def _last_seal(connection: Connection) -> Head | None:

@@ -19,7 +19,7 @@ from sqlalchemy import func, insert, or_, select, update
 
 from proximity.model import ProximityError
 from proximity.server.problems import Problem
-from proximity.store import schema
+from proximity.store import journal, schema
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -229,8 +229,7 @@ def _hash(token: str) -> str:
 
 
 def _version(conn: Connection) -> str | None:
-    meta = schema.meta
-    return conn.execute(select(meta.c.value).where(meta.c.key == VERSION_KEY)).scalar()
+    return journal.read_meta(conn, VERSION_KEY)
 
 
 def _in_force(conn: Connection) -> dict[str, Caller]:
@@ -248,8 +247,4 @@ def _in_force(conn: Connection) -> dict[str, Caller]:
 
 def _moved(conn: Connection) -> None:
     """Write a new version beside the change, so that a running server sees that it moved."""
-    fresh = secrets.token_hex(8)
-    meta = schema.meta
-    moved = conn.execute(update(meta).where(meta.c.key == VERSION_KEY).values(value=fresh))
-    if not moved.rowcount:
-        conn.execute(insert(meta).values(key=VERSION_KEY, value=fresh))
+    journal.write_meta(conn, VERSION_KEY, secrets.token_hex(8))

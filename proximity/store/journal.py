@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from proximity.model import Event, Fix, Record, Sighting, digest
 from proximity.store import schema
+from proximity.store.ledger import insert_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -311,6 +312,10 @@ def read_meta(connection: Connection, key: str) -> str | None:
 
 def write_meta(connection: Connection, key: str, value: str) -> None:
     """Write a fact about the store."""
-    changed = connection.execute(_WRITE_META, {"fact": key, "said": value})
-    if changed.rowcount == 0:
-        connection.execute(schema.meta.insert(), {"key": key, "value": value})
+    said = {"fact": key, "said": value}
+    if connection.execute(_WRITE_META, said).rowcount:
+        return
+    first = insert_new(connection.dialect.name, schema.meta, "key")
+    # Another process may be the first to write it, at this very moment.
+    if not connection.execute(first, {"key": key, "value": value}).all():
+        connection.execute(_WRITE_META, said)

@@ -77,6 +77,24 @@ def test_two_who_wait_for_each_other_are_both_done(store: Store, target: str) ->
     other.close()
 
 
+@pytest.mark.parametrize(
+    "target", [one for one in TARGETS if one == "postgresql"], indirect=True
+)
+def test_two_who_are_both_the_first_to_write_a_fact_write_it(store: Store, target: str) -> None:
+    other = Store.open(target)
+    both = threading.Barrier(2)
+
+    def first(connection: Connection) -> None:
+        assert journal.read_meta(connection, "fact") is None
+        both.wait(60)  # neither sees what the other writes now
+        journal.write_meta(connection, "fact", "said")
+
+    for done in [store.write(first), other.write(first)]:
+        done.result(60)
+    assert store.read(lambda c: journal.read_meta(c, "fact")) == "said"
+    other.close()
+
+
 class TestStore:
     def test_what_was_written_is_read_and_found_again(
         self, store: Store, reopen: Callable[[], Store]
