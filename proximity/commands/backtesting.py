@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,13 +156,14 @@ def _places(connection: Connection) -> Places:
 
 
 def _last(connection: Connection) -> float:
-    """Give the time just after what happened last."""
+    """Give the time just after what happened last; the present where nothing did."""
     import sqlalchemy as sa
 
     from proximity.store.schema import ledger
 
     newest = sa.select(ledger.c.at).order_by(ledger.c.seq.desc()).limit(1)
-    return (connection.scalar(newest) or 0.0) + 0.001
+    at = connection.scalar(newest)
+    return time.time() if at is None else at + 0.001
 
 
 def _fill(store: Store, run: Path, site: Path | None, people: Path | None) -> Places:

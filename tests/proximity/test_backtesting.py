@@ -66,6 +66,7 @@ def test_a_folder_of_nothing_is_no(files: Path, tmp_path: Path) -> None:
     told = run(files / "campaigns.toml", "--data", tmp_path / "data")
     assert told.exit_code == 1
     assert "nothing met it" in told.stdout
+    assert "1970" not in told.stdout
 
 
 @pytest.mark.parametrize(
