@@ -656,6 +656,24 @@ class TestTidying:
             await rig.settled()
         await rig.wait_for(lambda: len(rig.store.read(journal.snapshots)) == 2)
 
+    async def test_a_large_snapshot_is_written_less_often(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "SNAPSHOT_RECORDS", 5)
+        rig = await start()
+        await rig.ingest.accept([fix(START, *INSIDE, subject=f"s{n}") for n in range(20)])
+        await rig.settled()
+        await rig.save()
+        size = len(rig.store.read(journal.snapshots)[0].state)
+        monkeypatch.setattr(keeping, "SNAPSHOT_BYTES_S", size / 30.0)
+        due = []
+        for second in (1.0, 29.0, 31.0):
+            rig.clock.now = START + second
+            monkeypatch.setattr(rig.ingest._keeping, "records", 5)
+            due.append(rig.ingest._keeping.snapshot_due(999, rig.clock.now))
+        assert due == [False, False, True]
+        await rig.stop()
+
     async def test_a_large_snapshot_is_written_in_pieces(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
