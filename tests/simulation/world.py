@@ -23,7 +23,7 @@ import structlog
 import geofences
 from proximity.campaigns.form import parse_campaigns
 from proximity.dispatch import outbox, queue
-from proximity.ingest import ingest
+from proximity.ingest import ingest, remembering
 from proximity.model import Consent, Endpoint, Person, Sighting
 from proximity.people.people import People
 from proximity.privacy import erasing
@@ -334,6 +334,8 @@ def _slowly(errors: list[str]) -> Iterator[None]:
     with (
         mock.patch.object(ingest, "_TICK_S", 1.0),
         mock.patch.object(rounds, "LONGEST_S", 120.0),
+        # A day here has some hundreds of records: starts are to read pieces, and what none covers.
+        mock.patch.object(remembering, "PIECE_RECORDS", 20),
     ):
         structlog.configure(
             processors=[keep], wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
