@@ -233,7 +233,8 @@ class Ingest:
         self._fold, self._admission.intake = found.fold, found.intake
         self._present = Present(self._clock, found.now)
         self.redating = Redating(await self._store.aread(clocks.load))
-        self._keeping = Keeping(self._store, self._late_s, found.snapshot)
+        # A server that is killed again and again has less to fold each time, not more.
+        self._keeping = Keeping(self._store, self._late_s, found.snapshot, found.records)
         self._remembering = Remembering(self._store)
         self._backlog = Backlog(self._store, found.intake.forget, found.position)
         self._editing = self._edit()

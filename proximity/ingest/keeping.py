@@ -48,9 +48,11 @@ class Keeping:
     ``wanted`` is taken as soon as can be.
     """
 
-    def __init__(self, store: Store, late_s: float, newest: tuple[int, float] = (0, 0.0)) -> None:
-        self.newest = newest
-        self.wanted = self.records = 0
+    def __init__(
+        self, store: Store, late_s: float, newest: tuple[int, float] = (0, 0.0), records: int = 0
+    ) -> None:
+        self.newest, self.records = newest, records
+        self.wanted = 0
         self._store = store
         self._late_s = late_s
         self._took_s = 0.0

@@ -32,7 +32,8 @@ class Recovered(msgspec.Struct, frozen=True):
 
     ``rows`` are those whose outputs were never written, with their records: ``fold`` has not had
     them yet, and whoever applies them writes their outputs. ``position`` is the last one used,
-    ``now`` the latest time told (Unix seconds), ``snapshot`` the one begun from.
+    ``now`` the latest time told (Unix seconds), ``snapshot`` the one begun from, and ``records``
+    how many the fold has had after it.
     """
 
     fold: Fold
@@ -41,6 +42,7 @@ class Recovered(msgspec.Struct, frozen=True):
     position: int
     now: float
     snapshot: tuple[int, float]
+    records: int
 
 
 def recover(
@@ -59,6 +61,7 @@ def recover(
     fold, snapshot = _begin(connection, decide, late_s)
     intake, covered = recall(connection, late_s, since=now - late_s)
     rows: list[tuple[journal.Row, list[Record]]] = []
+    behind = 0
     for row in journal.rows_after(connection, min(covered, fold.position)):
         ahead = row.position > fold.position
         recent = row.position > covered and row.now >= now - late_s
@@ -69,9 +72,10 @@ def recover(
             )
         if ahead and row.position <= evaluated:
             fold.apply(row, records or None)
+            behind += len(records)
         elif ahead:
             rows.append((row, records))
-    return Recovered(fold, intake, rows, position, now, snapshot)
+    return Recovered(fold, intake, rows, position, now, snapshot, behind)
 
 
 def _records(row: journal.Row) -> list[Record]:

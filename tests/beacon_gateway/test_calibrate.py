@@ -197,7 +197,9 @@ def test_a_file_that_is_no_recording_is_one_line(tmp_path: Path, content: bytes,
 
 def test_a_recording_to_standard_output_and_to_a_full_disk(tmp_path: Path) -> None:
     trace = write(tmp_path / "trace.jsonl", heard("gw-1", -60.0))
-    words = ["record", "--simulate", trace, "--speed", 300, "--gateway", "gw-1", "--out"]
+    # Longer than the trace: at this speed its last reading comes a millisecond before its end.
+    words = ["record", "--simulate", trace, "--speed", 300, "--seconds", 600, "--gateway", "gw-1"]
+    words.append("--out")
     status, out, _ = calibrate(*words, "-")
     assert status == 0
     assert len([msgspec.json.decode(line, type=Sighting) for line in out.splitlines()]) == 60

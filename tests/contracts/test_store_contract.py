@@ -77,9 +77,7 @@ def test_two_who_wait_for_each_other_are_both_done(store: Store, target: str) ->
     other.close()
 
 
-@pytest.mark.parametrize(
-    "target", [one for one in TARGETS if one == "postgresql"], indirect=True
-)
+@pytest.mark.parametrize("target", [one for one in TARGETS if one == "postgresql"], indirect=True)
 def test_two_who_are_both_the_first_to_write_a_fact_write_it(store: Store, target: str) -> None:
     other = Store.open(target)
     both = threading.Barrier(2)

@@ -7,6 +7,7 @@ The books are read from the files of the shop, not asked of who wrote them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import itertools
 import json
@@ -244,8 +245,11 @@ async def attach(shop: Shop, *words: str) -> asyncio.subprocess.Process:
     threads = Path(f"/proc/{pid}/task")
 
     def watched() -> bool:
-        states = [(thread / "status").read_text() for thread in threads.iterdir()]
-        return all("TracerPid:\t0\n" not in state for state in states)
+        for thread in threads.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if "TracerPid:\t0\n" in (thread / "status").read_text():
+                    return False
+        return True
 
     async with asyncio.timeout(20.0):
         while not watched():  # noqa: ASYNC110 - the kernel tells nobody

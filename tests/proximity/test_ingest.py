@@ -656,6 +656,24 @@ class TestTidying:
             await rig.settled()
         await rig.wait_for(lambda: len(rig.store.read(journal.snapshots)) == 2)
 
+    async def test_who_is_killed_again_and_again_has_no_more_to_fold_each_time(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "SNAPSHOT_RECORDS", 5)
+        rig = await start()
+        for life in range(3):  # none of them long enough for a snapshot
+            for second in range(2):
+                rig.clock.now += 1.0
+                await rig.ingest.accept([fix(START + 10 * life + second, *INSIDE)])
+                await rig.settled()
+            assert rig.ingest._keeping.newest[0] == 0
+            rig.crash()
+            rig = await rig.again()
+        rig.clock.now += 1.0
+        await rig.ingest.accept([fix(START + 40, *INSIDE)])
+        await rig.wait_for(lambda: len(rig.store.read(journal.snapshots)) == 1)
+        await rig.stop()
+
     async def test_a_large_snapshot_is_written_less_often(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
