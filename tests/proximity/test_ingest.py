@@ -661,7 +661,7 @@ class TestTidying:
     ) -> None:
         monkeypatch.setattr(keeping, "SNAPSHOT_RECORDS", 5)
         rig = await start()
-        for life in range(3):  # none of them long enough for a snapshot
+        for life in range(2):  # neither of them long enough for a snapshot
             for second in range(2):
                 rig.clock.now += 1.0
                 await rig.ingest.accept([fix(START + 10 * life + second, *INSIDE)])
