@@ -341,11 +341,13 @@ class Ingest:
             leaving.difference_update(subjects)
 
     async def cover(self) -> None:
-        """Return once a snapshot stands behind everything that the engine has had so far.
+        """Return once a snapshot stands behind everything that the journal has now.
 
-        Raises StoreFailed where the server stops before.
+        What the engine has had is not enough: a row by which it is to forget somebody may be on
+        the disk, and still before it. Raises StoreFailed where the server stops before.
         """
-        wanted = self._keeping.wanted = max(self._keeping.wanted, self._fold.position)
+        last, _ = await self._store.aread(journal.end)
+        wanted = self._keeping.wanted = max(self._keeping.wanted, last)
         while self._keeping.newest[0] < wanted:
             self._check_open()
             await asyncio.sleep(_TICK_S / 2)

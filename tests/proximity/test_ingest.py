@@ -89,9 +89,9 @@ class Rig:
         return self
 
     async def save(self) -> None:
-        """Save a snapshot, after one that is being saved perhaps."""
-        if self.ingest._saving is not None:
-            await self.ingest._saving
+        """Save a snapshot, after those that are being saved perhaps."""
+        while (saving := self.ingest._saving) is not None and not saving.done():
+            await saving
         await self.ingest._keeping.begin(self.ingest._fold, self.clock.now)
 
     async def tidy(self) -> None:
@@ -674,6 +674,30 @@ class TestTidying:
         rig.clock.now += 1.0
         await rig.ingest.accept([fix(START + 40, *INSIDE)])
         await rig.wait_for(lambda: rig.ingest._keeping.newest[0] > covered)
+        await rig.stop()
+
+    async def test_what_the_engine_has_not_had_yet_is_not_covered(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rig = await start()
+        await rig.ingest.accept([fix(START, *INSIDE, subject="gone")])
+        await rig.settled()
+        await rig.save()
+        assert b"gone" in rig.store.read(journal.snapshots)[0].state
+        apply, now = rig.ingest._apply, asyncio.Event()
+
+        async def slowly(rows: Any) -> Any:
+            await now.wait()
+            return await apply(rows)
+
+        monkeypatch.setattr(rig.ingest, "_apply", slowly)
+        leaving = asyncio.create_task(rig.ingest.forget(["gone"]))
+        await rig.wait_for(lambda: rig.journal()[-1].kind == "forget")
+        covered = asyncio.create_task(rig.ingest.cover())
+        await asyncio.sleep(0.2)
+        now.set()
+        await asyncio.gather(leaving, covered)
+        assert b"gone" not in rig.store.read(journal.snapshots)[0].state
         await rig.stop()
 
     async def test_a_large_snapshot_is_written_less_often(
