@@ -240,7 +240,7 @@ class Intake:
         return None
 
     def recall(self, pieces: Iterable[tuple[float, Admitted]]) -> None:
-        """Remember what was admitted, piece by piece, each with its Unix second; none may be older.
+        """Remember what was admitted: pieces, the oldest first, each with its Unix second.
 
         For an intake that has admitted nothing yet.
         """

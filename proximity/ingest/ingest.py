@@ -346,7 +346,7 @@ class Ingest:
         What the engine has had is not enough: a row by which it is to forget somebody may be on
         the disk, and still before it. Raises StoreFailed where the server stops before.
         """
-        last, _ = await self._store.aread(journal.end)
+        last = await self._store.aread(journal.last)
         wanted = self._keeping.wanted = max(self._keeping.wanted, last)
         while self._keeping.newest[0] < wanted:
             self._check_open()

@@ -13,7 +13,7 @@ import structlog
 from proximity.engine.intake import Intake
 from proximity.ingest.admission import carrier
 from proximity.ingest.fold import Fold, before
-from proximity.ingest.remembering import recall
+from proximity.ingest.remembering import recall, records_of
 from proximity.model import ProximityError, Record, Sighting
 from proximity.store import journal
 
@@ -65,7 +65,7 @@ def recover(
     for row in journal.rows_after(connection, min(covered, fold.position)):
         ahead = row.position > fold.position
         recent = row.position > covered and row.now >= now - late_s
-        records = _records(row) if recent or ahead else []
+        records = records_of(row) if recent or ahead else []
         for record in records if recent else ():
             intake.admit(
                 record, carrier(record, fold.site) if isinstance(record, Sighting) else None
@@ -76,16 +76,6 @@ def recover(
         elif ahead:
             rows.append((row, records))
     return Recovered(fold, intake, rows, position, now, snapshot, behind)
-
-
-def _records(row: journal.Row) -> list[Record]:
-    """Read a row's records; none where they cannot be read, which whoever applies it tells."""
-    if row.kind != "records":
-        return []
-    try:
-        return journal.decode_records(row.payload)
-    except msgspec.MsgspecError:
-        return []
 
 
 def _begin(

@@ -8,7 +8,6 @@ taken out of them is in no piece that is made later. Knows journal and intake; n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from proximity.site.registry import Site
     from proximity.store import Store
 
-__all__ = ["PIECE_RECORDS", "Remembering", "recall", "remember", "strike"]
+__all__ = ["PIECE_RECORDS", "Remembering", "recall", "records_of", "remember", "strike"]
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +84,7 @@ def remember(connection: Connection, *, until: int, site: Site) -> bool:
         if row.position > until or len(records) >= PIECE_RECORDS:
             break
         rows.append((row.position, row.now))
-        if row.kind == "records":
-            with contextlib.suppress(msgspec.MsgspecError):  # whoever applies the row tells of it
-                records += journal.decode_records(row.payload)
+        records += records_of(row)
     if len(records) < PIECE_RECORDS:
         return False
     position, now = rows[-1]
@@ -141,6 +138,16 @@ def strike(store: Store, names: Collection[str]) -> None:
         except msgspec.MsgspecError:  # then the journal is read instead, so that all may go
             mended = table.delete()
         store.write(partial(_execute, statement=mended), freeing=True).result()
+
+
+def records_of(row: journal.Row) -> list[Record]:
+    """Read a row's records; none where they cannot be read, which whoever applies it tells."""
+    if row.kind != "records":
+        return []
+    try:
+        return journal.decode_records(row.payload)
+    except msgspec.MsgspecError:
+        return []
 
 
 def _packed(records: list[Record], site: Site) -> Admitted:

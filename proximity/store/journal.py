@@ -7,7 +7,7 @@ Every function works on the connection of the caller's transaction.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -160,12 +160,18 @@ def rows_after(
 
 def end(connection: Connection) -> tuple[int, float]:
     """Give the last position ever used and the latest time (Unix seconds), rows gone included."""
-    ends = [
-        connection.execute(sa.select(sa.func.max(table.c.position), sa.func.max(table.c.now))).one()
-        for table in (schema.journal, schema.snapshots)
-    ]
-    last = max(int(position or 0) for position, _ in ends)
-    return max(last, evaluated(connection)), max(float(now or 0.0) for _, now in ends)
+    times = (_greatest(connection, table.c.now) for table in (schema.journal, schema.snapshots))
+    return last(connection), max(times)
+
+
+def last(connection: Connection) -> int:
+    """Give the last position ever used, rows gone included."""
+    kept = (schema.journal.c.position, schema.snapshots.c.position)
+    return max(evaluated(connection), *(int(_greatest(connection, one)) for one in kept))
+
+
+def _greatest(connection: Connection, column: sa.Column[Any]) -> float:
+    return connection.scalar(sa.select(sa.func.max(column))) or 0.0
 
 
 def evaluated(connection: Connection) -> int:
