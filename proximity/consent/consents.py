@@ -42,6 +42,7 @@ _CONSENTS = (
     .where(_rows.c.person.in_(sa.bindparam("persons", expanding=True)))
     .order_by(_rows.c.seq)
 )
+_SAY = _rows.insert().returning(*_rows.c, sort_by_parameter_order=True)
 
 
 def load_consents(connection: Connection, person: str) -> tuple[Consent, ...]:
@@ -204,8 +205,7 @@ def matches(
 def _record(connection: Connection, rows: list[dict[str, Any]], now: float) -> list[int]:
     """Append rows and their seals; give their numbers."""
     last = chain.begin(connection, now)
-    statement = _rows.insert().returning(*_rows.c, sort_by_parameter_order=True)
-    written = connection.execute(statement, rows).all()
+    written = connection.execute(_SAY, rows).all()
     chain.seal(connection, last, written, now)
     return [row.seq for row in written]
 

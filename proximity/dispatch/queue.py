@@ -39,6 +39,39 @@ _AT_ONCE = 500
 # The state of a trigger that cannot be read; its lease never ends, so that nobody claims it.
 ASIDE = "aside"
 
+# Made once: they are asked all the time, and building one costs as much as running it.
+_FREE = sa.or_(queue.c.state == "ready", queue.c.lease_until <= sa.bindparam("now"))
+_DUE = (
+    sa.select(queue.c.seq, queue.c.moment)
+    .where(queue.c.due_at <= sa.bindparam("now"), _FREE)
+    .order_by(queue.c.due_at, queue.c.seq)
+    .with_for_update(skip_locked=True)  # PostgreSQL: one overdue may be settled just now
+)
+_FIRST_DUE = _DUE.limit(sa.bindparam("limit"))
+_DUE_TOGETHER = _DUE.where(queue.c.moment.in_(sa.bindparam("moments", expanding=True)))
+_LEASE = (
+    queue.update()
+    .where(queue.c.seq.in_(sa.bindparam("rows", expanding=True)))
+    .values(
+        state="leased",
+        owner=sa.bindparam("holder"),
+        lease_until=sa.bindparam("until"),
+        token=queue.c.token + 1,
+        attempts=queue.c.attempts + 1,
+    )
+    .returning(queue.c.due_at, queue.c.seq, queue.c.trigger, queue.c.token, queue.c.attempts)
+)
+_THESE = queue.c.id.in_(sa.bindparam("ids", expanding=True))
+_HELD = (
+    sa.select(queue.c.id, queue.c.token)
+    .where(_THESE, queue.c.state == "leased")
+    .order_by(queue.c.seq)
+    .with_for_update()
+)
+_TAKE_OUT = queue.delete().where(_THESE)
+_FREE_AT = sa.case((queue.c.state == "ready", queue.c.due_at), else_=queue.c.lease_until)
+_NEXT = sa.select(sa.func.min(_FREE_AT))
+
 _decode = msgspec.msgpack.Decoder(Trigger).decode
 
 
@@ -97,32 +130,18 @@ def claim(
     if connection.dialect.name == "postgresql":
         # One claims at a time: two that pass each other by would tear a moment apart.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMING)))
-    free = sa.or_(queue.c.state == "ready", queue.c.lease_until <= now)
-    due = (
-        sa.select(queue.c.seq, queue.c.moment)
-        .where(queue.c.due_at <= now, free)
-        .order_by(queue.c.due_at, queue.c.seq)
-        .with_for_update(skip_locked=True)  # PostgreSQL: one overdue may be settled just now
-    )
-    found = connection.execute(due.limit(limit)).all()
+    found = connection.execute(_FIRST_DUE, {"now": now, "limit": limit}).all()
     if not found:
         return []
     taken = {row.seq for row in found}
     moments = {row.moment for row in found if row.moment is not None}
     if moments and len(found) == limit:
         for some in _slices(sorted(moments)):
-            taken.update(connection.scalars(due.where(queue.c.moment.in_(some))))
-    lease = queue.update().values(
-        state="leased",
-        owner=owner,
-        lease_until=now + lease_s,
-        token=queue.c.token + 1,
-        attempts=queue.c.attempts + 1,
-    )
-    told = (queue.c.due_at, queue.c.seq, queue.c.trigger, queue.c.token, queue.c.attempts)
+            taken.update(connection.scalars(_DUE_TOGETHER, {"now": now, "moments": some}))
     rows: list[sa.Row[Any]] = []
     for some in _slices(sorted(taken)):
-        rows += connection.execute(lease.where(queue.c.seq.in_(some)).returning(*told))
+        leased = {"rows": some, "holder": owner, "until": now + lease_s}
+        rows += connection.execute(_LEASE, leased)
     rows.sort(key=lambda row: (row.due_at, row.seq))
     claims: list[Claim] = []
     unreadable: list[int] = []
@@ -154,13 +173,7 @@ def held(connection: Connection, claims: Sequence[Claim]) -> set[str]:
     tokens = {claim.trigger.id: claim.token for claim in claims}
     found: set[str] = set()
     for some in _slices(list(tokens)):
-        asked = (
-            sa.select(queue.c.id, queue.c.token)
-            .where(queue.c.id.in_(some), queue.c.state == "leased")
-            .order_by(queue.c.seq)
-            .with_for_update()
-        )
-        rows = connection.execute(asked)
+        rows = connection.execute(_HELD, {"ids": some})
         found.update(row.id for row in rows if row.token == tokens[row.id])
     return found
 
@@ -168,13 +181,12 @@ def held(connection: Connection, claims: Sequence[Claim]) -> set[str]:
 def take_out(connection: Connection, claims: Sequence[Claim]) -> None:
     """Take decided triggers out, all of them ``held`` in this transaction."""
     for some in _slices([claim.trigger.id for claim in claims]):
-        connection.execute(queue.delete().where(queue.c.id.in_(some)))
+        connection.execute(_TAKE_OUT, {"ids": some})
 
 
 def next_due(connection: Connection) -> float | None:
     """Give when the next trigger can be claimed (Unix seconds), or None while there is none."""
-    free_at = sa.case((queue.c.state == "ready", queue.c.due_at), else_=queue.c.lease_until)
-    earliest: float | None = connection.scalar(sa.select(sa.func.min(free_at)))
+    earliest: float | None = connection.scalar(_NEXT)
     return earliest
 
 

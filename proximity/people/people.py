@@ -21,6 +21,7 @@ from proximity.model import Person, ProximityError
 from proximity.people import endpoints, profiles
 from proximity.people.file import read_people
 from proximity.store import schema
+from proximity.store.journal import read_meta
 from proximity.store.ledger import insert_new
 from proximity.sync.clocks import Told, lock, note_people
 from proximity.sync.fields import PERSON
@@ -79,7 +80,7 @@ class People:
 
     def reload(self) -> bool:
         """Forget what is remembered where anyone has changed people since; tells whether."""
-        version = self._store.read(_version)
+        version = self._store.read(lambda conn: read_meta(conn, _VERSION))
         if version == self._version:
             return False
         self._version = version
@@ -411,9 +412,3 @@ def _find_all(connection: Connection, persons: Sequence[str]) -> dict[str, Perso
         for person in persons
         if person in known or person in carried or person in agreed
     }
-
-
-def _version(connection: Connection) -> str | None:
-    statement = sa.select(schema.meta.c.value).where(schema.meta.c.key == _VERSION)
-    value: str | None = connection.scalar(statement)
-    return value

@@ -36,9 +36,35 @@ _DECODERS = {name: msgspec.msgpack.Decoder(type_) for name, type_ in _TYPES.item
 _tagged = msgspec.msgpack.Decoder(list[tuple[str, msgspec.Raw]])
 _encode = msgspec.msgpack.Encoder().encode
 
-# Made once: every group of rows writes one, and building it costs more than running it.
+# Made once: they are asked all the time, and building one costs as much as running it.
 _INSERT = schema.journal.insert()
+_AFTER = (
+    sa.select(schema.journal)
+    .where(schema.journal.c.position > sa.bindparam("after"))
+    .order_by(schema.journal.c.position)
+    .limit(_PAGE)
+)
+_GREATEST = {
+    column: sa.select(sa.func.max(column))
+    for table in (schema.journal, schema.snapshots)
+    for column in (table.c.position, table.c.now)
+}
 _READ_META = sa.select(schema.meta.c.value).where(schema.meta.c.key == sa.bindparam("fact"))
+_KEPT = sa.select(schema.snapshots.c.position).order_by(schema.snapshots.c.position.desc()).limit(2)
+_SNAPSHOT = schema.snapshots.insert()
+_DROP_SNAPSHOT = schema.snapshots.delete().where(
+    schema.snapshots.c.position == sa.bindparam("dropped")
+)
+_DROP_OLDER = schema.snapshots.delete().where(schema.snapshots.c.position < sa.bindparam("oldest"))
+_PRUNE = schema.journal.delete().where(
+    schema.journal.c.position <= sa.bindparam("newest"),
+    schema.journal.c.now < sa.bindparam("before"),
+)
+_PRUNE_SNAPSHOTS = schema.snapshots.delete().where(
+    schema.snapshots.c.position < sa.bindparam("newest"),
+    schema.snapshots.c.now < sa.bindparam("before"),
+)
+_PRUNE_ADMITTED = schema.admitted.delete().where(schema.admitted.c.now < sa.bindparam("before"))
 _WRITE_META = (
     schema.meta.update()
     .where(schema.meta.c.key == sa.bindparam("fact"))
@@ -145,12 +171,9 @@ def rows_after(
     connection: Connection, position: int, *, kinds: Sequence[Kind] | None = None
 ) -> Iterator[Row]:
     """Give the rows after a position, in order; those of these kinds only."""
-    table = schema.journal
-    statement = sa.select(table).order_by(table.c.position).limit(_PAGE)
-    if kinds is not None:
-        statement = statement.where(table.c.kind.in_(kinds))
+    asked = _AFTER if kinds is None else _AFTER.where(schema.journal.c.kind.in_(kinds))
     while True:
-        page = connection.execute(statement.where(table.c.position > position)).mappings().all()
+        page = connection.execute(asked, {"after": position}).mappings().all()
         for row in page:
             yield Row(**row)
         if len(page) < _PAGE:
@@ -171,7 +194,7 @@ def last(connection: Connection) -> int:
 
 
 def _greatest(connection: Connection, column: sa.Column[Any]) -> float:
-    return connection.scalar(sa.select(sa.func.max(column))) or 0.0
+    return connection.scalar(_GREATEST[column]) or 0.0
 
 
 def evaluated(connection: Connection) -> int:
@@ -224,12 +247,9 @@ def save_snapshot(connection: Connection, snapshot: Snapshot) -> None:
 
     Its state is what the pieces saved for its position do not hold.
     """
-    table = schema.snapshots
-    connection.execute(table.delete().where(table.c.position == snapshot.position))
-    connection.execute(table.insert(), msgspec.structs.asdict(snapshot))
-    kept = sa.select(table.c.position).order_by(table.c.position.desc()).limit(2)
-    oldest = min(connection.scalars(kept))
-    connection.execute(table.delete().where(table.c.position < oldest))
+    connection.execute(_DROP_SNAPSHOT, {"dropped": snapshot.position})
+    connection.execute(_SNAPSHOT, msgspec.structs.asdict(snapshot))
+    connection.execute(_DROP_OLDER, {"oldest": min(connection.scalars(_KEPT))})
 
 
 def prune(connection: Connection, before: float) -> None:
@@ -237,11 +257,10 @@ def prune(connection: Connection, before: float) -> None:
 
     An older snapshot goes with the rows that should follow it, and so does what they had admitted.
     """
-    table, kept = schema.journal, schema.snapshots
-    newest = connection.scalar(sa.select(sa.func.max(kept.c.position))) or 0
-    connection.execute(table.delete().where(table.c.position <= newest, table.c.now < before))
-    connection.execute(kept.delete().where(kept.c.position < newest, kept.c.now < before))
-    connection.execute(schema.admitted.delete().where(schema.admitted.c.now < before))
+    newest = int(_greatest(connection, schema.snapshots.c.position))
+    connection.execute(_PRUNE, {"newest": newest, "before": before})
+    connection.execute(_PRUNE_SNAPSHOTS, {"newest": newest, "before": before})
+    connection.execute(_PRUNE_ADMITTED, {"before": before})
 
 
 def fences_in_force(connection: Connection) -> dict[str, StoredFence]:

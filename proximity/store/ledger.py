@@ -27,6 +27,10 @@ Kind = Literal["transition", "decision", "delivery"]
 # A database takes so many values in one statement: SQLite at least 999, where it is built so.
 _MOST_ASKED = 500
 
+_DECIDED = sa.select(ledger.c.id).where(
+    ledger.c.kind == "decision", ledger.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+
 
 @cache
 def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInsert[Any]:
@@ -125,8 +129,7 @@ def decided(connection: Connection, ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(ids), _MOST_ASKED):
         some = ids[start : start + _MOST_ASKED]
-        asked = sa.select(ledger.c.id).where(ledger.c.kind == "decision", ledger.c.id.in_(some))
-        found.update(connection.scalars(asked))
+        found.update(connection.scalars(_DECIDED, {"ids": some}))
     return found
 
 

@@ -44,6 +44,9 @@ oldest are forgotten first."""
 _COUNTER = "changes"
 _META, _TABLE = schema.meta, schema.changes
 _READ = sa.select(_TABLE).where(_TABLE.c.person.in_(sa.bindparam("persons", expanding=True)))
+_COUNT = _META.update().where(_META.c.key == _COUNTER)
+_LOCK = _COUNT.values(value=_META.c.value).returning(_META.c.value)
+_UNLOCK = _COUNT.values(value=sa.bindparam("number"))
 _decode = msgspec.json.Decoder(dict[str, Clock]).decode
 
 
@@ -145,13 +148,11 @@ def lock(connection: Connection) -> int:
     Else a reader might see a number before a smaller one is there, and miss it. Whoever changes
     people by what they read of them takes it before they read.
     """
-    mine = _META.c.key == _COUNTER
-    hold = _META.update().where(mine).values(value=_META.c.value).returning(_META.c.value)
-    value = connection.scalar(hold)
+    value = connection.scalar(_LOCK)
     if value is None:
         first = {"key": _COUNTER, "value": "0"}
         connection.execute(insert_new(connection.dialect.name, _META, "key"), first).all()
-        value = connection.scalar(hold)
+        value = connection.scalar(_LOCK)
     return int(value or 0)
 
 
@@ -204,4 +205,4 @@ def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def _unlock(connection: Connection, number: int) -> None:
-    connection.execute(_META.update().where(_META.c.key == _COUNTER).values(value=str(number)))
+    connection.execute(_UNLOCK, {"number": str(number)})

@@ -328,6 +328,8 @@ class Checks:
 
     def _no_trace(self) -> None:
         """Nowhere stands the name of an erased person, in whatever form."""
+        if not self.erased:
+            return
         for table in schema.metadata.sorted_tables:
             every = sa.select(table)
             for row in self._world.store.read(lambda c, every=every: c.execute(every).all()):

@@ -30,10 +30,10 @@ from proximity.privacy import erasing
 from proximity.server import rounds
 from proximity.site.places import Places
 from proximity.site.sitefile import parse_site
-from proximity.store import Store
 from proximity.windows import local
 from tests.proximity.given import PARIS, when
 from tests.simulation.checks import Checks
+from tests.simulation.disk import empty_store
 from tests.simulation.engine import Life
 from tests.simulation.fate import Fate
 from tests.simulation.loop import Loop, Process, Unsettled
@@ -90,7 +90,7 @@ class World:
         self.dice = self.dice_of("world")
         self.loop = Loop(self.dice_of("steps"), BEGIN)  # type: ignore[abstract]
         self.loop.on_death = self._died
-        self.store = Store.open(":memory:")
+        self.store = empty_store()
         self.network = Network(self.loop, self.dice_of("network"))
         self.sink = Sink(self.dice_of("sink"))
         self.lines: list[str] = []
@@ -313,7 +313,6 @@ def run(seed: int) -> Told:
         stack.enter_context(_slowly(errors))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         world = World(seed, Path(folder), errors)
-        stack.callback(world.store.close)
         stack.callback(world.loop.end)
         return world.run()
 
