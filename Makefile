@@ -64,7 +64,7 @@ $(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the engine and the development tools into $(VENV)"
 	@$(INSTALL) --upgrade pip
-	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,eid,mqtt,gis,postgres,push,email]' --group dev
+	@$(INSTALL) --build-constraint constraints.txt --editable '.[engine,gateway,eid,mqtt,gis,parquet,postgres,push,email]' --group dev
 	@touch $(VENV)/.engine $@
 
 # The broker, message bus and browser that tests start, where the machine has none. No stamp where

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-__all__ = ["STANDARD", "called", "open_input", "read_text"]
+__all__ = ["PARQUET", "STANDARD", "called", "open_input", "read_table", "read_text"]
 
 STANDARD = Path("-")
 """What stands for standard input wherever a command reads a file."""
+PARQUET = b"PAR1"
+"""How a Parquet file begins (Apache Parquet, "File Format")."""
 
 
 @contextmanager
@@ -38,6 +40,24 @@ def called(path: Path) -> str:
 
 def read_text(path: Path, most: int) -> str:
     """Read a text of at most ``most`` bytes; raises ProximityError where it cannot be read."""
+    return _text(_bytes(path, most), called(path))
+
+
+def read_table(path: Path, most: int, own: Collection[str], kinds: Collection[str] = ()) -> str:
+    """Read a table as CSV: a text of at most ``most`` bytes, or a Parquet file of as many.
+
+    ``own`` and ``kinds`` are what ``parquet.as_csv`` needs to know of the columns. Raises
+    ProximityError where it cannot be read.
+    """
+    raw = _bytes(path, most)
+    if not raw.startswith(PARQUET):
+        return _text(raw, called(path))
+    from proximity.parquet import as_csv
+
+    return as_csv(raw, called(path), own, kinds)
+
+
+def _bytes(path: Path, most: int) -> bytes:
     name = called(path)
     try:
         with open_input(path) as stream:
@@ -46,6 +66,10 @@ def read_text(path: Path, most: int) -> str:
         raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
     if len(raw) > most:
         raise ProximityError(f"{name}: larger than {most} bytes: it is no file of this kind")
+    return raw
+
+
+def _text(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -38,6 +38,7 @@ EXTRA_OF = {
     "geopandas": "gis",
     "pyogrio": "gis",
     "psycopg": "postgres",
+    "pyarrow": "parquet",
     "nats": "nats",
     "aiomqtt": "mqtt",
     "google": "push",

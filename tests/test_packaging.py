@@ -19,6 +19,7 @@ EXTRAS = {
     "gateway",
     "eid",
     "gis",
+    "parquet",
     "postgres",
     "nats",
     "mqtt",

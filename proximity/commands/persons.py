@@ -56,7 +56,7 @@ def person() -> None:
 def person_import(
     data: Path | None, server: str | None, token: str | None, file: Path, events: Path | None
 ) -> None:
-    """Add or replace the people of FILE (JSONL or CSV, "-" is standard input): all, or none.
+    """Add or replace the people of FILE (JSONL, CSV, Parquet; "-": standard input): all, or none.
 
     With --server they are sent in slices of at most 500 people and 1 MiB; all or none then holds
     for each slice, and those before one that is refused are written. Sending the whole file again
@@ -88,8 +88,28 @@ def person_import(
 @person.command("list")
 @where
 @click.option("--csv", "as_csv", is_flag=True, help="A table, which `person import` reads.")
-def person_list(data: Path | None, server: str | None, token: str | None, *, as_csv: bool) -> None:
+@click.option(
+    "--parquet", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table to this Parquet file instead, which `person import` reads too.",
+)  # fmt: skip
+def person_list(
+    data: Path | None, server: str | None, token: str | None, parquet: Path | None, *, as_csv: bool
+) -> None:
     """List everyone who is known, a JSON object a line."""
+    if parquet is not None:
+        if as_csv:
+            raise ProximityError("--csv and --parquet are two: give one of them")
+        from proximity.parquet import write_columns
+        from proximity.people.table import columns_of
+
+        with _open(data, server, token) as source:
+            written = write_columns(columns_of(source.people()))
+        try:
+            parquet.touch(mode=0o600)  # everybody's addresses stand in it
+            parquet.write_bytes(written)
+        except OSError as error:
+            raise ProximityError(f"{parquet}: cannot be written: {error.strerror}") from None
+        return
     with _open(data, server, token) as source:
         if as_csv:
             from proximity.people.table import write_table
@@ -253,7 +273,7 @@ def events() -> None:
 @click.argument("log", type=FILE)
 @click.option("--name", help="Name of the events of a table that has no column for it.")
 def events_check(plan: Path, log: Path, name: str | None) -> int:
-    """Name every event of LOG (a trace or a CSV) that PLAN speaks against; exit 1 if any."""
+    """Name every event of LOG (a trace or a table) that PLAN speaks against; exit 1 if any."""
     from proximity.people.planfile import load_plan
 
     rules = load_plan(plan)
@@ -282,7 +302,7 @@ def events_import(
     data: Path | None, server: str | None, token: str | None, file: Path, name: str | None,
     plan: Path | None,
 ) -> int:  # fmt: skip
-    """Bring in events of long ago from FILE (a trace or a CSV): they trigger nothing.
+    """Bring in events of long ago from FILE (a trace or a table): they trigger nothing.
 
     What another system sent (`--name message-sent`, columns subject or person, at, id, system,
     channel, purpose) counts against the caps from then on. Sending the file again does no harm.

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from proximity.commands.questions import FILE, Finite, echo_json, moment, where
-from proximity.inputs import called, read_text
+from proximity.inputs import called, read_table
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
@@ -137,16 +137,18 @@ def sync_in(
     data: Path | None, server: str | None, token: str | None, file: Path, peer_name: str,
     at: str | None, rules: Path | None, plan: Path | None,
 ) -> int:  # fmt: skip
-    """Take the changes of FILE, a table (CSV) with a column changed_at: the last word counts.
+    """Take the changes of FILE, a table (CSV, Parquet) with a column changed_at: the last counts.
 
     Sending it again does no harm, and what is older than what is known changes nothing.
     """
     from proximity.commands.asking import open_either
     from proximity.commands.sides import side
+    from proximity.people.table import KINDS
     from proximity.sync.round import Exchanged, give, spelled
-    from proximity.sync.table import parse_changes
+    from proximity.sync.table import OWN, parse_changes
 
-    items = parse_changes(read_text(file, _MOST_BYTES), called(file), at=moment("--at", at))
+    text = read_table(file, _MOST_BYTES, OWN, KINDS)
+    items = parse_changes(text, called(file), at=moment("--at", at))
     found = Exchanged()
     with open_either(data, server, token) as there:
         ours = side(there, *_files(there, rules, plan))
@@ -231,9 +233,10 @@ def sync_status(
 def sync_sends(
     ctx: click.Context, data: Path | None, server: str | None, token: str | None, file: Path
 ) -> Any:
-    """Bring in what another system sent (CSV: subject or person, at, id, system, channel, purpose).
+    """Bring in what another system sent (CSV or Parquet).
 
-    It counts against the caps from then on. Sending it again does no harm.
+    Columns: subject or person, at, id, system, channel, purpose. It counts against the caps from
+    then on. Sending it again does no harm.
     """
     from proximity.commands.persons import events_import
 
@@ -252,14 +255,15 @@ def sync_conversions(
     data: Path | None, server: str | None, token: str | None, file: Path, rules: Path | None,
     plan: Path | None,
 ) -> None:  # fmt: skip
-    """Bring in purchases (CSV: id, person or key or code, at, value, currency), each once.
+    """Bring in purchases (CSV or Parquet), each once.
 
-    Each is put down to the offer that it names, else to the last one that reached the person.
+    Columns: id, person or key or code, at, value, currency. Each is put down to the offer that it
+    names, else to the last one that reached the person.
     """
     from proximity.commands.asking import open_either
-    from proximity.sync.conversions import MOST, Counted, read_conversions
+    from proximity.sync.conversions import COLUMNS, MOST, Counted, read_conversions
 
-    text = read_text(file, _MOST_BYTES)
+    text = read_table(file, _MOST_BYTES, COLUMNS)
     found = iter(list(read_conversions(text.splitlines(keepends=True), called(file))))
     counted = Counted()
     with open_either(data, server, token) as there:

@@ -13,27 +13,45 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from beacon_gateway.model import Sighting
-from proximity.model import Event, Fix
+from proximity.inputs import PARQUET
+from proximity.model import Event, Fix, ProximityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["LONGEST_LINE", "Line", "bounded", "read_events"]
+__all__ = ["KINDS", "LONGEST_LINE", "OWN", "Line", "bounded", "read_events"]
 
 LONGEST_LINE = 64 * 1024
 _LONGEST_CELL = 64 * 1024
+_MOST_TABLE = 64 * 1024 * 1024
+"""Bytes of a Parquet file, which cannot be read line by line."""
 _OWN = ("subject", "at", "name", "id")
+OWN = (*_OWN, "person")
 _records: msgspec.json.Decoder[Event | Fix | Sighting] = msgspec.json.Decoder(
     Event | Fix | Sighting
 )
 
 
 def bounded(stream: BinaryIO) -> Iterator[bytes]:
-    """Give the lines of a file; of one that is too long no more than shows that it is."""
-    while line := stream.readline(LONGEST_LINE + 1):
+    """Give the lines of a file; of one that is too long no more than shows that it is.
+
+    A Parquet file gives the lines of the table that it is.
+    """
+    line = stream.readline(LONGEST_LINE + 1)
+    if line.startswith(PARQUET):
+        from proximity.parquet import as_csv
+
+        name = "the table"
+        raw = line + stream.read(_MOST_TABLE + 1)
+        if len(raw) > _MOST_TABLE:
+            raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split it")
+        yield from as_csv(raw, name, OWN, KINDS).encode().splitlines(keepends=True)
+        return
+    while line:
         yield line
         while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
             line = stream.readline(LONGEST_LINE + 1)
+        line = stream.readline(LONGEST_LINE + 1)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -69,6 +87,7 @@ _READ: dict[str, Callable[[str], str | float | bool]] = {
     "flag": _flag,
 }
 """How a cell is read, by the type that its column names."""
+KINDS = tuple(_READ)
 
 
 def read_events(lines: Iterable[bytes], *, name: str | None = None) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""The question: which people does a file hold, and what is wrong with them: JSON lines, or a table.
+"""The question: which people does a file hold, and what is wrong with them: lines, or a table.
 
 Knows no store: who of them is known already, and what they agreed to before, is ``people``'s.
 """
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proximity.consent.purposes import consent_problems
-from proximity.inputs import called, open_input
+from proximity.inputs import PARQUET, called, open_input
 from proximity.model import Person, ProximityError
-from proximity.people.table import parse_table
+from proximity.people.table import KINDS, OWN, parse_table
 from proximity.people.tagging import NO_PLAN
 from proximity.windows import load_zone
 
@@ -33,16 +33,23 @@ _MOST_PROBLEMS = 100
 
 
 def read_people(path: str | Path) -> list[Person]:
-    """Read a people file: a JSON object a line (contract 3), blank lines passed over, or CSV.
+    """Read a people file: a JSON object a line (contract 3), blank lines passed over, or a table.
 
-    A table is known by the column ``person`` in its first line. ``-`` is standard input. Raises
-    ProximityError with every problem (the first hundred), by line.
+    CSV is known by the column ``person`` in its first line, Parquet by how it begins. ``-`` is
+    standard input. Raises ProximityError with every problem (the first hundred), by line.
     """
     file = Path(path)
     name = called(file)
     try:
         with open_input(file) as stream:
             first = stream.readline(_MOST_LINE + 1)
+            if first.startswith(PARQUET):
+                from proximity.parquet import as_csv
+
+                raw = first + stream.read(_MOST_TABLE + 1)
+                return _checked(
+                    parse_table(as_csv(_bounded(raw, name), name, OWN, KINDS), name), name
+                )
             if _is_header(first):
                 table = first + stream.read(_MOST_TABLE + 1)
                 return _parse_table(table, name)
@@ -83,12 +90,20 @@ def _is_header(line: bytes) -> bool:
 
 
 def _parse_table(raw: bytes, name: str) -> list[Person]:
-    if len(raw) > _MOST_TABLE:
-        raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split the table")
     try:
-        people = parse_table(raw.decode("utf-8-sig"), name)
+        text = _bounded(raw, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
+    return _checked(parse_table(text, name), name)
+
+
+def _bounded(raw: bytes, name: str) -> bytes:
+    if len(raw) > _MOST_TABLE:
+        raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split the table")
+    return raw
+
+
+def _checked(people: list[Person], name: str) -> list[Person]:
     problems = people_problems(people)
     if problems:
         raise ProximityError(*(f"{name}: {problem}" for problem in problems))

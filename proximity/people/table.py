@@ -19,9 +19,9 @@ from proximity.model import Person, ProximityError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["parse_table", "write_table"]
+__all__ = ["KINDS", "OWN", "columns_of", "parse_table", "write_table"]
 
-_OWN = ("person", "subjects", "timezone", "languages", "consents", "preferences", "endpoints")
+OWN = ("person", "subjects", "timezone", "languages", "consents", "preferences", "endpoints")
 _LISTS = ("subjects", "languages")
 _RECORDS = ("consents", "preferences", "endpoints")
 _MOST_PROBLEMS = 100
@@ -60,6 +60,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "json": msgspec.json.decode,
 }
 """How a cell is read, by the type that its column names."""
+KINDS = tuple(_READ)
 
 
 def parse_table(text: str, name: str) -> list[Person]:
@@ -103,9 +104,9 @@ def _header_problems(header: list[str]) -> list[str]:
         attribute, colon, kind = column.rpartition(":")
         if header.count(column) > 1:
             problems.append(f"column {column!r:.60} is there twice")
-        elif column not in _OWN and not (attribute and colon and kind in _READ):
+        elif column not in OWN and not (attribute and colon and kind in _READ):
             problems.append(
-                f"column {column!r:.60} is none of {', '.join(_OWN)}, nor an attribute with its "
+                f"column {column!r:.60} is none of {', '.join(OWN)}, nor an attribute with its "
                 f"type, such as tier:text; types are {', '.join(_READ)}"
             )
     return list(dict.fromkeys(problems))
@@ -125,7 +126,7 @@ def _person(header: list[str], cells: list[str]) -> Person:
                 fields[column] = _texts(cell)
             elif column in _RECORDS:
                 fields[column] = msgspec.json.decode(cell)
-            elif column in _OWN:
+            elif column in OWN:
                 fields[column] = cell
             else:
                 attribute, _, kind = column.rpartition(":")
@@ -145,7 +146,7 @@ def write_table(people: Iterable[Mapping[str, Any]]) -> str:
         for record in records
         for name, value in sorted(record.get("attributes", {}).items())
     )
-    own = [name for name in _OWN if name == "person" or any(one.get(name) for one in records)]
+    own = [name for name in OWN if name == "person" or any(one.get(name) for one in records)]
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([*own, *columns])
@@ -159,6 +160,61 @@ def write_table(people: Iterable[Mapping[str, Any]]) -> str:
             row.append(_cell(kind, value) if there else "")
         table.writerow(row)
     return out.getvalue()
+
+
+def columns_of(people: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, list[Any]]]:
+    """Turn records of people (contract 3) on their side, for a table whose columns have types.
+
+    Gives each column's kind (text, flag, integer, number, texts) and its values, None where a row
+    says nothing. An attribute's column has its plain name where type and name tell what it is.
+    """
+    records = list(people)
+    columns: dict[str, tuple[str, list[Any]]] = {
+        name: ("texts" if name in _LISTS else "text", [_own_value(name, one) for one in records])
+        for name in OWN
+        if name == "person" or any(one.get(name) for one in records)
+    }
+    every = [one.get("attributes", {}) for one in records]
+    kinds: dict[str, dict[str, None]] = {}
+    for attributes in every:
+        for name, value in sorted(attributes.items()):
+            kinds.setdefault(name, {})[_kind(value)] = None
+    for name, its in kinds.items():
+        for kind in its:
+            there = [name in one and _kind(one[name]) == kind for one in every]
+            values = [
+                one[name] if its_own else None for one, its_own in zip(every, there, strict=True)
+            ]
+            typed = _type(kind, values)
+            plain = typed is not None and len(its) == 1 and not _means_else(name)
+            if typed is None:
+                # A null that somebody said is a word; a row that says nothing has none.
+                values = [
+                    _cell(kind, value) if its_own else None
+                    for value, its_own in zip(values, there, strict=True)
+                ]
+            columns[name if plain else f"{name}:{kind}"] = (typed or "text", values)
+    return columns
+
+
+def _own_value(name: str, record: Mapping[str, Any]) -> Any:
+    value = record.get(name)
+    return value if name in _LISTS else _own_cell(name, value) or None
+
+
+def _means_else(name: str) -> bool:
+    """Whether a column of an attribute's plain name would be read as something else."""
+    return name in OWN or name.strip() != name or name.rpartition(":")[2] in _READ
+
+
+def _type(kind: str, values: list[Any]) -> str | None:
+    """Name the type of a column in which each value comes back as it is; None: as text only."""
+    if kind != "number":
+        return None if kind == "json" else kind
+    there = [value for value in values if value is not None]
+    if all(isinstance(value, int) and abs(value) < 2**63 for value in there):
+        return "integer"
+    return "number" if all(isinstance(value, float) for value in there) else None
 
 
 def _own_cell(name: str, value: Any) -> str:

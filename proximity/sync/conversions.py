@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 else:
     Time = float | str
 
-__all__ = ["CHANNEL", "MOST", "Conversion", "Counted", "read_conversions", "take"]
+__all__ = ["CHANNEL", "COLUMNS", "MOST", "Conversion", "Counted", "read_conversions", "take"]
 
 CHANNEL = "import"
 """The channel that the records of conversions from elsewhere name."""
@@ -45,7 +45,7 @@ MOST = 500
 """Conversions in one write: each reads a person's offers."""
 _REACHED = tuple(name for name, row in STATES.items() if row.rank >= STATES["accepted"].rank)
 _MOST_PROBLEMS = 100
-_COLUMNS = ("id", "person", "key", "code", "at", "value", "currency")
+COLUMNS = ("id", "person", "key", "code", "at", "value", "currency")
 _LONGEST_CELL = 1024
 _OFFERS = (
     sa.select(schema.offers.c.key, schema.offers.c.campaign, schema.offers.c.created_at)
@@ -206,10 +206,10 @@ def read_conversions(lines: Iterable[str], name: str) -> Iterator[Conversion]:
         rows = csv.DictReader(lines, strict=True)
         heads = [head.strip() for head in rows.fieldnames or ()]
         rows.fieldnames = heads
-        strange = [head for head in heads if head not in _COLUMNS]
+        strange = [head for head in heads if head not in COLUMNS]
         if strange or "at" not in heads:
             raise ProximityError(
-                f"{name}, row 1: columns are {', '.join(_COLUMNS)}, of which at is needed"
+                f"{name}, row 1: columns are {', '.join(COLUMNS)}, of which at is needed"
                 + (f"; {strange[0]!r:.60} is none" if strange else "")
             )
         for row in rows:

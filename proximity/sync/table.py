@@ -12,16 +12,17 @@ import io
 from typing import TYPE_CHECKING
 
 from proximity.model import Person, ProximityError, parse_time
-from proximity.people.table import parse_table
+from proximity.people import table
 from proximity.sync.fields import fields_of
 from proximity.sync.merge import Item, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["parse_changes"]
+__all__ = ["OWN", "parse_changes"]
 
 _OWN = ("changed_at", "erased_at", "id")
+OWN = (*_OWN, *table.OWN)
 _MOST_PROBLEMS = 100
 
 
@@ -41,7 +42,7 @@ def parse_changes(text: str, name: str, *, at: float | None = None) -> list[Item
             "the whole table is so"
         )
     ours = [place for place, column in enumerate(header) if column in _OWN]
-    people = parse_table(_without(rows, ours), name)
+    people = table.parse_table(_without(rows, ours), name)
     items: list[Item] = []
     problems: list[str] = []
     for number, (row, person) in enumerate(zip(rows[1:], people, strict=True), start=2):
@@ -57,8 +58,8 @@ def parse_changes(text: str, name: str, *, at: float | None = None) -> list[Item
 
 def _without(rows: Sequence[Sequence[str]], places: Sequence[int]) -> str:
     out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerows([cell for place, cell in enumerate(row) if place not in places] for row in rows)
+    rest = csv.writer(out, lineterminator="\n")
+    rest.writerows([cell for place, cell in enumerate(row) if place not in places] for row in rows)
     return out.getvalue()
 
 
