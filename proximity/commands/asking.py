@@ -287,7 +287,8 @@ class Http:
                 f"{self._token_at} holds what no token has, such as a space or a line break: "
                 "give the token alone, as `proximity token create` printed it"
             )
-        self._url = url.rstrip("/")
+        # Whoever copies an address out of a page about HTTP copies the version with it.
+        self._url = url.rstrip("/").removesuffix("/v1")
         self._token = token
 
     def pages(self, path: str, query: dict[str, str | None]) -> Iterator[dict[str, Any]]:

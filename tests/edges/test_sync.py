@@ -121,6 +121,9 @@ def test_with_the_other_dead_decisions_go_on_and_its_age_is_told(
     assert (peer["id"], 0.0 <= peer["age_s"] < 60.0) == ("there", True)
     told = proximity("sync", "status", "--server", here.url, "--token", here.token)
     assert told.stdout.startswith("there  heard ")
+    # An address copied with the version that stands in every path means the same server.
+    told = proximity("sync", "status", "--server", here.url + "/v1/", "--token", here.token)
+    assert told.stdout.startswith("there  heard ")
 
 
 def test_going_round_outlasts_the_other_side(two: tuple[Server, Server]) -> None:
