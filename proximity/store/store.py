@@ -384,7 +384,8 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
         _speak_sqlite(engine)
         return engine, ":memory:", None
     path = Path(target)
-    if not path.exists() and not create:
+    # An empty file is none either: SQLite would take it, and every question be answered with nothing.
+    if not create and not (path.exists() and path.stat().st_size):
         raise StoreFailed(f"{path}: there is no engine database here: give the --data of `serve`")
     try:
         new = not path.exists()

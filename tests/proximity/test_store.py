@@ -242,6 +242,11 @@ class TestOpening:
         with pytest.raises(StoreFailed, match="no engine database"):
             Store.open(path, create=False)
         assert not path.parent.exists()
+        path.parent.mkdir()
+        path.touch()
+        with pytest.raises(StoreFailed, match="no engine database"):
+            Store.open(path, create=False)
+        assert path.stat().st_size == 0
         Store.open(path).close()
         Store.open(path, create=False).close()
 
