@@ -16,6 +16,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -41,6 +42,8 @@ _MOST_PAGE = 512 * 1024
 _MOST_URL = 2000
 _MOST_RETRY_AFTER_S = 86400.0
 _CONNECTIONS = 64  # as many as a channel's hand-overs side by side
+_CHECKED = 1024
+"""Targets whose judgement is remembered; it depends on nothing but the URL and what is allowed."""
 _LOOK_UPS = 16
 """Names looked up at once. A name server may let one wait for half a minute; where strangers name
 the hosts, those wait in threads that nothing else of the engine works in."""
@@ -146,6 +149,10 @@ def check_url(url: str, allow: Sequence[Network] = ()) -> tuple[URL | None, str]
     return target, ""
 
 
+# The same few receivers are asked again and again, and judging an address costs a tenth of asking.
+_checked = lru_cache(_CHECKED)(check_url)
+
+
 class Egress:
     """The client. ``allow`` are networks that may be reached though they are not public.
 
@@ -202,7 +209,7 @@ class Egress:
     async def _ask(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        target, problem = check_url(url, self._allow)
+        target, problem = _checked(url, self._allow)
         if target is None:
             raise EgressRefused(problem)
         try:
@@ -310,6 +317,10 @@ async def _drain(response: aiohttp.ClientResponse, keep: int) -> bytes:
     A reply that breaks off or is slow is kept as far as it came: its status is what counts.
     """
     kept = bytearray()
+    if response.content.is_eof():  # nearly always: it came whole, with the status
+        with contextlib.suppress(aiohttp.ClientError):
+            kept += response.content.read_nowait(keep)
+        return bytes(kept)
     with contextlib.suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_DRAIN_S):
             left = max(_MOST_REPLY, keep)
