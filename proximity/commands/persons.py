@@ -364,7 +364,7 @@ def _lines(file: Path, name: str | None) -> Iterator[Line]:
 
     try:
         with open_input(file) as stream:
-            yield from read_events(bounded(stream), name=name)
+            yield from read_events(bounded(stream, called(file)), name=name)
     except OSError as error:
         raise ProximityError(f"{called(file)}: cannot be read: {error.strerror}") from None
 

@@ -32,16 +32,16 @@ _records: msgspec.json.Decoder[Event | Fix | Sighting] = msgspec.json.Decoder(
 )
 
 
-def bounded(stream: BinaryIO) -> Iterator[bytes]:
+def bounded(stream: BinaryIO, name: str = "the table") -> Iterator[bytes]:
     """Give the lines of a file; of one that is too long no more than shows that it is.
 
-    A Parquet file gives the lines of the table that it is.
+    A Parquet file gives the lines of the table that it is. Raises ProximityError, led by the file's
+    ``name``, where it cannot.
     """
     line = stream.readline(LONGEST_LINE + 1)
     if line.startswith(PARQUET):
         from proximity.parquet import as_csv
 
-        name = "the table"
         raw = line + stream.read(_MOST_TABLE + 1)
         if len(raw) > _MOST_TABLE:
             raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split it")

@@ -188,6 +188,14 @@ def test_whatever_people_are_comes_back_the_same(attributes: list[dict[str, Any]
     )
 
 
+def test_an_events_table_that_cannot_be_read_is_named(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    table = saved(tmp_path / "mails.parquet", {"person": ["ann"], "photo": [b"x"]})
+    assert ask("events", "import", "--data", folder, table) == 2
+    assert "mails.parquet: column 'photo' holds binary: save it as text" in capsys.readouterr().err
+
+
 def problems(raw: bytes, **more: Any) -> tuple[str, ...]:
     with pytest.raises(ProximityError) as found:
         as_csv(raw, **{**KINDS_OF_PEOPLE, **more})
