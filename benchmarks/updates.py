@@ -17,6 +17,7 @@ from benchmarks.peers import Loop
 from benchmarks.timing import Check, Found, Row, Scale, in_words, interleaved, rates, ratios
 from benchmarks.workloads import METRES_PER_DEGREE, SEED, Floats, Workload, shops
 from proximity import Engine, Fix, Transition
+from proximity.engine.trail import ROW_BYTES
 
 NOON = 1_777_636_800.0
 BATCH = 1000
@@ -198,31 +199,41 @@ def _batches(
 
 
 def nowhere(scale: Scale) -> Found:
-    """What the engine remembers of somebody who is in no place and near none, id included."""
+    """What the engine remembers of somebody who is in no place and near none, id included.
+
+    The goal sets late history apart: the row that each fix of the last hour is kept by, so that
+    late ones can be judged again. After one fix there is one.
+    """
     load = shops(scale.stores)
-    found = Found()
-    for what, admitted, least in (
-        ("state of a subject that is nowhere, after one fix", True, 150.0),
-        ("the same with what refuses repeats ahead of it", False, None),
-    ):
-        engine = Engine(geofences.FenceIndex(load.fences), admitted=admitted)
-        # As many before them: what the process had free is used up, and tables double in step.
-        _arrive(engine, scale.nowhere, "near")
-        bytes_each = (
-            grown(lambda engine=engine: _arrive(engine, scale.nowhere, "far")) / scale.nowhere
-        )
-        found.rows.append(
-            Row(
-                what=what,
-                against="",
-                unit="B",
-                values=[bytes_each],
-                least=least,
-                fewer=True,
-                note=f"resident memory over {scale.nowhere:,} subjects, id included",
-            )
-        )
-    return found
+    index = geofences.FenceIndex(load.fences)
+    weight = f"resident memory over {scale.nowhere:,} subjects, id included"
+    apart = f"{weight}; late history, a row of {ROW_BYTES} bytes, set apart"
+    # Both stay: what the first gave back would hide what the second takes.
+    engines = [Engine(index, admitted=admitted) for admitted in (True, False)]
+    alone, ahead = (_weight(engine, scale.nowhere) for engine in engines)
+    rows = (
+        (
+            "state of a subject that is nowhere, without late history",
+            alone - ROW_BYTES,
+            150.0,
+            apart,
+        ),
+        ("the same with the late history of one fix", alone, None, weight),
+        ("the same with what refuses repeats ahead of it", ahead, None, weight),
+    )
+    return Found(
+        rows=[
+            Row(what=what, against="", unit="B", values=[value], least=least, fewer=True, note=note)
+            for what, value, least, note in rows
+        ]
+    )
+
+
+def _weight(engine: Engine, subjects: int) -> float:
+    """Bytes that a subject adds, with as many there before."""
+    # What the process had free is used up by then, and tables double in step.
+    _arrive(engine, subjects, "near")
+    return grown(lambda: _arrive(engine, subjects, "far")) / subjects
 
 
 def _arrive(engine: Engine, subjects: int, name: str) -> None:

@@ -89,7 +89,8 @@ class Catalogue:
 
     def entries(self, number: int) -> list[tuple[int, int, int]]:
         """Return (slot, how, part) of each entry of a list."""
-        start, end = self._starts.all[number : number + 2].tolist()
+        starts = self._starts.all
+        start, end = starts.item(number), starts.item(number + 1)
         found = []
         for entry in self._entries.all[start:end].tolist():
             slot, how = entry >> 3, entry & 7

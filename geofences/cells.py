@@ -11,7 +11,7 @@ This file knows squares and numbers of fences (slots); what tiles say is judged 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,12 @@ FINEST_PER_DEGREE = ROOT_PER_DEGREE << FINEST_BITS
 BLOCK = 1 << 15
 # Tiles filled in one go.
 MANY_TILES = 4096
+# Bits of a split tile's number that say how fine it is; the others say where its cells begin. One
+# number of 31 bits has room for 268 million cells, a gigabyte: none are added once one more filling
+# in one go could go beyond.
+FINENESS_BITS = 3
+FINENESS = (1 << FINENESS_BITS) - 1
+MOST_CELLS = (1 << 31 - FINENESS_BITS) - (MANY_TILES << 2 * MOST_BITS)
 # A root of which so many tiles are wanted is asked of the R-tree as one.
 WHOLE_ROOT = 24
 # A root that meets more fences than this is split without judging whether they cover it.
@@ -69,6 +75,10 @@ BYTES_AN_ENTRY = 16.0
 PATIENCE = 64
 # Roots that wait for that at most: 16 MB.
 MOST_WAITING = 2000
+# Split tiles kept ready for points one at a time, at most: some 250 bytes each.
+MOST_READY = 50_000
+# Room for the column of a tile below its row, in the number by which it is kept ready.
+READY_BITS = (ROOT_COLUMNS << TILE_BITS).bit_length()
 
 UNFILLED = -1
 
@@ -96,8 +106,9 @@ class Cells:
         self._homes = np.zeros(16, np.int32)  # the root of each row of tiles
         self._used = 0
         self._free: list[int] = []
-        self._first, self._bits = Column(np.int32), Column(np.int8)  # of split tiles
         self._cells = Column(np.int32)
+        # How to number the cell of a point in a split tile, as ``_keep_ready`` has it.
+        self._ready: dict[int, tuple[int, int, int]] = {}
         self.lists = Catalogue()
         self._refresh()
         # Finest cells asked about one at a time, by root: PATIENCE of them at most for each.
@@ -130,20 +141,19 @@ class Cells:
         """Return the same of one point; it fills only where points are often asked about."""
         column = int((lon + 180.0) * FINEST_PER_DEGREE)
         row = int((lat + 90.0) * FINEST_PER_DEGREE)
-        roots, tiles, bits, first, cells = self._scalars
-        value: int = roots[(row >> FINEST_BITS) * ROOT_COLUMNS + (column >> FINEST_BITS)]
-        if value >= 0:
-            return value
+        ready = self._ready.get((row >> MOST_BITS) << READY_BITS | column >> MOST_BITS)
+        if ready is not None:
+            drop, halved, first = ready
+            return self._cell_view[((row >> drop) << halved) + (column >> drop) + first]
+        value = self._root_view[(row >> FINEST_BITS) * ROOT_COLUMNS + (column >> FINEST_BITS)]
         if value < UNFILLED:
             tile = (row >> MOST_BITS & 15) << 4 | column >> MOST_BITS & 15
-            value = tiles[(-2 - value) * TILES + tile]
-            if value >= 0:
-                return value
+            value = self._tile_view[(-2 - value) * TILES + tile]
             if value < UNFILLED:
-                halved = bits[-2 - value]
-                drop = MOST_BITS - halved
-                cell = ((row & 63) >> drop) << halved | (column & 63) >> drop
-                return int(cells[first[-2 - value] + cell])
+                self._keep_ready(column, row, -2 - value)
+                return self.number(lon, lat)
+        if value >= 0:
+            return value
         root = row >> FINEST_BITS << 16 | column >> FINEST_BITS
         waiting = self._waiting.setdefault(root, [])
         waiting.append((column, row))
@@ -158,6 +168,19 @@ class Cells:
         self._fill(asked[:, 0], asked[:, 1])
         return int(self._look(asked[-1:, 0], asked[-1:, 1])[0])
 
+    def _keep_ready(self, column: int, row: int, split: int) -> None:
+        """Keep ready how the cells of a split tile are numbered.
+
+        By column and row of a finest cell as they are, shifted by the first number; where the cells
+        begin and where the tile lies is in the last.
+        """
+        if len(self._ready) >= MOST_READY:
+            self._ready.clear()
+        column, row = column >> MOST_BITS, row >> MOST_BITS
+        halved = split & FINENESS
+        first = (split >> FINENESS_BITS) - ((row << halved) << halved) - (column << halved)
+        self._ready[row << READY_BITS | column] = MOST_BITS - halved, halved, first
+
     def share(self, lon0: float, lat0: float, lon1: float, lat1: float) -> bool:
         """Tell whether one square answers for two points."""
         column = int((lon0 + 180.0) * FINEST_PER_DEGREE)
@@ -168,7 +191,7 @@ class Cells:
             tile = (row >> MOST_BITS & 15) << 4 | column >> MOST_BITS & 15
             value, drop = int(self._tiles[-2 - value, tile]), MOST_BITS
             if value < UNFILLED:
-                drop = MOST_BITS - int(self._bits.all[-2 - value])
+                drop = MOST_BITS - (-2 - value & FINENESS)
         return (
             column >> drop == int((lon1 + 180.0) * FINEST_PER_DEGREE) >> drop
             and row >> drop == int((lat1 + 90.0) * FINEST_PER_DEGREE) >> drop
@@ -184,7 +207,7 @@ class Cells:
         drop[deep] = MOST_BITS
         under = self._tiles[-2 - value[deep], tile]
         split = under < UNFILLED
-        drop[deep[split]] -= self._bits.all[-2 - under[split]]
+        drop[deep[split]] -= -2 - under[split] & FINENESS
         others, theirs = _finest(x1, y1)
         return np.asarray(
             (columns >> drop == others >> drop) & (rows >> drop == theirs >> drop), np.bool_
@@ -204,10 +227,10 @@ class Cells:
         split = np.flatnonzero(value < UNFILLED)
         if len(split):
             which = -2 - value[split]
-            bits = self._bits.all[which].astype(np.int32)
+            bits = which & FINENESS
             drop = MOST_BITS - bits
             cell = ((rows[split] & 63) >> drop) << bits | (columns[split] & 63) >> drop
-            value[split] = self._cells.all[self._first.all[which] + cell]
+            value[split] = self._cells.all[(which >> FINENESS_BITS) + cell]
         if every:
             return value
         said[deep] = value
@@ -215,8 +238,9 @@ class Cells:
 
     def _refresh(self) -> None:
         """Look at the arrays anew, which have grown: a memory view tells one number fastest."""
-        arrays = (self._root, self._tiles.ravel(), self._bits.all, self._first.all, self._cells.all)
-        self._scalars: tuple[Any, ...] = tuple([array.data for array in arrays])
+        self._root_view: memoryview[int] = self._root.data
+        self._tile_view: memoryview[int] = self._tiles.ravel().data
+        self._cell_view: memoryview[int] = self._cells.all.data
 
     # -- filling -------------------------------------------------------------------------------
 
@@ -224,11 +248,10 @@ class Cells:
         return max(LEAST_BYTES, BYTES_A_FENCE * self._ground.fences())
 
     def _bytes(self) -> int:
-        own = self._first.nbytes + self._bits.nbytes + self._cells.nbytes
-        return own + self.lists.nbytes + self._used * TILES * 4
+        return self._cells.nbytes + self.lists.nbytes + self._used * TILES * 4
 
     def _full(self) -> bool:
-        return self._bytes() > self._allowance()
+        return self._bytes() > self._allowance() or self._cells.end > MOST_CELLS
 
     def _fill(self, columns: Numbers, rows: Numbers) -> None:
         """Fill the tiles in which points fall."""
@@ -355,10 +378,9 @@ class Cells:
         bits = filled.bits[split]
         sizes = 1 << 2 * bits
         values = np.where(filled.tiles > 0, filled.tiles + lists, 0)
-        values[split] = -2 - self._first.end - np.arange(len(bits))
+        first = self._cells.end + np.cumsum(sizes) - sizes
+        values[split] = -2 - (first << FINENESS_BITS | bits)
         self._tiles.ravel()[tiles] = values
-        self._first.add(self._cells.end + np.cumsum(sizes) - sizes)
-        self._bits.add(bits)
         self._cells.add(np.where(filled.cells > 0, filled.cells + lists, 0))
         # A part belongs to one cell, whose corner is kept with it: its list is shown there alone.
         found = filled.lists
@@ -380,6 +402,7 @@ class Cells:
 
     def drop(self, boxes: list[Box]) -> None:
         """Forget the tiles that meet the boxes: a fence there has come, gone or changed."""
+        self._ready.clear()
         for west, south, east, north in boxes:
             left = max(int((west - WIDER_DEG + 180.0) / TILE_SIZE), 0)
             right = min(int((east + WIDER_DEG + 180.0) / TILE_SIZE), (ROOT_COLUMNS << 4) - 1)

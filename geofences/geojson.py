@@ -51,6 +51,8 @@ class Loaded(NamedTuple):
     extra: Mapping[str, Any] = MappingProxyType({})
 
 
+# Members of a Feature that have a meaning here; others are kept as they came.
+FEATURE_KEYS = frozenset({"type", "id", "properties", "geometry"})
 # Names that old files give to what RFC 7946 always means.
 WGS_84 = ("CRS84", "EPSG:4326", "EPSG::4326", "WGS84", "WGS 84")
 
@@ -264,13 +266,10 @@ class _Reader:
         fields, faults = properties.read(given)
         for each in faults:
             self._say(each.what, "", each.mend)
-        extra = {
-            key: value
-            for key, value in feature.items()
-            if key not in {"type", "id", "properties", "geometry"}
-        }
-        for found in strange_numbers({"properties": given, **extra}):
-            self._say("has a number that is not finite", found, "write a plain number")
+        extra = {key: value for key, value in feature.items() if key not in FEATURE_KEYS}
+        if given or extra:  # most of a large file's fences have an outline and nothing else
+            for found in strange_numbers({"properties": given, **extra}):
+                self._say("has a number that is not finite", found, "write a plain number")
         geometry = self._geometries.read(feature.get("geometry"))
         if geometry is None:
             return None

@@ -85,7 +85,7 @@ class GeometryReader:
         self._check(value, where)
         known = {"type", "geometries" if kind == "GeometryCollection" else "coordinates"}
         extra = {key: each for key, each in value.items() if key not in known}
-        for found in strange_numbers(extra):
+        for found in strange_numbers(extra) if extra else ():
             self._say("has a number that is not finite", found, "write a plain number")
         if kind == "GeometryCollection":
             return self._collection(value, where, depth, extra)
@@ -141,7 +141,7 @@ class GeometryReader:
             parts = (len(lists),) if kind == "Polygon" else ()
         rings = tuple(map(len, sound)) if row.least > 1 else ()
         columns = min(array.shape[1] for array in sound)
-        coords = np.vstack([array[:, :columns] for array in sound])
+        coords = sound[0] if len(sound) == 1 else np.vstack([each[:, :columns] for each in sound])
         if not self._enough(kind, sound, where):
             return None
         return Geometry(kind, coords, rings=rings, parts=parts, extra=extra)
@@ -229,11 +229,17 @@ class GeometryReader:
             self._say(what, place, "repeat the first position at the end")
             return False
         # Longer rings of fewer corners enclose no area, which is found later.
-        if len(array) < 64 and len(set(map(tuple, array[:-1, :2].tolist()))) < 3:
+        # Nearly always the first three differ, and that is quick to see.
+        corners = array[:-1, :2]
+        if len(array) < 64 and _different(corners[:3]) < 3 and _different(corners) < 3:
             what = "has a ring of fewer than three different corners"
             self._say(what, place, "draw three or more")
             return False
         return True
+
+
+def _different(corners: Floats) -> int:
+    return len(set(map(tuple, corners.tolist())))
 
 
 def is_number(value: object) -> bool:

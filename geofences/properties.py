@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from geofences.model import DAYS, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MAX_ID = 128
 # A circle over a quarter of the earth is no shop: beyond it the far side comes nearer again.
@@ -170,6 +170,8 @@ def read(properties: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """Return the fields of a Fence that the properties give, and all their faults."""
     fields: dict[str, Any] = {}
     faults: list[Fault] = []
+    if not properties:
+        return fields, faults
     for name, reader in PROPERTIES.items():
         value = properties.get(name)
         if value is None:
@@ -190,15 +192,7 @@ def feature_id(feature: Mapping[str, Any], number: int) -> tuple[str, Fault | No
     """Return a feature's id: ``id``, else ``id``, ``name`` or ``fid`` of its properties in any
     case, else its number; and what is wrong with it (then the id is its number).
     """  # noqa: D205 - one sentence, too long for a line
-    properties = feature.get("properties")
-    candidates = [("id", feature.get("id"))]
-    if isinstance(properties, dict):
-        for wanted in ("id", "name", "fid"):
-            # The exact spelling first, then any case in the order of the file.
-            names = [name for name in properties if name.lower() == wanted]
-            names.sort(key=wanted.__ne__)
-            candidates += [(f"properties.{name}", properties[name]) for name in names]
-    for name, value in candidates:
+    for name, value in _candidates(feature):
         if value is None or (value == "" and name != "id"):
             continue
         try:
@@ -208,3 +202,16 @@ def feature_id(feature: Mapping[str, Any], number: int) -> tuple[str, Fault | No
             shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
             return str(number), Fault(f"its id ({name}) cannot be {shown}", str(error))
     return str(number), None
+
+
+def _candidates(feature: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give what may be a feature's id, the likeliest first: nearly always that is enough."""
+    yield "id", feature.get("id")
+    properties = feature.get("properties")
+    if isinstance(properties, dict):
+        for wanted in ("id", "name", "fid"):
+            # The exact spelling first, then any case in the order of the file.
+            names = [name for name in properties if name.lower() == wanted]
+            names.sort(key=wanted.__ne__)
+            for name in names:
+                yield f"properties.{name}", properties[name]

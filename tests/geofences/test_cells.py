@@ -268,6 +268,28 @@ def test_what_is_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(index._tuples) <= 3
 
 
+def test_tiles_kept_ready_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_of, "MOST_READY", 2)
+    index = FenceIndex(made(STREET))
+    agree(index, *points(300))
+    assert 0 < len(index._cells._ready) <= 2
+
+
+def test_more_cells_than_a_number_can_name_begin_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = FenceIndex(made(STREET))
+    lons, lats = points(300)
+    agree(index, lons, lats)
+    # One more filling fits, whatever it adds: the last tile then has the largest number.
+    most = cells_of.MOST_CELLS + (cells_of.MANY_TILES << 2 * cells_of.MOST_BITS)
+    for bits in range(cells_of.MOST_BITS + 1):
+        assert bits <= cells_of.FINENESS
+        assert -2 - ((most - 4**bits) << cells_of.FINENESS_BITS | bits) >= -(2**31)
+    before = index._cells._cells
+    monkeypatch.setattr(cells_of, "MOST_CELLS", before.end - 1)
+    agree(index, lons, lats)
+    assert index._cells._cells is not before
+
+
 def test_a_point_far_outside_a_circle_s_corner_is_no_candidate() -> None:
     index = FenceIndex(made([feature("disc", circle(0, 0), radius_m=80)]))
     assert index.within(*_corner(75.0), 0.0) == []
