@@ -29,8 +29,9 @@ log = structlog.get_logger("proximity.server")
 WATCH_S = 1.0
 # The machine's clock may be set, and another process may add what is due: look this often anyway.
 LONGEST_S = 5.0
-# How often cycles of garbage are collected: what is new since costs a few milliseconds then.
-COLLECT_S = 60.0
+# How often cycles of garbage are collected, and how often it is looked whether so much is new that
+# it should be sooner: what a flood left in a minute took 0.2 to 0.4 s, with everybody waiting.
+COLLECT_S, NEW_S = 60.0, 1.0
 # After a failed round; the reason (a full disk, a fault) rarely goes sooner.
 AGAIN_S = 1.0
 
@@ -103,15 +104,23 @@ async def _always(
 
 
 async def collect_always(parts: Parts) -> None:
-    """Collect cycles of garbage: all where nothing came in since the last time, else new ones."""
-    position = -1
+    """Collect cycles of garbage: all where nothing came in for a minute, else new ones.
+
+    New ones sooner where much came, so that what is looked through at once stays little.
+    """
+    elapsed = asyncio.get_running_loop().time
+    position, due = -1, elapsed() + COLLECT_S
     while not parts.closing.is_set():
         try:
-            async with asyncio.timeout(COLLECT_S):
+            async with asyncio.timeout(min(NEW_S, COLLECT_S)):
                 await parts.closing.wait()
         except TimeoutError:
-            before, position = position, parts.ingest.position
-            pauses.collect(whole=position == before)
+            if elapsed() >= due:
+                before, position = position, parts.ingest.position
+                pauses.collect(whole=position == before)
+                due = elapsed() + COLLECT_S
+            elif pauses.much_is_new():
+                pauses.collect(whole=False)
 
 
 async def watch_always(parts: Parts, stop: asyncio.Event) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import weakref
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from proximity.server import pauses
+from proximity.server import pauses, rounds
 
 
 class Loop:
@@ -50,3 +53,25 @@ def test_a_cycle_goes_at_the_next_turn_or_with_the_whole() -> None:
         assert seen() is not None, "it died after it was put by"
         pauses.collect(whole=True)
         assert seen() is None
+
+
+async def test_what_a_flood_leaves_is_not_left_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of it at once would be a third of a second in which nobody is answered."""
+    monkeypatch.setattr(rounds, "NEW_S", 0.01)
+    collected: list[bool] = []
+    monkeypatch.setattr(pauses, "collect", lambda *, whole: (gc.collect(), collected.append(whole)))
+    parts = cast(
+        "Any", SimpleNamespace(closing=asyncio.Event(), ingest=SimpleNamespace(position=1))
+    )
+    with pauses.kept_short():
+        collecting = asyncio.create_task(rounds.collect_always(parts))
+        await asyncio.sleep(0.1)
+        assert collected == [], "there is next to nothing"
+        kept = [[number] for number in range(2 * pauses.YOUNG * pauses.SURVIVORS)]
+        await asyncio.sleep(0.1)
+        parts.closing.set()
+        await collecting
+    assert collected == [False]
+    assert len(kept) > 0
