@@ -21,6 +21,7 @@ from proximity.engine.tracking import (
     _BEFORE,
     _LEAST_COS,
     _METRES_PER_DEGREE,
+    _NUMBER,
     _RADIANS,
     _STATE,
     _STOOD,
@@ -49,7 +50,7 @@ from proximity.engine.tracking import (
 from proximity.engine.trail import Floats
 
 Bools = npt.NDArray[np.bool_]
-_POINT, _NUMBER = Struct("<4d"), Struct("<d")
+_POINT = Struct("<4d")
 _COUNT, _SINCE, _NEWEST, _LON, _LAT, _ACCURACY, _SD = range(_ASIDE, _BEFORE)
 
 

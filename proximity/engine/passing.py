@@ -50,6 +50,20 @@ class Stretch(NamedTuple):
     ends: bool
 
 
+def may_pass(way: tuple[Point, ...], at: float) -> bool:
+    """Whether ``passes`` may find any on the way to a fix at Unix second ``at``.
+
+    What the first two points tell was told when the second was the newest; the stretches behind
+    them count where they are short enough to be read.
+    """
+    last_at = way[1][0]
+    for each in way[2:]:
+        if 0.0 < each[0] - last_at <= PASS_GAP_S:
+            return True
+        last_at = each[0]
+    return 0.0 < at - last_at <= PASS_GAP_S
+
+
 def passes(way: tuple[Point, ...], fix: Fix, but: set[str], moment: Moment) -> list[Transition]:
     """Find the places that the subject crossed since its last fix, and that it has left behind.
 
@@ -83,9 +97,11 @@ def _stretches(
     began, lon0, lat0, _ = start
     ended, lon1, lat1, _ = end
     gap_s = ended - began
+    if not 0.0 < gap_s <= PASS_GAP_S:
+        return {}
     east_m, north_m = offset(lon0, lat0, lon1, lat1)
     length_m = hypot(east_m, north_m)
-    if not (0.0 < gap_s <= PASS_GAP_S and 0.0 < length_m <= FASTEST_MPS * gap_s):
+    if not 0.0 < length_m <= FASTEST_MPS * gap_s:
         return {}
     if index.no_edge_between(lon0, lat0, lon1, lat1):
         return {}

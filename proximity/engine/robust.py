@@ -11,7 +11,7 @@ from typing import Any
 from proximity.engine import suspects
 from proximity.engine.arbitration import Ranging
 from proximity.engine.layout import Layout
-from proximity.engine.passing import PASS_GAP_S, passes
+from proximity.engine.passing import PASS_GAP_S, may_pass, passes
 from proximity.engine.presence import Action, Presence, Signal, State, step, weigh
 from proximity.engine.quiet import robust_quiet
 from proximity.engine.standing import (
@@ -138,12 +138,13 @@ def robust_fix(
     """Follow a fix's subject, and judge the fences that hold it and those that it is in."""
     layout = moment.layout
     last = standing.last
-    if standing.track and is_stale(standing.track, fix.at) and not announced(standing):
-        standing.track = b""
-        standing.presences.clear()
     if isinstance(ahead, Followed):
+        # ``following`` is sure of no track that is stale.
         standing.track = ahead.track
     else:
+        if standing.track and is_stale(standing.track, fix.at) and not announced(standing):
+            standing.track = b""
+            standing.presences.clear()
         near = layout.near(fix.lon, fix.lat)
         if not near and not standing.presences and not standing.track:
             if not last or is_still(fix) or fix.mock:
@@ -158,8 +159,13 @@ def robust_fix(
     # What a subject's first fix of all finds began before anybody looked.
     first = standing.ranging is None and (not last or fix.at - newest_of(last) > STALE_S)
     quiet = first and layout.site.first_inside == "quiet"
+    way = where.way
+    if way is None and last:
+        way = (point_of(last), point_of(last))
+    if still or where.standing >= MOVES or (way is not None and not may_pass(way, fix.at)):
+        way = None
     before = bool(standing.presences)
-    were = _present(standing)
+    were = () if way is None else _present(standing)
     seen = _judge(standing, fix, ahead, layout)
     out: list[Transition] = []
     if before or seen:
@@ -173,10 +179,7 @@ def robust_fix(
         for place in sorted(undrawn - spoken_for, key=lambda one: (-layout.depth(one), one)):
             observation = _childless(standing, fix, place, layout)
             out += _see(standing, observation, moment, still=still)[0]
-    way = where.way
-    if way is None and last:
-        way = (point_of(last), point_of(last))
-    if way is not None and not still and where.standing < MOVES:
+    if way is not None:
         out += passes((*way, point(fix)), fix, {*were, *_present(standing)}, moment)
     if not ahead.near and not standing.presences:
         standing.track = b""

@@ -103,6 +103,7 @@ numbers; the sums by which accuracies are weighed; of the fixes set aside since:
 when, and the newest one's time, degrees, stated accuracy and standard deviation; and of the fix
 taken before the last what the first four are of that (itself, where it was the first)."""
 _STATE, _SUMS, _ASIDE, _BEFORE = 4, 25, 27, 34
+_NUMBER = Struct("<d")
 _STOOD = _STATE + kalman.STOOD
 _NONE_ASIDE = (0.0,) * 7
 _UNKNOWN_SUMS = (TRUSTED, TRUSTED)
@@ -289,8 +290,9 @@ def follow(track: bytes, fix: Fix) -> tuple[bytes, Where]:
 
 def is_stale(track: bytes, at: float) -> bool:
     """Whether a track's last fix is so long before Unix second ``at`` that it says nothing."""
-    numbers: tuple[float, ...] = TRACK.unpack(track)
-    return at - max(numbers[0], numbers[_ASIDE + 2]) > STALE_S
+    taken: float = _NUMBER.unpack_from(track)[0]
+    aside: float = _NUMBER.unpack_from(track, (_ASIDE + 2) * 8)[0]
+    return at - max(taken, aside) > STALE_S
 
 
 def _driven(fix: Fix, x: float, y: float, gap_s: float, variance: float) -> bool:

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from proximity import Engine, Transition
+from proximity.engine.layout import Layout
+from proximity.engine.passing import may_pass, passes
+from proximity.engine.standing import Moment
+from proximity.engine.tracking import point
 from proximity.model import Fix
 from tests.street import box, circle, feature, fix, index, ride, walk
 
@@ -118,3 +122,37 @@ def test_clean_straight_ways_lose_next_to_none() -> None:
             assert told[0].at == pytest.approx(1300.0 - half / pace, abs=1.0)
     assert true > 50
     assert found >= 0.95 * true
+
+
+@pytest.mark.parametrize(
+    ("times", "may"),
+    [
+        ((0, 30, 60), True),
+        ((0, 30, 150), True),
+        ((0, 30, 151), False),  # too far apart
+        ((0, 60, 60), False),  # at one instant
+        ((0, 30, 151, 180), True),  # one set aside lies between
+        ((0, 30, 60, 600), True),
+        ((0, 30, 600, 900), False),
+    ],
+)
+def test_what_may_be_passed_is_told_by_the_times(times: tuple[float, ...], may: bool) -> None:
+    *before, at = times
+    assert may_pass(tuple((one, 0.0, 0.0, 5.0) for one in before), at) is may
+
+
+def test_nothing_is_passed_where_nothing_may_be() -> None:
+    dice, found = random.Random(5), {True: 0, False: 0}
+    moment = Moment(Layout(index(SQUARE), None), "ann", 0.0)
+    for _ in range(2000):
+        at, fixes = 1000.0, []
+        for x in (-60, -20, 60, 140)[: dice.choice((3, 4))]:
+            fixes.append(fix(at, x, 20))
+            at += dice.choice((0.0, 60.0, 120.0, 121.0))
+        *before, last = fixes
+        way = tuple(map(point, before))
+        told = passes((*way, point(last)), last, set(), moment)
+        may = may_pass(way, last.at)
+        assert may or not told
+        found[bool(told)] += 1
+    assert all(found.values())
