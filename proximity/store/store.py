@@ -384,7 +384,7 @@ def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path
         _speak_sqlite(engine)
         return engine, ":memory:", None
     path = Path(target)
-    # An empty file is none either: SQLite would take it, and every question be answered with nothing.
+    # An empty file is none either: SQLite would take it, and answer every question with nothing.
     if not create and not (path.exists() and path.stat().st_size):
         raise StoreFailed(f"{path}: there is no engine database here: give the --data of `serve`")
     try:
