@@ -15,7 +15,7 @@ from proximity.model import ProximityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["PARQUET", "STANDARD", "called", "open_input", "read_table", "read_text"]
+__all__ = ["PARQUET", "STANDARD", "called", "open_input", "read_parquet", "read_table", "read_text"]
 
 STANDARD = Path("-")
 """What stands for standard input wherever a command reads a file."""
@@ -55,6 +55,22 @@ def read_table(path: Path, most: int, own: Collection[str], kinds: Collection[st
     from proximity.parquet import as_csv
 
     return as_csv(raw, called(path), own, kinds)
+
+
+def read_parquet(
+    begun: bytes, stream: BinaryIO, most: int, name: str, own: Collection[str],
+    kinds: Collection[str],
+) -> str:  # fmt: skip
+    """Read the rest of a Parquet file of at most ``most`` bytes, of which some were read, as CSV.
+
+    Raises as ``read_table`` does.
+    """
+    from proximity.parquet import as_csv
+
+    raw = begun + stream.read(most + 1)
+    if len(raw) > most:
+        raise ProximityError(f"{name}: larger than {most} bytes: split the table")
+    return as_csv(raw, name, own, kinds)
 
 
 def _bytes(path: Path, most: int) -> bytes:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from beacon_gateway.model import Sighting
-from proximity.inputs import PARQUET
-from proximity.model import Event, Fix, ProximityError
+from proximity.inputs import PARQUET, read_parquet
+from proximity.model import Event, Fix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,12 +40,8 @@ def bounded(stream: BinaryIO, name: str = "the table") -> Iterator[bytes]:
     """
     line = stream.readline(LONGEST_LINE + 1)
     if line.startswith(PARQUET):
-        from proximity.parquet import as_csv
-
-        raw = line + stream.read(_MOST_TABLE + 1)
-        if len(raw) > _MOST_TABLE:
-            raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split it")
-        yield from as_csv(raw, name, OWN, KINDS).encode().splitlines(keepends=True)
+        table = read_parquet(line, stream, _MOST_TABLE, name, OWN, KINDS)
+        yield from table.encode().splitlines(keepends=True)
         return
     while line:
         yield line

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proximity.consent.purposes import consent_problems
-from proximity.inputs import PARQUET, called, open_input
+from proximity.inputs import PARQUET, called, open_input, read_parquet
 from proximity.model import Person, ProximityError
 from proximity.people.table import KINDS, OWN, parse_table
 from proximity.people.tagging import NO_PLAN
@@ -44,15 +44,10 @@ def read_people(path: str | Path) -> list[Person]:
         with open_input(file) as stream:
             first = stream.readline(_MOST_LINE + 1)
             if first.startswith(PARQUET):
-                from proximity.parquet import as_csv
-
-                raw = first + stream.read(_MOST_TABLE + 1)
-                return _checked(
-                    parse_table(as_csv(_bounded(raw, name), name, OWN, KINDS), name), name
-                )
+                table = read_parquet(first, stream, _MOST_TABLE, name, OWN, KINDS)
+                return _checked(parse_table(table, name), name)
             if _is_header(first):
-                table = first + stream.read(_MOST_TABLE + 1)
-                return _parse_table(table, name)
+                return _parse_table(first + stream.read(_MOST_TABLE + 1), name)
             lines = iter(lambda: stream.readline(_MOST_LINE + 1), b"")
             return _parse_lines(chain((first,), lines), name)
     except OSError as error:
@@ -90,17 +85,13 @@ def _is_header(line: bytes) -> bool:
 
 
 def _parse_table(raw: bytes, name: str) -> list[Person]:
+    if len(raw) > _MOST_TABLE:
+        raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split the table")
     try:
-        text = _bounded(raw, name).decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
     return _checked(parse_table(text, name), name)
-
-
-def _bounded(raw: bytes, name: str) -> bytes:
-    if len(raw) > _MOST_TABLE:
-        raise ProximityError(f"{name}: larger than {_MOST_TABLE} bytes: split the table")
-    return raw
 
 
 def _checked(people: list[Person], name: str) -> list[Person]:

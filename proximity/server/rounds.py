@@ -112,7 +112,7 @@ async def collect_always(parts: Parts) -> None:
     position, due = -1, elapsed() + COLLECT_S
     while not parts.closing.is_set():
         try:
-            async with asyncio.timeout(min(NEW_S, COLLECT_S)):
+            async with asyncio.timeout(NEW_S):
                 await parts.closing.wait()
         except TimeoutError:
             if elapsed() >= due:
