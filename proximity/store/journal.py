@@ -27,8 +27,9 @@ EntryKind = Literal["place", "gateway", "beacon"]
 Entries = dict[tuple[EntryKind, str], str]
 """The records of all that is enrolled over HTTP, by kind and id."""
 
-# Rows are read in pages, so that a start needs memory for a page and not for an hour of records.
-_PAGE = 200
+# Rows are read in pages, so that a start needs memory for a page and not for an hour of records. The
+# first pages are small: a row may hold a thousand records, and who wants a few rows reads no more.
+_FIRST_PAGE, _PAGE = 4, 200
 
 _TYPES: dict[str, type[Record]] = {"fix": Fix, "sighting": Sighting, "event": Event}
 _NAMES = {type_: name for name, type_ in _TYPES.items()}
@@ -42,7 +43,7 @@ _AFTER = (
     sa.select(schema.journal)
     .where(schema.journal.c.position > sa.bindparam("after"))
     .order_by(schema.journal.c.position)
-    .limit(_PAGE)
+    .limit(sa.bindparam("most"))
 )
 _GREATEST = {
     column: sa.select(sa.func.max(column))
@@ -172,13 +173,15 @@ def rows_after(
 ) -> Iterator[Row]:
     """Give the rows after a position, in order; those of these kinds only."""
     asked = _AFTER if kinds is None else _AFTER.where(schema.journal.c.kind.in_(kinds))
+    most = _FIRST_PAGE
     while True:
-        page = connection.execute(asked, {"after": position}).mappings().all()
+        page = connection.execute(asked, {"after": position, "most": most}).mappings().all()
         for row in page:
             yield Row(**row)
-        if len(page) < _PAGE:
+        if len(page) < most:
             return
         position = page[-1]["position"]
+        most = min(2 * most, _PAGE)
 
 
 def end(connection: Connection) -> tuple[int, float]:
