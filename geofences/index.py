@@ -386,6 +386,25 @@ class FenceIndex:
             clear[at] = self._exact.clear(self._exact.told(int(numbers[place])), *way)
         return clear
 
+    def missed_many(
+        self,
+        lons0: npt.ArrayLike,
+        lats0: npt.ArrayLike,
+        lons1: npt.ArrayLike,
+        lats1: npt.ArrayLike,
+        but: Sequence[Collection[str]],
+    ) -> Bools:
+        """Tell of many straight ways whether ``crossings`` surely finds nothing on them.
+
+        ``but`` are the ids that do not count, a collection for each way. False may be a false
+        alarm. Raises ValueError where the arrays and ``but`` are not of one length.
+        """
+        x0, y0 = _points(lons0, lats0)
+        x1, y1 = _points(lons1, lats1)
+        if not x0.shape == x1.shape == (len(but),):
+            raise ValueError("both ends must be arrays of one length, and so must what is left out")
+        return self._near.missed(x0, y0, x1, y1, but)
+
     def crossings(
         self, lon0: float, lat0: float, lon1: float, lat1: float, but: Collection[str] = ()
     ) -> list[tuple[str, float, float]]:

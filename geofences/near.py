@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 
 from geofences import geodesy
+from geofences.chord import Chord, chords_miss
 from geofences.columns import WIDEST, ragged
 from geofences.nearby import Nearby, distances
 from geofences.packed import (
@@ -30,7 +31,7 @@ from geofences.shape import ON_EDGE_M, deepest_point
 from geofences.tree import meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -173,15 +174,45 @@ class Near:
         if west == -180.0 or east == 180.0:
             boxes += [(180.0, south, 180.0, north), (-180.0, south, -180.0, north)]
         found = []
+        rows, chord = self._columns.rows, None
         for slot in self.meeting(boxes):
             fence_id = self._roster.ids[slot]
             if fence_id not in but:
+                if rows[slot * COLUMNS + RADIUS] >= 0.0:
+                    chord = chord or Chord(lon0, lat0, lon1, lat1)
+                    if chord.misses(rows, slot * COLUMNS):
+                        continue
                 span = self._roster.shape(slot).span(lon0, lat0, lon1, lat1)
                 if span:
                     found.append((fence_id, *span))
         return sorted(found)
 
     # -- many ------------------------------------------------------------------------------------
+
+    def missed(
+        self, x0: Floats, y0: Floats, x1: Floats, y1: Floats, but: Sequence[Collection[str]]
+    ) -> Bools:
+        """Tell of ways whether ``crossings`` surely finds no fence besides those of ``but``.
+
+        By boxes, and of circles by chords.
+        """
+        corners = np.array((
+            np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
+        ))  # fmt: skip
+        plain = (np.abs(x1 - x0) <= 180.0) & (np.abs(corners[[0, 2]]).max(axis=0) < 180.0)
+        missed: Bools = plain.astype(np.bool_)
+        asked = np.flatnonzero(missed)
+        which, slots = meeting(self._roster.tree, corners[:, asked].T)
+        ways, ids = asked[which], self._roster.ids
+        others = np.array([
+            ids[slot] not in but[way]
+            for way, slot in zip(ways.tolist(), slots.tolist(), strict=True)
+        ], np.bool_)  # fmt: skip
+        ways, slots = ways[others], slots[others]
+        rows = self._columns.view().rows[slots]
+        near = ~chords_miss(rows, x0[ways], y0[ways], x1[ways], y1[ways])
+        missed[ways[near]] = False
+        return missed
 
     def candidates(self, x: Floats, y: Floats, metres: Floats) -> tuple[Ints, Ints]:
         """Return (point, slot) of all fences whose box may reach within ``metres`` of the point."""

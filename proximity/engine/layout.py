@@ -7,6 +7,7 @@ version, so that an answer is never older than the fences.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -31,6 +32,17 @@ WIDEST_M = 5_000.0
 DEEPEST = 16
 
 
+class _Rules(dict[str, Rules]):
+    """The rules of places, each made where it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Rules]) -> None:
+        self._make = make
+
+    def __missing__(self, place: str) -> Rules:
+        rules = self[place] = self._make(place)
+        return rules
+
+
 class Layout:
     """The fences and the site together: rules and parents of places, kept until a fence changes."""
 
@@ -38,7 +50,9 @@ class Layout:
         self.index = index
         self.site = Site() if site is None else site
         self._version = index.version
-        self._rules: dict[str, Rules] = {}
+        # How presence in a place is judged: the site's word, else the fence's, else what is usual.
+        # Looked up, not called: several times for each fix near a place.
+        self.rules = _Rules(self._make)
         self._fences: dict[str, Fence | None] = {}
         self._plain: dict[str, Rules | None] = {}
         self._depths: dict[str, int] = {}
@@ -51,7 +65,7 @@ class Layout:
             return ()
         changes = self.index.changes(self._version)
         self._version = self.index.version
-        self._rules.clear()
+        self.rules.clear()
         self._fences.clear()
         self._plain.clear()
         self._depths.clear()
@@ -88,18 +102,11 @@ class Layout:
         fence = self._fences[place] = self.index.get(place)
         return fence
 
-    def rules(self, place: str) -> Rules:
-        """Give how presence in a place is judged: the site's word, else the fence's, else usual."""
-        rules = self._rules.get(place)
-        if rules is None:
-            rules = self._rules[place] = self._make(place)
-        return rules
-
     def plain(self, place: str) -> Rules | None:
         """Give the rules of a fence that stands for itself, always; None for any other place."""
         if place in self._plain:
             return self._plain[place]
-        fence, rules = self.fence(place), self.rules(place)
+        fence, rules = self.fence(place), self.rules[place]
         alone = fence is not None and not fence.exclude and rules.parent is None
         always = rules.valid_from == -math.inf and rules.valid_until == math.inf
         plain = self._plain[place] = rules if alone and always else None
@@ -109,9 +116,9 @@ class Layout:
         """Count the known parents above a place."""
         depth = self._depths.get(place)
         if depth is None:
-            depth, above = 0, self.rules(place).parent
+            depth, above = 0, self.rules[place].parent
             while above is not None and depth < DEEPEST:
-                depth, above = depth + 1, self.rules(above).parent
+                depth, above = depth + 1, self.rules[above].parent
             self._depths[place] = depth
         return depth
 
@@ -127,13 +134,13 @@ class Layout:
             circle: Circle | None = None
             if gateway is not None and gateway.lon is not None and gateway.lat is not None:
                 circle = Circle(gateway.lon, gateway.lat, 0.0)
-            root, above = place, self.rules(place).parent
+            root, above = place, self.rules[place].parent
             for _ in range(DEEPEST):
                 if circle is None and (fence := self.fence(root)) is not None:
                     circle = covering_circle(fence, WIDEST_M)
                 if above is None:
                     break
-                root, above = above, self.rules(above).parent
+                root, above = above, self.rules[above].parent
             where = self._where[key] = Whereabouts(place, root, circle)
         return where
 

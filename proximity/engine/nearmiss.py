@@ -147,7 +147,7 @@ class _Looking:
 
     def _miss_by_fix(self, fix: Fix, where: Where, place: str, distance_m: float) -> None:
         layout = self._layout
-        fence, rules = layout.fence(place), layout.rules(place)
+        fence, rules = layout.fence(place), layout.rules[place]
         if fence is None or fence.exclude:
             return
         sure = rules.min_confidence
@@ -189,7 +189,7 @@ class _Looking:
             told = {"rssi_dbm": float(sighting.rssi_dbm), "reason": doubt}
             self._keep((1.0, 0.0, 0.0), "sighting", place, sighting.at, "quarantined", told)
             return
-        silence_s = self._layout.rules(place).unheard_after_s
+        silence_s = self._layout.rules[place].unheard_after_s
         for seen in ranging.hear(site, sighting, self._subject, place, silence_s):
             code = _BY_RULE.get(seen.because.get("rule", ""))
             if code is None or seen.says != "nothing":

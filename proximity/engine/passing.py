@@ -71,23 +71,36 @@ def passes(way: tuple[Point, ...], fix: Fix, but: set[str], moment: Moment) -> l
     the places that the subject is or was in.
     """
     out: list[Transition] = []
-    entered: dict[str, Stretch] = {}
-    for number, (start, end) in enumerate(pairwise(way)):
-        under_way: dict[str, Stretch] = {}
-        for place, found in _stretches(start, end, but, moment.layout.index).items():
-            stretch = found
-            if not stretch.begins:
-                # A fix beside the edge may say inside, of which alone no arrival comes.
-                if place not in entered:
-                    continue
-                stretch = _joined(entered[place], stretch)
-            if not stretch.ends:
-                under_way[place] = stretch
-            elif number:
-                # What the first two points tell was told when the second was the newest.
+    first, *rest = pairwise(way)
+    index = moment.layout.index
+    found = [_stretches(*each, but, index) for each in rest]
+    if not any(found):
+        return out
+    # What the first two points tell was told when the second was the newest, but for what went on.
+    goes_on = any(not stretch.begins for stretch in found[0].values())
+    entered = _under_way(_stretches(*first, but, index)) if goes_on else {}
+    for (start, end), stretches in zip(rest, found, strict=True):
+        joined: dict[str, Stretch] = {}
+        for place, stretch in stretches.items():
+            if stretch.begins:
+                joined[place] = stretch
+            elif place in entered:
+                joined[place] = _joined(entered[place], stretch)
+            # Else a fix beside the edge may say inside, of which alone no arrival comes.
+        for place, stretch in joined.items():
+            if stretch.ends:
                 out += _pass(place, stretch, start, end, fix, moment)
-        entered = under_way
+        entered = _under_way(joined)
     return out
+
+
+def _under_way(stretches: dict[str, Stretch]) -> dict[str, Stretch]:
+    """Give those that a way has begun and not ended."""
+    return {
+        place: stretch
+        for place, stretch in stretches.items()
+        if stretch.begins and not stretch.ends
+    }
 
 
 def _stretches(
@@ -138,7 +151,7 @@ def _pass(
     place: str, stretch: Stretch, start: Point, end: Point, fix: Fix, moment: Moment
 ) -> list[Transition]:
     """Tell a pass, if the way from ``start`` to ``end`` ran through the place surely enough."""
-    fence, rules = moment.layout.fence(place), moment.layout.rules(place)
+    fence, rules = moment.layout.fence(place), moment.layout.rules[place]
     assert fence is not None
     enter_at, distance_m = stretch.enter_at, stretch.distance_m
     if not fits_level(fix, fence) or not rules.valid_from <= enter_at < rules.valid_until:

@@ -215,7 +215,7 @@ def _stays(
 
 
 def _clear(last: Floats, asked: Asked, layout: Layout) -> Bools:
-    """Say of each fix whether the way to it surely passes nothing.
+    """Say of each fix whether the way to it surely passes nothing, but where its subject is.
 
     ``last`` has a row of time, longitude and latitude for each: where the way begins.
     """
@@ -223,7 +223,10 @@ def _clear(last: Floats, asked: Asked, layout: Layout) -> Bools:
     clear = ~((gap_s > 0.0) & (gap_s <= PASS_GAP_S))
     ways = np.flatnonzero(~clear)
     if len(ways):
-        clear[ways] = layout.index.no_edge_between_many(
-            last[ways, 1], last[ways, 2], asked.lons[ways], asked.lats[ways]
-        )
+        where = last[ways, 1], last[ways, 2], asked.lons[ways], asked.lats[ways]
+        clear[ways] = layout.index.no_edge_between_many(*where)
+        left = np.flatnonzero(~clear[ways])
+        known = [asked.standings[way].presences for way in ways[left].tolist()]
+        lons0, lats0, lons1, lats1 = (ends[left] for ends in where)
+        clear[ways[left]] = layout.index.missed_many(lons0, lats0, lons1, lats1, known)
     return clear

@@ -53,7 +53,7 @@ def _see(
     known = standing.presences.get(place)
     presence = Presence() if known is None else known
     was = presence.state
-    signal = weigh(presence, seen, moment.layout.rules(place))
+    signal = weigh(presence, seen, moment.layout.rules[place])
     if signal is None:
         return [], False
     left_at = presence.since if presence.state is State.LEAVING else seen.at
@@ -123,7 +123,7 @@ def _see_all(
         assert observation is not None
         changes, inside = _see(standing, observation, moment, still=still, quiet=quiet)
         out += changes
-        parent = layout.rules(place).parent
+        parent = layout.rules[place].parent
         if inside and parent is not None and parent not in children:
             children[parent] = observation
             if parent not in seen:
@@ -205,7 +205,7 @@ def _judge(
     shut = _shut(fix, followed, layout) if followed.held else {}
     seen: dict[str, Observation] = {}
     for place, distance_m in distances.items():
-        rules = layout.rules(place)
+        rules = layout.rules[place]
         if not rules.valid_from <= fix.at < rules.valid_until:
             continue
         fence = layout.fence(place)
@@ -237,7 +237,7 @@ def _shut(fix: Fix, followed: Followed, layout: Layout) -> dict[str | None, floa
         assert fence is not None
         if not fence.exclude or fence.venue is None or not fits_level(fix, fence):
             continue
-        rules = layout.rules(place)
+        rules = layout.rules[place]
         if rules.valid_from <= fix.at < rules.valid_until:
             shut[fence.venue] = min(shut.get(fence.venue, 0.0), followed.distances[place])
     return shut
@@ -248,7 +248,7 @@ def _childless(standing: Standing, fix: Fix, place: str, layout: Layout) -> Obse
     present = [
         child
         for child, presence in standing.presences.items()
-        if presence.state is State.INSIDE and layout.rules(child).parent == place
+        if presence.state is State.INSIDE and layout.rules[child].parent == place
     ]
     because: dict[str, Any] = {"rule": "children", "inside": len(present)}
     if present:
@@ -280,7 +280,7 @@ def robust_sighting(
         because = {"rule": "quarantined", "reason": reason}
         seen = Observation(moment.subject, place, sighting.at, "sighting", "nothing", 0.0, because)
         return _see_all(standing, {place: seen}, moment, still=False)[0]
-    unheard_after_s = layout.rules(place).unheard_after_s
+    unheard_after_s = layout.rules[place].unheard_after_s
     verdicts = ranging.hear(layout.site, sighting, moment.subject, place, unheard_after_s)
     return _see_all(standing, {v.place: v for v in verdicts}, moment, still=False)[0]
 

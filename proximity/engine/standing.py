@@ -100,7 +100,7 @@ def first_due(standing: Standing, layout: Layout) -> Due | None:
     last_fix_at = newest_of(standing.last) if standing.last else None
     best: Due | None = None
     for place, presence in standing.presences.items():
-        due = timer(presence, place, layout.rules(place), last_fix_at)
+        due = timer(presence, place, layout.rules[place], last_fix_at)
         if due is not None and (best is None or due < best):
             best = due
     return best
@@ -122,7 +122,7 @@ def fire(standing: Standing, due: Due, moment: Moment) -> list[Transition]:
             del standing.presences[due.place]
         return []
     if action is Action.DWELL:
-        dwell_s = moment.layout.rules(due.place).dwell_s[presence.dwelt - 1]
+        dwell_s = moment.layout.rules[due.place].dwell_s[presence.dwelt - 1]
         return [say("dwell", moment, due.place, presence, due.at, decided, dwell_s=dwell_s)]
     del standing.presences[due.place]
     reason = {"left": "left", "expired": "fence-expired"}.get(due.name, "silent")

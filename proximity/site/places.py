@@ -85,14 +85,14 @@ class Places:
                 )
                 for hours in active
             ),
-            unheard_after_s=self._layout.rules(place).unheard_after_s,
+            unheard_after_s=self._layout.rules[place].unheard_after_s,
         )
 
     def _line(self, place: str) -> list[str]:
         """Give the place and its parents as presence knows them, nearest first, each once."""
         line = [place]
         while len(line) <= DEEPEST:
-            parent = self._layout.rules(line[-1]).parent
+            parent = self._layout.rules[line[-1]].parent
             if parent is None or parent in line:
                 break
             line.append(parent)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import geofences
 from geofences import geodesy
+from geofences.shape import Shape
 
 # A coarse grid makes shared corners, shared edges and points upon both the rule, not the chance.
 coarse = st.integers(-8, 8).map(lambda n: n / 4)
@@ -187,6 +188,51 @@ def test_crossings_agree_with_points_along_the_segment(drawn, start, stop):
             if metres < -1000.0 and max(abs(stop[0] - start[0]), abs(stop[1] - start[1])) > 1e-6:
                 first, last = crossed[name]
                 assert first <= share <= last
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.one_of(st.floats(-180, 180), st.sampled_from([-180.0, 180.0, 179.9999])),
+    st.one_of(st.floats(-89.9, 89.9), st.sampled_from([0.0, 79.99, -80.01])),
+    st.floats(1.0, 3000.0),
+    st.floats(-180, 180),
+    st.floats(-3.0, 3.0),
+    st.tuples(st.floats(-1800, 1800), st.floats(-1800, 1800)),
+)
+def test_a_way_beside_a_circle_is_what_the_circle_says(lon, lat, radius, azimuth, off, reach):
+    """Past the rim and along it, on either side of what is looked at closely."""
+    (fence,) = read(
+        {
+            "type": "Feature",
+            "id": "a",
+            "properties": {"radius_m": radius},
+            "geometry": {"type": "Point", "coordinates": [lon, lat]},
+        }
+    )
+    index = geofences.FenceIndex([fence])
+    x, y, back = geodesy.geod().fwd(lon, lat, azimuth, radius + off)
+    ends = [geodesy.geod().fwd(x, y, back + 90.0, metres)[:2] for metres in reach]
+    way = [degrees for end in ends for degrees in end]
+    span = Shape(fence).span(*way)
+    assert index.crossings(*way) == ([("a", *span)] if span else [])
+    missed = [index.missed_many(*([each] for each in way), [but]) for but in ((), {"a": 1})]
+    assert not (missed[0][0] and span)
+    assert missed[1][0] or not missed[0][0]
+
+
+@settings(deadline=None, max_examples=40)
+@given(many_fences, st.lists(st.tuples(somewhere, somewhere), min_size=1, max_size=8), st.data())
+def test_what_is_surely_missed_is_not_crossed(drawn, ways, data):
+    index = geofences.FenceIndex(drawn)
+    some = st.sets(st.sampled_from(index.ids)) if drawn else st.just(set())
+    but = [data.draw(some) for _ in ways]
+    columns = np.array(ways).reshape(-1, 4).T
+    for missed, way, apart in zip(index.missed_many(*columns, but), ways, but, strict=True):
+        (lon0, lat0), (lon1, lat1) = way
+        if missed:
+            assert index.crossings(lon0, lat0, lon1, lat1, apart) == []
+    with pytest.raises(ValueError, match="one length"):
+        index.missed_many(*columns, [*but, ()])
 
 
 @settings(deadline=None, max_examples=40)

@@ -113,7 +113,7 @@ def test_parents_are_those_by_which_presence_judges() -> None:
     )  # fmt: skip
     places, layout = Places(fences, site), Layout(fences, site)
     for place in ("hall", "yard", "a", "b", "zone", "lost", "unheard-of"):
-        parent = layout.rules(place).parent
+        parent = layout.rules[place].parent
         assert places.facts(place).parents[:1] == (() if parent is None else (parent,))
         assert len(places.facts(place).parents) == layout.depth(place)
 
