@@ -83,7 +83,7 @@ def digest(*parts: object) -> str:
 
     128 bits of BLAKE2b in hex; parts are joined with a separator that no id may hold.
     """
-    text = "\x1f".join("" if part is None else str(part) for part in parts)
+    text = "\x1f".join(["" if part is None else str(part) for part in parts])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -196,6 +196,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
 
     ``strength`` is 0..1, how surely; ``because`` the evidence in metres or decibels, which only
     ``tracking`` and ``arbitration`` understand. ``nothing`` is no information, not one half.
+    ``since`` is from when on it has been so, where that is earlier than the record (Unix seconds).
     """
 
     subject: str
@@ -205,6 +206,7 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     says: Says
     strength: float
     because: dict[str, Any]
+    since: float | None = None
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
@@ -233,7 +235,8 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
 
         Late records of one batch may unsay a visit and find it again at one instant: each is told.
         """
-        found_by = [at for name, at in self.because.items() if name == "record_at"]
+        because = self.because
+        found_by = (because["record_at"],) if "record_at" in because else ()
         return digest(
             self.kind, self.visit, self.dwell_s, self.reason, self.late,
             self.at, self.decided_at, self.enter_at, self.exit_at, *found_by,

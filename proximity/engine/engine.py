@@ -304,8 +304,10 @@ class Engine:
     def _catch_up(self, known: Subject) -> None:
         """Settle what a subject did before the edits since its last record, where they concern it.
 
-        What was decided by fences or a site that are no more cannot be judged again.
+        What was decided by fences or a site that are no more cannot be judged again, and nobody
+        came into a place before it was drawn.
         """
+        known.standing.settled_at = max(known.standing.settled_at, self.now)
         if self._edited.concern(known):
             known.seal()
             known.give_up(self._layout)

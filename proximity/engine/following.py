@@ -69,20 +69,22 @@ class Steps(NamedTuple):
     lats: Floats
     sds_m: list[float]
     standing: list[float]
+    stood: list[float]
     asides: list[int]
 
     def where(self, number: int, track: bytes) -> Where:
         """Give one of them as ``follow`` does, whose track was this (empty: it begins)."""
         lon, lat = float(self.lons[number]), float(self.lats[number])
-        sd_m, standing, aside = self.sds_m[number], self.standing[number], self.asides[number]
+        sd_m, aside = self.sds_m[number], self.asides[number]
+        stands = self.standing[number], self.stood[number]
         if not track:
-            return Where(lon, lat, sd_m, "position", standing=standing)
+            return Where(lon, lat, sd_m, "position", inf, 0, None, *stands)
         before, last = _POINT.unpack_from(track, _BEFORE * 8), _POINT.unpack_from(track)
         if not self.gone[number]:
-            return Where(lon, lat, sd_m, "position", inf, aside, (before, last), standing)
+            return Where(lon, lat, sd_m, "position", inf, aside, (before, last), *stands)
         (since,) = _NUMBER.unpack_from(track, _SINCE * 8)
         way = before, last, _POINT.unpack_from(track, _NEWEST * 8)
-        return Where(lon, lat, sd_m, "agreed", since, aside, way, standing)
+        return Where(lon, lat, sd_m, "agreed", since, aside, way, *stands)
 
 
 def begin(asked: Asked) -> Steps:
@@ -191,7 +193,8 @@ def _taken(sure: Bools, jump: Bools, gone: Bools, tracks: Floats, asides: list[i
     east, north, spread = kalman.position(state)
     lons, lats = _moved(tracks[:, 1], tracks[:, 2], east, north)
     sds_m, standing = np.sqrt(spread).tolist(), state[kalman.STANDING].tolist()
-    return Steps(sure, jump, gone, each, lons, lats, sds_m, standing, asides)
+    stood = state[kalman.STOOD].tolist()
+    return Steps(sure, jump, gone, each, lons, lats, sds_m, standing, stood, asides)
 
 
 def _variance(accuracies: Floats, scale: Floats | float) -> Floats:

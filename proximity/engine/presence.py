@@ -227,15 +227,16 @@ def weigh(presence: Presence, seen: Observation, rules: Rules) -> Signal | None:
     return Signal.OUT
 
 
-def step(presence: Presence, signal: Signal, at: float) -> Action:
+def step(presence: Presence, signal: Signal, at: float, since: float = math.inf) -> Action:
     """Move a presence by one signal at Unix second ``at`` and say what that amounts to.
 
-    Raises KeyError for a pair that the table does not know, and then changes nothing.
+    ``since`` is from when on it has been so, where that is earlier: an arrival was then. Raises
+    KeyError for a pair that the table does not know, and then changes nothing.
     """
     was = presence.state
     presence.state, action = TABLE[was, signal]
     if action is Action.ENTER:
-        presence.enter_at = presence.since if was is State.ARRIVING else at
+        presence.enter_at = min(presence.since if was is State.ARRIVING else at, since)
         presence.inside_at = at
         presence.dwelt = 0
     elif action is Action.STAY:

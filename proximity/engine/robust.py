@@ -21,12 +21,14 @@ from proximity.engine.standing import (
     Moment,
     Standing,
     announced,
+    leave,
     say,
     visit_id,
 )
 from proximity.engine.tracking import (
     ASIDE,
     STALE_S,
+    STANDS,
     Where,
     fits_level,
     follow,
@@ -38,9 +40,6 @@ from proximity.engine.tracking import (
 from proximity.engine.trail import newest_of, point_of
 from proximity.model import Fix, Observation, Sighting, Transition
 
-# Who more likely stands than walks passes nothing: the fixes wander, not the phone. A track that
-# has just begun (0.55) is given the benefit of the doubt.
-MOVES = 0.6
 # What in a place speaks for its parent, too.
 _SPEAKS = frozenset({Signal.SURE, Signal.MAYBE})
 
@@ -53,19 +52,23 @@ def _see(
     known = standing.presences.get(place)
     presence = Presence() if known is None else known
     was = presence.state
-    signal = weigh(presence, seen, moment.layout.rules[place])
+    rules = moment.layout.rules[place]
+    signal = weigh(presence, seen, rules)
     if signal is None:
         return [], False
     left_at = presence.since if presence.state is State.LEAVING else seen.at
     if known is None:
         presence.quiet = quiet
-    action = step(presence, signal, seen.at)
+    since = seen.at
+    if seen.since is not None:
+        since = max(seen.since, standing.settled_at, rules.valid_from)
+    action = step(presence, signal, seen.at, since)
     inside = signal in _SPEAKS and presence.state is State.INSIDE
     if inside:
         presence.still = still
         presence.because = seen.because
     if action is Action.EXIT:
-        del standing.presences[place]
+        leave(standing, place, left_at)
         if not presence.visit:
             return [], False
         presence.because = seen.because
@@ -83,6 +86,8 @@ def _see(
         return [], inside
     presence.visit = moment.names + visit_id(moment.subject, place, presence.enter_at)
     presence.because = seen.because | {"fixes": 2 if was is State.ARRIVING else 1}
+    if presence.enter_at == since < seen.at:
+        presence.because["stood_s"] = round(seen.at - since, 1)
     return [say("enter", moment, place, presence, presence.enter_at, moment.now)], inside
 
 
@@ -118,7 +123,7 @@ def _see_all(
             if "gateway" in child.because:
                 because["gateway"] = child.because["gateway"]
             observation = Observation(
-                child.subject, place, child.at, child.source, "inside", 1.0, because
+                child.subject, place, child.at, child.source, "inside", 1.0, because, child.since
             )
         assert observation is not None
         changes, inside = _see(standing, observation, moment, still=still, quiet=quiet)
@@ -162,7 +167,8 @@ def robust_fix(
     way = where.way
     if way is None and last:
         way = (point_of(last), point_of(last))
-    if still or where.standing >= MOVES or (way is not None and not may_pass(way, fix.at)):
+    # Who stands passes nothing: the fixes wander, not the phone.
+    if still or where.standing >= STANDS or (way is not None and not may_pass(way, fix.at)):
         way = None
     before = bool(standing.presences)
     were = () if way is None else _present(standing)

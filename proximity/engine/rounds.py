@@ -87,4 +87,5 @@ def _after(standing: Standing, fix: Fix, answer: Quiet) -> Standing:
     """Give where a subject stands after a fix that says nothing new."""
     presences = standing.presences if answer.presences is None else answer.presences
     ranging, window, fenced = standing.ranging, standing.window, standing.fenced
-    return Standing(presences, spot_of(fix), ranging, window, fenced, fix.at, answer.track)
+    last, settled_at = spot_of(fix), standing.settled_at
+    return Standing(presences, last, ranging, window, fenced, fix.at, answer.track, settled_at)

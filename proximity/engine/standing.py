@@ -44,7 +44,8 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
 
     ``last`` is the row of the newest fix (empty: none yet), ``track`` what ``tracking`` knows of
     the way to it; ``clock`` is the event time (Unix seconds) up to which records and timers have
-    had effect.
+    had effect. No arrival is told of before ``settled_at``: then a place was left, or fences had
+    changed.
     """
 
     presences: dict[str, Presence] = {}
@@ -54,6 +55,7 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
     fenced: tuple[str, ...] = ()
     clock: float = -1.0
     track: bytes = b""
+    settled_at: float = -1.0
 
     def copy(self) -> Standing:
         """Give an independent copy."""
@@ -65,6 +67,7 @@ class Standing(msgspec.Struct, array_like=True, gc=False):
             self.fenced,
             self.clock,
             self.track,
+            self.settled_at,
         )
 
 
@@ -124,9 +127,9 @@ def fire(standing: Standing, due: Due, moment: Moment) -> list[Transition]:
     if action is Action.DWELL:
         dwell_s = moment.layout.rules[due.place].dwell_s[presence.dwelt - 1]
         return [say("dwell", moment, due.place, presence, due.at, decided, dwell_s=dwell_s)]
-    del standing.presences[due.place]
     reason = {"left": "left", "expired": "fence-expired"}.get(due.name, "silent")
     at = due.at if due.name == "expired" else left_since
+    leave(standing, due.place, at)
     return [say("exit", moment, due.place, presence, at, decided, reason=reason)]
 
 
@@ -138,7 +141,14 @@ def end(standing: Standing, place: str, reason: str, moment: Moment) -> list[Tra
     if not presence.visit:
         return []
     presence.state = State.OUTSIDE
+    standing.settled_at = max(standing.settled_at, moment.now)
     return [say("exit", moment, place, presence, moment.now, moment.now, reason=reason)]
+
+
+def leave(standing: Standing, place: str, at: float) -> None:
+    """Take somebody out of a place at Unix second ``at``; nobody is in one again before that."""
+    del standing.presences[place]
+    standing.settled_at = max(standing.settled_at, at)
 
 
 def say(

@@ -69,20 +69,23 @@ both = st.sampled_from(["robust", "point"])
 @given(records(7200), both)
 def test_enter_and_exit_alternate_and_dwells_lie_between(found: list[Any], decide: Decide) -> None:
     present: dict[tuple[str, str], str] = {}
+    left: dict[tuple[str, str], float] = {}
     for t in run(ordered(found), decide, START + 20_000):
         key = (t.subject, t.place)
         assert not t.late
+        assert t.at is not None
         if t.kind == "enter":
             assert key not in present
+            assert t.at >= left.get(key, START)
             present[key] = t.visit
         elif t.kind == "exit":
             assert present.pop(key) == t.visit
+            left[key] = t.at
         elif t.kind == "dwell":
             assert present[key] == t.visit
         else:
             assert t.kind == "pass"
             assert key not in present
-        assert t.at is not None
         assert t.at <= t.decided_at
     if decide == "robust":
         assert not present  # silence ends every visit

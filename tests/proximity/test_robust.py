@@ -10,7 +10,7 @@ from proximity.engine.layout import NEAR_M, Layout
 from proximity.engine.nowhere import standing_of
 from proximity.engine.presence import Presence, State
 from proximity.engine.robust import _see
-from proximity.engine.standing import Moment, Standing
+from proximity.engine.standing import Moment, Standing, leave
 from proximity.model import Observation
 from tests.street import SITE, at, box, feature, fix, heard, index, ride, site, told, walk
 
@@ -78,6 +78,16 @@ def test_a_quiet_visit_ends_quietly_where_a_card_tells_of_another_place() -> Non
     gone = Observation("s0", "cafe", 1100.0, "sighting", "outside", 1.0, {})
     assert _see(here, gone, moment, still=False) == ([], False)
     assert here.presences == {}
+
+
+def test_nobody_is_back_in_a_place_before_it_was_left() -> None:
+    moment = Moment(Layout(index(), parse_site(SITE, "site.toml")), "s0", 1300.0)
+    here = Standing({"cafe": Presence(State.LEAVING, "v", 500.0, 900.0, 890.0, fixed=False)})
+    leave(here, "cafe", 1100.0)
+    again = Observation("s0", "cafe", 1300.0, "fix", "inside", 0.9, {}, 1010.0)
+    ((enter,), _) = _see(here, again, moment, still=False)
+    assert enter.at == 1100.0
+    assert enter.because["stood_s"] == 200.0
 
 
 def test_a_phone_that_says_it_is_still_passes_nothing_however_far() -> None:
