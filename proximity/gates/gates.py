@@ -34,7 +34,7 @@ class Gate(NamedTuple):
 
     ``fixed`` tells whether it says the same of all candidates of a campaign under these rules: then
     it is asked once. ``alike`` tells whether it says the same to a person in one moment for each
-    campaign of the same purpose, channels and topic: then it is asked once in a moment.
+    campaign of the same purpose, channels, topic and max age: then it is asked once in a moment.
     """
 
     name: str
@@ -53,7 +53,7 @@ def _has_only_common_caps(campaign: Campaign, rules: Campaigns) -> bool:
 
 
 GATES = (
-    Gate("stale", Reason.STALE, timing.stale),
+    Gate("stale", Reason.STALE, timing.stale, alike=_always),
     Gate(
         "active",
         Reason.INACTIVE,
@@ -104,8 +104,8 @@ GATES = (
 
 _Answers = list[GateResult | None]
 """What each gate says, in the order of ``GATES``; None where it is still to be asked."""
-_Way = tuple[str, tuple[str, ...], str | None]
-"""Purpose, channels and topic of a campaign: of it ``alike`` gates see no more."""
+_Way = tuple[str, tuple[str, ...], str | None, float]
+"""Purpose, channels, topic and max age of a campaign: of it ``alike`` gates see no more."""
 
 _NONE: _Answers = [None] * len(GATES)
 
@@ -162,11 +162,9 @@ def decide(candidate: Candidate) -> Decision:
         result = shared[number]
         if result is None:
             passed, because = gate.judge(candidate)
-            result = GateResult(gate.name, passed, because)
-            if passed:
-                shared[number] = result
-            else:
-                failed.append(number)
+            result = shared[number] = GateResult(gate.name, passed, because)
+        if not result.passed:
+            failed.append(number)
         results[number] = result
     for number, gate in steps.own:
         passed, because = gate.judge(candidate)
@@ -186,7 +184,7 @@ def ask(candidate: Candidate) -> Decision:
 def _keep(candidate: Candidate) -> _Steps:
     """Ask the gates that say the same of all candidates of a campaign, for all of them.
 
-    Only who passes is answered for others as well, here and in a moment: what fails is asked anew.
+    Only who passes is answered for others as well: what fails is asked anew.
     """
     campaign, rules = candidate.campaign, candidate.rules
     known = _NONE.copy()
@@ -198,7 +196,7 @@ def _keep(candidate: Candidate) -> _Steps:
     asked = [(number, gate) for number, gate in enumerate(GATES) if known[number] is None]
     alike = tuple(step for step in asked if step[1].alike(campaign, rules))
     own = tuple(step for step in asked if step not in alike)
-    way = campaign.purpose, campaign.channels, campaign.topic
+    way = campaign.purpose, campaign.channels, campaign.topic, campaign.max_age_s
     if len(_kept) >= _MOST_KEPT:
         _kept.clear()
     kept = _kept[id(campaign)] = _Steps(campaign, rules, way, known, alike, own)
@@ -208,9 +206,11 @@ def _keep(candidate: Candidate) -> _Steps:
 def _said(candidate: Candidate, way: _Way) -> _Answers:
     """Find what gates said in this moment of a campaign of this way; nothing where it is new."""
     person, place, rules, rest, answers = _newest[0]
+    trigger = candidate.trigger
     now = (
-        candidate.now, candidate.sends, candidate.trigger.source, candidate.objected,
-        candidate.assumed,
+        candidate.now, candidate.sends, candidate.objected, candidate.assumed,
+        candidate.deferred_at, trigger.source, trigger.kind, trigger.at, trigger.due_at,
+        trigger.until, trigger.evidence_at, trigger.still,
     )  # fmt: skip
     if (
         person is not candidate.person

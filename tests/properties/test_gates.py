@@ -277,6 +277,25 @@ def test_what_is_shared_in_a_moment_changes_nothing(
 
 
 @unhurried
+@given(candidates() | nearly_sent())
+def test_nothing_is_shared_across_what_a_trigger_s_freshness_hangs_on(drawn: Candidate) -> None:
+    # Each right after the one from which it differs in one thing alone.
+    one = replace(drawn, trigger=replace(drawn.trigger, kind="dwell"), deferred_at=None)
+    trigger, now = one.trigger, one.now
+    changed = [
+        {"kind": "enter"}, {"still": not trigger.still}, {"evidence_at": trigger.evidence_at - 1.0},
+        {"at": trigger.at - 1.0}, {"due_at": now - 7.0}, {"until": now + 7.0},
+    ]  # fmt: skip
+    twins = [
+        *(replace(one, trigger=replace(trigger, **change)) for change in changed),
+        replace(one, deferred_at=now - 7.0),
+        replace(one, campaign=replace(one.campaign, max_age_s=one.campaign.max_age_s + 1.0)),
+    ]
+    for twin in twins:
+        assert [decide(one), decide(twin)] == [ask(one), ask(twin)]
+
+
+@unhurried
 @given(candidates(), st.permutations(GATES))
 def test_the_order_of_gates_changes_no_evidence(one: Candidate, order: list[Any]) -> None:
     def judged(table: Any) -> dict[str, Any]:
