@@ -562,11 +562,14 @@ class Engine:
             changed = tuple(self._occupants)
         out: list[Transition] = []
         for place in sorted({*changed} & {*self._occupants} if changed else ()):
-            if self._layout.known(place):
-                continue
+            there = self._layout.known(place)
             for subject in self._occupants.of(place):
                 known = self._subjects[subject]
                 assert isinstance(known, Subject)
+                if there:
+                    # Its timers may be due sooner than they were.
+                    self._schedule(subject, known)
+                    continue
                 self._catch_up(known)
                 moment = Moment(self._layout, subject, self.now)
                 ended = end(known.standing, place, "fence-removed", moment)

@@ -126,9 +126,15 @@ def _see_all(
                 child.subject, place, child.at, child.source, "inside", 1.0, because, child.since
             )
         assert observation is not None
-        changes, inside = _see(standing, observation, moment, still=still, quiet=quiet)
-        out += changes
-        parent = layout.rules[place].parent
+        rules = layout.rules[place]
+        begun = observation.at >= rules.valid_from or place in standing.presences
+        if begun and observation.at < rules.valid_until:
+            changes, inside = _see(standing, observation, moment, still=still, quiet=quiet)
+            out += changes
+        else:
+            # Nobody is in what is not there yet, or no more; its gateway stands in its parent.
+            inside = observation.source == "sighting" and observation.says == "inside"
+        parent = rules.parent
         if inside and parent is not None and parent not in children:
             children[parent] = observation
             if parent not in seen:
@@ -212,8 +218,6 @@ def _judge(
     seen: dict[str, Observation] = {}
     for place, distance_m in distances.items():
         rules = layout.rules[place]
-        if not rules.valid_from <= fix.at < rules.valid_until:
-            continue
         fence = layout.fence(place)
         assert fence is not None
         judged_m = distance_m

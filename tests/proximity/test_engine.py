@@ -10,7 +10,7 @@ import pytest
 from beacon_gateway.model import Beacon
 from geofences import FenceIndex
 from proximity import Engine, Event, ProximityError, Sighting, parse_site
-from proximity.model import Fix, Transition
+from proximity.model import Fix
 from tests.street import (
     UUID,
     box,
@@ -70,35 +70,6 @@ def test_an_unsure_fix_followed_by_one_beside_the_place_is_no_arrival() -> None:
 def test_a_cell_tower_s_fix_in_the_shop_says_nothing() -> None:
     run = engine()
     assert not run.on_fixes(walk(1000, [INSIDE] * 5, accuracy_m=900.0))
-
-
-def lingering(**more: Any) -> list[Transition]:
-    """Stand in a place from second 1000 on, with fixes that tell it only after minutes."""
-    run = Engine(index(feature("cafe", box(0, 0, 40, 40), **more)))
-    return run.on_fixes([fix(1000 + 15 * n, 20, 20, accuracy_m=60.0) for n in range(60)])
-
-
-def test_who_is_told_to_stand_in_a_shop_has_been_there_since_they_stopped() -> None:
-    enter, dwell, *_ = lingering(dwell_s=[60])
-    assert enter.at is not None
-    assert 1000.0 <= enter.at < 1060.0
-    assert enter.decided_at > 1120.0
-    assert enter.because["stood_s"] == pytest.approx(enter.decided_at - enter.at, abs=0.05)
-    assert (dwell.kind, dwell.at) == ("dwell", enter.at + 60.0)
-    assert dwell.decided_at >= enter.decided_at
-
-
-@pytest.mark.parametrize("more", [{"floor": 1}, {"max_altitude_m": 90}, {"on_foot": True}])
-def test_where_one_stands_tells_no_floor_and_no_vehicle_left(more: dict[str, Any]) -> None:
-    enter = lingering(**more)[0]
-    assert enter.at is not None
-    assert enter.decided_at - enter.at <= 15.0
-    assert "stood_s" not in enter.because
-
-
-def test_nobody_is_in_a_place_before_it_opens() -> None:
-    (enter, *_) = lingering(valid_from="1970-01-01T00:17:30Z")
-    assert enter.at == 1050.0
 
 
 def test_a_first_fix_inside_is_an_arrival() -> None:

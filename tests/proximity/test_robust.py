@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proximity import Engine, parse_site
@@ -11,7 +13,7 @@ from proximity.engine.nowhere import standing_of
 from proximity.engine.presence import Presence, State
 from proximity.engine.robust import _see
 from proximity.engine.standing import Moment, Standing, leave
-from proximity.model import Observation
+from proximity.model import Observation, Transition
 from tests.street import SITE, at, box, feature, fix, heard, index, ride, site, told, walk
 
 INSIDE = (20.0, 25.0)
@@ -78,6 +80,35 @@ def test_a_quiet_visit_ends_quietly_where_a_card_tells_of_another_place() -> Non
     gone = Observation("s0", "cafe", 1100.0, "sighting", "outside", 1.0, {})
     assert _see(here, gone, moment, still=False) == ([], False)
     assert here.presences == {}
+
+
+def lingering(**more: Any) -> list[Transition]:
+    """Stand in a place from second 1000 on, with fixes that tell it only after minutes."""
+    run = Engine(index(feature("cafe", box(0, 0, 40, 40), **more)))
+    return run.on_fixes([fix(1000 + 15 * n, 20, 20, accuracy_m=60.0) for n in range(60)])
+
+
+def test_who_is_told_to_stand_in_a_shop_has_been_there_since_they_stopped() -> None:
+    enter, dwell, *_ = lingering(dwell_s=[60])
+    assert enter.at is not None
+    assert 1000.0 <= enter.at < 1060.0
+    assert enter.decided_at > 1120.0
+    assert enter.because["stood_s"] == pytest.approx(enter.decided_at - enter.at, abs=0.05)
+    assert (dwell.kind, dwell.at) == ("dwell", enter.at + 60.0)
+    assert dwell.decided_at >= enter.decided_at
+
+
+@pytest.mark.parametrize("more", [{"floor": 1}, {"max_altitude_m": 90}, {"on_foot": True}])
+def test_where_one_stands_tells_no_floor_and_no_vehicle_left(more: dict[str, Any]) -> None:
+    enter = lingering(**more)[0]
+    assert enter.at is not None
+    assert enter.decided_at - enter.at <= 15.0
+    assert "stood_s" not in enter.because
+
+
+def test_nobody_is_in_a_place_before_it_opens() -> None:
+    (enter, *_) = lingering(valid_from="1970-01-01T00:17:30Z")
+    assert enter.at == 1050.0
 
 
 def test_nobody_is_back_in_a_place_before_it_was_left() -> None:
