@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from proximity.ingest.edits import hash_fences, plan_edit, refuse_fixed
 from proximity.model import digest
-from proximity.site.enrolment import hash_entries, plan
+from proximity.site.enrolment import hash_entries, plan, refuse_needed
 from proximity.store import StoreFailed, journal
 from proximity.store.journal import Forgetting, SiteChange, SiteText
 
@@ -88,10 +88,17 @@ class Editing:
         await self._change(fences, gone, "file")
 
     async def fences(self, puts: Sequence[Fence], removals: Sequence[str]) -> None:
-        """Put and remove fences, all or nothing. Raises FenceFixed where one comes from a file."""
+        """Put and remove fences, all or nothing.
+
+        Raises FenceFixed where one comes from a file, EntryFixed where something stands in one that
+        is to go.
+        """
         async with self._turn:
             named = [*(fence.id for fence in puts), *removals]
             refuse_fixed(self._fold.fences, self._fold.fixed, named)
+            site, stay = self._fold.site, {fence.id for fence in puts}
+            gone: list[Name] = [("place", name) for name in removals if name not in site.places]
+            refuse_needed(site, stay, gone)
             await self._change(puts, removals, "http")
 
     async def entries(

@@ -20,6 +20,7 @@ from proximity.server.etags import NAMES, check_write, etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
 from proximity.server.reading import BOM, FENCES_LIMIT, parse_json, read_body, read_id
 from proximity.server.routes import GEOJSON, JSON, READERS, Content, Route
+from proximity.site.enrolment import EntryFixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +97,11 @@ async def _delete_one(request: web.Request, parts: Parts, _caller: Caller) -> we
             raise Problem(404, "There is no fence with this id.")
         check_write(request, _etag(before))
         _writable({name: before})
-        await parts.ingest.edit_fences([], [name])
+        try:
+            await parts.ingest.edit_fences([], [name])
+        except EntryFixed as error:
+            raise Problem(409, f"Nothing was changed: {error.problems[0]}.",
+                          problems=error.problems) from None  # fmt: skip
     return web.Response(status=204, headers=HEADERS)
 
 
@@ -230,6 +235,7 @@ _ONE = Content(meaning="The fence.", schema=Feature, media=(GEOJSON,), headers=(
 _SAME = Content(meaning="It is as you know it (If-None-Match).")
 _GONE = Content(meaning="There is no fence with this id.")
 _FILE = Content(meaning="A file given to the server names it: read-only here.")
+_NEEDED = Content(meaning="A file names it, or a gateway or beacon stands in it: move that first.")
 _STALE = Content(meaning="The condition (If-Match, If-None-Match) does not hold.")
 _BAD = Content(meaning="It is no good fence; `problems` says every reason. Nothing was changed.")
 
@@ -301,7 +307,7 @@ ROUTES = (
         answers={
             204: Content(meaning="It is gone."),
             404: _GONE,
-            409: _FILE,
+            409: _NEEDED,
             412: _STALE,
         },
     ),

@@ -231,7 +231,7 @@ def plan(
         raise EntryFixed(*[*standing, *problems][:MOST_PROBLEMS])
     if problems:
         raise ProximityError(*problems[:MOST_PROBLEMS])
-    _refuse_needed(then, fences, removals)
+    refuse_needed(then, fences, removals)
     return Plan(changes, msgspec.msgpack.encode(changes), hash_entries(upcoming.records))
 
 
@@ -363,8 +363,11 @@ def _standing(fixed: Site, names: Iterable[tuple[Name, str]]) -> list[str]:
     ]
 
 
-def _refuse_needed(then: Site, fences: Collection[str], removals: Iterable[Name]) -> None:
-    """Raise EntryFixed where something that stays names what is to be removed."""
+def refuse_needed(then: Site, fences: Collection[str], removals: Iterable[Name]) -> None:
+    """Raise EntryFixed where something that stays names what is to be removed.
+
+    ``fences`` are the ids of those that stay: a place drawn by one is still there.
+    """
     gone = set(removals)
     if not gone:
         return

@@ -42,6 +42,19 @@ async def test_put_get_and_delete_one(rig: Rig) -> None:
     assert (await rig.ask("DELETE", "/v1/fences/a")).status == 404
 
 
+async def test_a_fence_that_a_gateway_stands_in_stays(rig: Rig) -> None:
+    await rig.ask("PUT", "/v1/fences/a", body=circle())
+    assert (await rig.ask("PUT", "/v1/gateways/g", body={"place": "a"})).status == 201
+    refused = await rig.ask("DELETE", "/v1/fences/a")
+    assert refused.status == 409
+    assert "gateway 'g' stands in place 'a'" in refused.json["detail"]
+    assert (await rig.ask("GET", "/v1/fences/a")).status == 200
+    # Drawn anew, or a place of its own besides, it is still there.
+    assert (await rig.ask("PUT", "/v1/fences/a", body=circle(60))).status == 200
+    assert (await rig.ask("PUT", "/v1/places/a", body={})).status == 201
+    assert (await rig.ask("DELETE", "/v1/fences/a")).status == 204
+
+
 async def test_a_geometry_alone_is_a_fence_too(rig: Rig) -> None:
     square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
     answer = await rig.ask("PUT", "/v1/fences/square", body=square)
