@@ -63,7 +63,7 @@ MOST_ROWS = 2_000
 MOST_RECORDS = 20_000
 # Rows whose outputs share one transaction: bounds how long the first waits for the last.
 _TOGETHER = 200
-# And so many outputs, for which no further row is waited: some ten milliseconds of writing.
+# And so many outputs, unless the ones before are still being written: some ten milliseconds.
 _MOST_OUTPUTS = 500
 # Nor does what is found wait longer than this for more: rows that come as fast as the engine works
 # never end, and 200 large ones would be 20 s of work, in which nothing is decided or sent.
@@ -428,7 +428,7 @@ class Ingest:
         try:
             while True:
                 await backlog.arrived.wait()
-                outputs = await self._apply_some(wait=writing.done())
+                outputs = await self._apply_some(writing)
                 await writing
                 if outputs:
                     writing = asyncio.create_task(self._until_written(outputs))
@@ -441,18 +441,20 @@ class Ingest:
         finally:
             writing.cancel()
 
-    async def _apply_some(self, *, wait: bool) -> Outputs:
+    async def _apply_some(self, writing: asyncio.Future[None]) -> Outputs:
         """Apply rows until there is enough to write, or no row is on the disk.
 
-        ``wait``: where there is nothing to write yet, wait for the next row's commit.
+        While the ones before are ``writing`` there is never enough, and no row's commit is
+        waited for; else, where there is nothing to write yet, the next one's is.
         """
+        wait = writing.done()
         backlog = self._backlog
         outputs = Outputs(self._people, self._places, plan=self._plan, consent=self._consent)
         elapsed = asyncio.get_running_loop().time
         ends = elapsed() + _FOUND_S
         for _ in range(_TOGETHER):
             pending = backlog.first
-            if pending is None or len(outputs) >= _MOST_OUTPUTS:
+            if pending is None or (len(outputs) >= _MOST_OUTPUTS and writing.done()):
                 break
             if outputs and elapsed() >= ends:
                 break

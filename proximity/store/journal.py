@@ -27,8 +27,8 @@ EntryKind = Literal["place", "gateway", "beacon"]
 Entries = dict[tuple[EntryKind, str], str]
 """The records of all that is enrolled over HTTP, by kind and id."""
 
-# Rows are read in pages, so that a start needs memory for a page and not for an hour of records. The
-# first pages are small: a row may hold a thousand records, and who wants a few rows reads no more.
+# Rows are read in pages, so that a start needs memory for a page and not for an hour of records.
+# The first ones are small: a row may hold a thousand records, and few are often all that is wanted.
 _FIRST_PAGE, _PAGE = 4, 200
 
 _TYPES: dict[str, type[Record]] = {"fix": Fix, "sighting": Sighting, "event": Event}

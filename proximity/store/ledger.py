@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
+    from sqlalchemy.dialects import postgresql
 
 Kind = Literal["transition", "decision", "delivery"]
 
@@ -33,17 +34,25 @@ _DECIDED = sa.select(ledger.c.id).where(
 
 
 @cache
-def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInsert[Any]:
-    """Make an INSERT that passes over rows whose key is there already, and tells of the others.
+def insert_missing(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Make an INSERT that passes over rows whose key is there already.
 
     Made once for each database and table: building it costs as much as running it.
     """
-    columns = [table.c[name] for name in returning]
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql  # 30 ms of every start, mostly for nothing
 
-        return postgresql.insert(table).on_conflict_do_nothing().returning(*columns)
-    return sqlite.insert(table).on_conflict_do_nothing().returning(*columns)
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+@cache
+def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInsert[Any]:
+    """Make an INSERT as ``insert_missing`` does, which tells of the rows that were not there.
+
+    Telling costs as much again as writing.
+    """
+    return insert_missing(dialect, table).returning(*[table.c[name] for name in returning])
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,16 +121,25 @@ def append(connection: Connection, entries: Sequence[Entry]) -> list[LedgerRow]:
     """Append what is not there yet; give the rows that were appended, in order."""
     if not entries:
         return []
-    # One statement for all: each of its own would cost several times what writing the row does.
-    statement = insert_new(connection.dialect.name, ledger, "seq", "kind", "id")
-    fields = [msgspec.structs.asdict(one) for one in entries]
-    found = connection.execute(statement, fields)
-    appended = {(kind, id_): seq for seq, kind, id_ in found}
-    return [
-        LedgerRow(seq=seq, **one)
-        for one in fields
-        if (seq := appended.pop((one["kind"], one["id"]), None)) is not None
-    ]
+    numbers = _numbers(connection, len(entries))
+    rows = [msgspec.structs.asdict(one) for one in entries]
+    for seq, row in zip(numbers, rows, strict=True):
+        row["seq"] = seq
+    written = connection.execute(insert_missing(connection.dialect.name, ledger), rows).rowcount
+    if written != len(rows):
+        # Some were there already. Nobody else has these numbers, so what stands under them is new.
+        new = set(connection.scalars(_UNDER, {"first": numbers[0], "last": numbers[-1]}))
+        rows = [row for row in rows if row["seq"] in new]
+    return [LedgerRow(**row) for row in rows]
+
+
+def _numbers(connection: Connection, count: int) -> Sequence[int]:
+    """Give the numbers of the next rows, ascending: known beforehand, no row need tell its own."""
+    if connection.dialect.name == "postgresql":
+        return connection.scalars(_NEXT, {"count": count}).all()
+    # One writes at a time, and here it is this transaction.
+    first = (connection.scalar(_LAST_USED) or 0) + 1
+    return range(first, first + count)
 
 
 def decided(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -157,6 +175,19 @@ def page(
     rows = [LedgerRow(**row) for row in connection.execute(statement).mappings()]
     return rows, rows[-1].seq if rows else after
 
+
+_UNDER = sa.select(ledger.c.seq).where(
+    ledger.c.seq.between(sa.bindparam("first"), sa.bindparam("last"))
+)
+# The number last used, also where its row is gone: SQLite keeps it for tables that number so.
+_LAST_USED = (
+    sa.select(sa.column("seq", sa.Integer))
+    .where(sa.column("name") == sa.literal(ledger.name))
+    .select_from(sa.table("sqlite_sequence"))
+)
+_NEXT = sa.select(
+    sa.func.nextval(sa.func.pg_get_serial_sequence(ledger.name, ledger.c.seq.name))
+).select_from(sa.func.generate_series(1, sa.bindparam("count", type_=sa.Integer)))
 
 # Asked one by one: for both at once SQLite would read the whole table.
 _FIRST = sa.select(sa.func.min(ledger.c.seq))

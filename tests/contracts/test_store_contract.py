@@ -198,6 +198,26 @@ class TestLedger:
         assert rows == first + second
         assert cursor == second[0].seq
 
+    def test_what_is_there_in_the_midst_of_a_batch_is_passed_over(self, store: Store) -> None:
+        entries = [ledger.entry(transition(at=float(n)), "p") for n in range(5)]
+        store.write(lambda c: ledger.append(c, entries[1:3:2])).result()
+        batch = [entries[0], entries[1], entries[2], entries[2], entries[3], entries[0], entries[4]]
+        told = store.write(lambda c: ledger.append(c, batch)).result()
+        assert [row.id for row in told] == [entries[n].id for n in (0, 2, 3, 4)]
+        rows, _ = store.read(ledger.page)
+        assert rows[1:] == told
+        assert store.write(lambda c: ledger.append(c, batch)).result() == []
+
+    def test_a_number_is_never_used_twice(self, store: Store) -> None:
+        entries = [ledger.entry(transition(at=float(n)), "p") for n in range(4)]
+        first = store.write(lambda c: ledger.append(c, entries[:3])).result()
+        with pytest.raises(ZeroDivisionError):  # what is undone leaves nothing behind
+            store.write(lambda c: ledger.append(c, entries[3:]) and 1 // 0).result()
+        store.write(lambda c: c.execute(schema.ledger.delete())).result()
+        again = store.write(lambda c: ledger.append(c, entries)).result()
+        assert again[0].seq > first[-1].seq
+        assert [row.seq for row in again] == sorted({row.seq for row in again})
+
     def test_pages(self, store: Store) -> None:
         items = [transition(f"s{n % 2}", f"p{n % 3}", float(n)) for n in range(12)]
         entries = [ledger.entry(item) for item in items]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from proximity.ingest import keeping
 from proximity.ingest.clock import ClockSetBack
 from proximity.ingest.edits import FenceFixed
 from proximity.ingest.ingest import Ingest, Overloaded, Receipt
+from proximity.ingest.outputs import Outputs
 from proximity.model import Consent, Event, Person, Record
 from proximity.people.people import People
 from proximity.site.places import Places
@@ -294,6 +295,10 @@ class TestAccept:
         assert rig.told() == [("enter", "cafe")]
 
 
+def _standing(subjects: Iterable[int], at: float = START) -> list[Record]:
+    return [fix(at, *INSIDE, subject=f"s{one}") for one in subjects]
+
+
 class TestConsequences:
     async def test_ledger_queue_and_live_rows(self, start: Start) -> None:
         rig = await start()
@@ -305,6 +310,40 @@ class TestConsequences:
         (claim,) = await rig.store.awrite(lambda c: queue.claim(c, "me", START))
         assert (claim.trigger.campaign, claim.trigger.subject) == ("coffee", "s0")
         assert rig.store.read(journal.evaluated) == rig.journal()[-1].position
+
+    async def test_rows_are_applied_while_outputs_are_written(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_MOST_OUTPUTS", 1)
+        rig = await start()
+        rig.ingest._backlog.alone = True
+        written: list[int] = []
+        landed, gate = asyncio.Event(), asyncio.Event()
+        apply, write = rig.ingest._apply, rig.ingest._write
+
+        async def apply_then(rows: Any) -> Any:
+            await landed.wait()
+            return await apply(rows)
+
+        async def write_then(outputs: Outputs) -> None:
+            written.append(len(outputs))
+            await gate.wait()
+            await write(outputs)
+
+        monkeypatch.setattr(rig.ingest, "_apply", apply_then)
+        monkeypatch.setattr(rig.ingest, "_write", write_then)
+        for subject in range(4):
+            await rig.ingest.accept(_standing([subject]))
+        last = rig.ingest._backlog.position
+        landed.set()
+        async with asyncio.timeout(10.0):
+            await rig.wait_for(lambda: rig.ingest.position == last)
+        assert written == [1]  # what three rows led to is found, and waits
+        assert rig.told() == []
+        gate.set()
+        await rig.settled()
+        assert written == [1, 3]
+        assert rig.told() == [("enter", "cafe")] * 4
 
     async def test_timers_fire_without_a_record(self, start: Start) -> None:
         rig = await start(decide="robust")
