@@ -36,7 +36,14 @@ from proximity.server.metrics import Metrics, dispatched
 from proximity.server.outbound import telling
 from proximity.server.parts import Parts
 from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
-from proximity.server.settings import check_host, check_places, data_file, open_tls, read_files
+from proximity.server.settings import (
+    check_host,
+    check_places,
+    check_site,
+    data_file,
+    open_tls,
+    read_files,
+)
 from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
 from proximity.site.places import Places
@@ -105,6 +112,7 @@ def run(settings: Settings) -> int:
     store = Store.open(data_file(settings.data))
     try:
         check_host(settings.host, store)
+        check_site(files, store)
         check_places(files, store)
         broker = None
         if settings.mqtt is not None:

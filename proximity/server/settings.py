@@ -109,7 +109,6 @@ def read_files(settings: Settings) -> Files:
             beside = fences_beside(settings.site, site)
             if beside is not None:
                 fences = load(beside)
-            problems += site.check({fence.id for fence in fences})
         except (ProximityError, GeofenceError) as error:
             problems += [str(problem) for problem in error.problems]
         except OSError as error:
@@ -156,6 +155,21 @@ def read_files(settings: Settings) -> Files:
         fences=fences, campaigns=campaigns, channels=channels, plan=plan, policy=policy,
         site=site, client=client, sync=sync, subscribers=subscribers,
     )  # fmt: skip
+
+
+def check_site(files: Files, store: Store) -> None:
+    """Refuse gateways and beacons of the site file whose place or gateway is nowhere.
+
+    What came over HTTP is there as well. Raises ProximityError that names every one.
+    """
+    drawn = {fence.id for fence in files.fences}
+    drawn |= {
+        name for name, one in store.read(journal.fences_in_force).items() if one.source == "http"
+    }
+    enrolled = Enrolments(store.read(journal.entries_in_force)).join(files.site)
+    problems = files.site.check(drawn | enrolled.places.keys())
+    if problems:
+        raise ProximityError(*problems)
 
 
 def check_places(files: Files, store: Store) -> None:

@@ -12,7 +12,14 @@ from proximity.ingest.clock import Present
 from proximity.model import ProximityError
 from proximity.server import serve
 from proximity.server.serve import Clock
-from proximity.server.settings import Settings, check_host, data_file, read_files
+from proximity.server.settings import (
+    Files,
+    Settings,
+    check_host,
+    check_site,
+    data_file,
+    read_files,
+)
 from proximity.store import Store, StoreBroken
 from tests.proximity.server.rig import fix, running
 
@@ -104,6 +111,24 @@ async def test_the_watch_survives_its_own_faults(
             await rounds.watch_always(rig.parts, stop)
         assert len(tried) >= 2
         assert not stop.is_set()
+
+
+async def test_a_site_file_may_name_what_was_drawn_over_http(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        circle = {"type": "Point", "coordinates": [2.36, 48.86]}
+        drawn = {"type": "Feature", "properties": {"radius_m": 50}, "geometry": circle}
+        assert (await rig.ask("PUT", "/v1/fences/shop", body=drawn)).status == 201
+        assert (await rig.ask("PUT", "/v1/places/hall", body={})).status == 201
+        for place in ("shop", "hall"):
+            check_site(_stands_in(tmp_path, place), rig.parts.store)
+        with pytest.raises(ProximityError, match="place 'shpo' is neither a fence"):
+            check_site(_stands_in(tmp_path, "shpo"), rig.parts.store)
+
+
+def _stands_in(folder: Path, place: str) -> Files:
+    site = folder / "site.toml"
+    site.write_text(f'[[gateway]]\nid = "gw"\nplace = "{place}"\n')
+    return read_files(Settings(data=folder, site=site))
 
 
 async def test_a_clock_set_back_is_said_to_who_sends(
