@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal
@@ -17,7 +16,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from proximity.engine.trail import AT, ROW_BYTES, newest_of, row_of
+from proximity.engine.sorting import Sorting
+from proximity.engine.trail import ROW_BYTES, newest_of, row_of
 from proximity.model import Fix, Record, Sighting
 
 Refusal = Literal["duplicate", "future", "late"]
@@ -79,6 +79,11 @@ class Admitted(msgspec.Struct, array_like=True, frozen=True):
     rows: bytes
     marks: bytes
     newest: list[tuple[str, float]]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a row or a mark is not whole, or nobody's."""
+        if len(self.rows) != len(self.subjects) * ROW_BYTES or len(self.marks) % 8:
+            raise ValueError("a row of 32 bytes for each subject, and marks of 8 are expected")
 
     @property
     def count(self) -> int:
@@ -244,37 +249,29 @@ class Intake:
 
         For an intake that has admitted nothing yet.
         """
-        trails: dict[str, list[bytes]] = defaultdict(list)
+        waiting = Sorting()
         for now, some in pieces:
             self.now = max(self.now, now)
-            # Nearly all of what a start has to do for it: no line of Python for each row.
-            added = map(list.append, map(trails.__getitem__, some.subjects), some.split())
-            deque(added, maxlen=0)
+            waiting.add(some.subjects, some.rows)
             marks = struct.unpack(f"<{len(some.marks) // 8}Q", some.marks)
             self._newer.update(dict.fromkeys(marks, now))
             for whom, at in some.newest:
                 self._newest[whom] = max(at, self._newest.get(whom, at))
             self._count += some.count
             if self._count >= MOST_MARKS // 2:
-                self._join(trails)
+                self._join(waiting)
                 self._turn(forget=False)
-        self._join(trails)
+                waiting = Sorting()
+        self._join(waiting)
         self._turned = self.now
 
-    def _join(self, trails: dict[str, list[bytes]]) -> None:
-        """Put the rows of each subject's trail together, its newest last."""
-        for whom, rows in trails.items():
-            trail = b"".join(rows)
-            ats = np.frombuffer(trail, "<f8")[:: ROW_BYTES // AT.size]
-            if ats[-1] < ats.max():
-                place = int(ats.argmax()) * ROW_BYTES
-                end = place + ROW_BYTES
-                trail = trail[:place] + trail[end:] + trail[place:end]
+    def _join(self, waiting: Sorting) -> None:
+        """Remember the rows that were recalled."""
+        for whom, trail in waiting.trails():
             before = self._newest_before(whom)
             if before > newest_of(trail):
                 self._newest[whom] = max(before, self._newest.get(whom, before))
-            self._rows[whom] = trail if len(trail) < _GROWS else bytearray(trail)
-        trails.clear()
+            self._rows[whom] = bytes(trail) if len(trail) < _GROWS else bytearray(trail)
 
     def _newest_before(self, whom: str) -> float:
         trail = self._rows_before.get(whom)

@@ -57,7 +57,7 @@ def point_of(row: bytes) -> tuple[float, ...]:
     return at, lon, lat, 0.0 if math.isnan(accuracy_m) else accuracy_m
 
 
-def newest_of(trail: bytes | bytearray) -> float:
+def newest_of(trail: bytes | bytearray | memoryview) -> float:
     """Give the time of a trail's last row, in Unix seconds."""
     at: float = AT.unpack_from(trail, len(trail) - ROW_BYTES)[0]
     return at

@@ -26,6 +26,14 @@ log = structlog.get_logger(__name__)
 EDITS: tuple[journal.Kind, ...] = ("fences", "site", "enrolments", "forget")
 """The rows that change what records are judged by."""
 
+# So many records are folded at once: 15,000 took 0.72 s of a processor by rows of five, 0.2 s by
+# 250 and 0.13 s by a thousand; five thousand were no faster.
+TOGETHER = 2_000
+
+
+class _FailedTogetherError(Exception):
+    """The engine failed on records of several rows, and more than one may be missing of them."""
+
 
 class Recovered(msgspec.Struct, frozen=True):
     """What a start goes on from.
@@ -50,17 +58,34 @@ def recover(
 ) -> Recovered:
     """Rebuild engine and intake from the store.
 
-    It takes 70 µs of a processor for each record since the snapshot, 2 µs for each that no piece of
-    ``remembering`` covers, and 0.4 µs for each that came within ``late_s`` (measured).
+    It takes 10 µs of a processor for each record since the snapshot, 2 µs for each that no piece of
+    ``remembering`` covers, and 0.2 µs for each that came within ``late_s`` (measured).
 
     Raises ProximityError or GeofenceError where the site or a fence in force cannot be read any
     more.
+    """
+    try:
+        return _recover(connection, decide, late_s, together=TOGETHER)
+    except _FailedTogetherError:
+        # As when they came: what is passed over then is the rest of one row, and no more.
+        return _recover(connection, decide, late_s, together=0)
+
+
+def _recover(
+    connection: Connection, decide: Literal["robust", "point"], late_s: float, *, together: int
+) -> Recovered:
+    """Rebuild engine and intake; the records of rows in succession are folded ``together``.
+
+    So many at least, where there are; each row by itself with 0. Raises _FailedTogetherError
+    where the engine fails on some.
     """
     position, now = journal.end(connection)
     evaluated = journal.evaluated(connection)
     fold, snapshot = _begin(connection, decide, late_s)
     intake, covered = recall(connection, late_s, since=now - late_s)
     rows: list[tuple[journal.Row, list[Record]]] = []
+    last: journal.Row | None = None
+    joined: list[Record] = []
     behind = 0
     for row in journal.rows_after(connection, min(covered, fold.position)):
         ahead = row.position > fold.position
@@ -71,11 +96,28 @@ def recover(
                 record, carrier(record, fold.site) if isinstance(record, Sighting) else None
             )
         if ahead and row.position <= evaluated:
-            fold.apply(row, records or None)
             behind += len(records)
+            if together and records:
+                joined += records
+                last = row
+                if len(joined) >= together:
+                    _fold(fold, last, joined)
+            else:
+                _fold(fold, last, joined)
+                fold.apply(row, records or None)
         elif ahead:
             rows.append((row, records))
+    _fold(fold, last, joined)
     return Recovered(fold, intake, rows, position, now, snapshot, behind)
+
+
+def _fold(fold: Fold, last: journal.Row | None, joined: list[Record]) -> None:
+    """Fold the records of the rows up to ``last`` at once, and leave none of them waiting."""
+    if last is not None and joined:
+        fold.apply(last, joined, step=len(joined))
+        joined.clear()
+        if fold.fault is not None:
+            raise _FailedTogetherError from fold.fault
 
 
 def _begin(

@@ -47,9 +47,11 @@ _AFTER = (
 )
 _GREATEST = {
     column: sa.select(sa.func.max(column))
-    for table in (schema.journal, schema.snapshots)
-    for column in (table.c.position, table.c.now)
+    for column in (schema.journal.c.position, schema.snapshots.c.position, schema.snapshots.c.now)
 }
+# A row's time never falls, so that the last one's is the latest: nothing sorts rows by their time,
+# and asking each of an hour of them is a quarter of a second of a start.
+_LAST_NOW = sa.select(schema.journal.c.now).order_by(schema.journal.c.position.desc()).limit(1)
 _READ_META = sa.select(schema.meta.c.value).where(schema.meta.c.key == sa.bindparam("fact"))
 _KEPT = sa.select(schema.snapshots.c.position).order_by(schema.snapshots.c.position.desc()).limit(2)
 _SNAPSHOT = schema.snapshots.insert()
@@ -186,8 +188,8 @@ def rows_after(
 
 def end(connection: Connection) -> tuple[int, float]:
     """Give the last position ever used and the latest time (Unix seconds), rows gone included."""
-    times = (_greatest(connection, table.c.now) for table in (schema.journal, schema.snapshots))
-    return last(connection), max(times)
+    kept: float = _greatest(connection, schema.snapshots.c.now)
+    return last(connection), max(connection.scalar(_LAST_NOW) or 0.0, kept)
 
 
 def last(connection: Connection) -> int:
@@ -210,15 +212,15 @@ def set_evaluated(connection: Connection, position: int) -> None:
     write_meta(connection, "evaluated", str(position))
 
 
-def snapshots(connection: Connection) -> list[Snapshot]:
-    """Give the kept snapshots, the newest first."""
+def snapshots(connection: Connection) -> Iterator[Snapshot]:
+    """Give the kept snapshots, the newest first; each is read when it is its turn."""
     table, pieces = schema.snapshots, schema.snapshot_pieces
-    found = []
-    for row in connection.execute(sa.select(table).order_by(table.c.position.desc())).all():
-        of_it = sa.select(pieces.c.state).where(pieces.c.position == row.position)
+    kept = sa.select(table.c.position).order_by(table.c.position.desc())
+    for position in connection.scalars(kept).all():
+        row = connection.execute(sa.select(table).where(table.c.position == position)).one()
+        of_it = sa.select(pieces.c.state).where(pieces.c.position == position)
         whole = [*connection.scalars(of_it.order_by(pieces.c.number)), row.state]
-        found.append(Snapshot(row.position, row.now, b"".join(whole)))
-    return found
+        yield Snapshot(position, row.now, b"".join(whole))
 
 
 def save_piece(connection: Connection, *, position: int, piece: bytes) -> None:

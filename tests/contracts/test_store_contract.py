@@ -319,7 +319,7 @@ class TestJournal:
 
         for position in (4, 6, 8):
             store.write(lambda c, at=position: save(c, at, b"a%d" % at, b"b")).result()  # type: ignore[misc]
-        found = store.read(journal.snapshots)
+        found = store.read(lambda c: list(journal.snapshots(c)))
         assert [(one.position, one.state) for one in found] == [(8, b"a8b."), (6, b"a6b.")]
         loose = store.read(journal.loose_pieces)
         assert len(loose) == 2
@@ -327,7 +327,7 @@ class TestJournal:
         for number in loose:
             store.write(lambda c, n=number: journal.drop_piece(c, piece=n)).result()  # type: ignore[misc]
         assert store.read(journal.loose_pieces) == []
-        assert store.read(journal.snapshots) == found
+        assert store.read(lambda c: list(journal.snapshots(c))) == found
 
     def test_pruning_keeps_what_a_snapshot_needs(self, store: Store) -> None:
         def work(connection: Connection) -> None:

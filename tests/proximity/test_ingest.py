@@ -568,7 +568,7 @@ class TestRecovery:
         rig.crash()
         for damaged in (1, 2):
             store = Store.open(rig.path)
-            for snapshot in store.read(journal.snapshots)[:damaged]:
+            for snapshot in store.read(lambda c: list(journal.snapshots(c)))[:damaged]:
                 bad = msgspec.structs.replace(snapshot, state=b"?")
                 store.write(lambda c, one=bad: journal.save_snapshot(c, one)).result()  # type: ignore[misc]
             store.close()
@@ -673,7 +673,7 @@ class TestTidying:
         rig.clock.now += 61.0
         await rig.tidy()
         assert len(rig.journal()) == 3  # fences, records, forget: late ones may still repeat them
-        assert rig.store.read(journal.snapshots)[0].position == 3
+        assert rig.store.read(lambda c: list(journal.snapshots(c)))[0].position == 3
         rig.clock.now += 3600.0
         await rig.tidy()
         assert rig.journal() == []
@@ -693,7 +693,7 @@ class TestTidying:
             rig.clock.now += 1.0
             await rig.ingest.accept([fix(START + second, *INSIDE)])
             await rig.settled()
-        await rig.wait_for(lambda: len(rig.store.read(journal.snapshots)) == 2)
+        await rig.wait_for(lambda: len(rig.store.read(lambda c: list(journal.snapshots(c)))) == 2)
 
     async def test_who_is_killed_again_and_again_has_no_more_to_fold_each_time(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
@@ -722,7 +722,7 @@ class TestTidying:
         await rig.ingest.accept([fix(START, *INSIDE, subject="gone")])
         await rig.settled()
         await rig.save()
-        assert b"gone" in rig.store.read(journal.snapshots)[0].state
+        assert b"gone" in rig.store.read(lambda c: list(journal.snapshots(c)))[0].state
         apply, now = rig.ingest._apply, asyncio.Event()
 
         async def slowly(rows: Any) -> Any:
@@ -736,7 +736,7 @@ class TestTidying:
         await asyncio.sleep(0.2)
         now.set()
         await asyncio.gather(leaving, covered)
-        assert b"gone" not in rig.store.read(journal.snapshots)[0].state
+        assert b"gone" not in rig.store.read(lambda c: list(journal.snapshots(c)))[0].state
         await rig.stop()
 
     async def test_a_large_snapshot_is_written_less_often(
@@ -747,7 +747,7 @@ class TestTidying:
         await rig.ingest.accept([fix(START, *INSIDE, subject=f"s{n}") for n in range(20)])
         await rig.settled()
         await rig.save()
-        size = len(rig.store.read(journal.snapshots)[0].state)
+        size = len(rig.store.read(lambda c: list(journal.snapshots(c)))[0].state)
         monkeypatch.setattr(keeping, "SNAPSHOT_BYTES_S", size / 30.0)
         due = []
         for second in (1.0, 29.0, 31.0):
@@ -772,11 +772,11 @@ class TestTidying:
             await rig.ingest.accept([fix(START + number, *OUTSIDE)])
             await rig.settled()
             await rig.save()
-            newest = rig.store.read(journal.snapshots)[0]
+            newest = rig.store.read(lambda c: list(journal.snapshots(c)))[0]
             assert newest.state == rig.ingest.engine.snapshot()
             assert len(newest.state) > 1000
             rig.clock.now += 1.0
-        both = sorted(one.position for one in rig.store.read(journal.snapshots))
+        both = sorted(one.position for one in rig.store.read(lambda c: list(journal.snapshots(c))))
         assert sorted(rig.store.read(kept)) == both
         # What one that was not finished leaves behind goes with the next.
         rig.store.write(partial(journal.save_piece, position=999, piece=b"loose")).result()
@@ -800,7 +800,7 @@ class TestTidying:
         await rig.ingest.accept([fix(START + 1, *OUTSIDE), fix(START + 1, *INSIDE, subject="s1")])
         await rig.settled()
         await saving
-        assert rig.store.read(journal.snapshots)[0].state == state
+        assert rig.store.read(lambda c: list(journal.snapshots(c)))[0].state == state
         state, told = rig.ingest.engine.snapshot(), rig.ledger()
         assert len(told) == 3
         rig.crash()

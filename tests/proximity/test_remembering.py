@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -95,14 +97,31 @@ async def test_what_is_in_no_piece_yet_is_caught_up_with(
     again.crash()
 
 
+def spoil_all(packed: bytes) -> bytes:
+    return b"\xc1"
+
+
+def spoil_a_row(packed: bytes) -> bytes:
+    names, rows, marks, newest = msgspec.msgpack.decode(packed)
+    return msgspec.msgpack.encode((names, rows[:-32], marks, newest))
+
+
+def spoil_a_mark(packed: bytes) -> bytes:
+    names, rows, marks, newest = msgspec.msgpack.decode(packed)
+    return msgspec.msgpack.encode((names, rows, marks[1:], newest))
+
+
+@pytest.mark.parametrize("spoil", [spoil_all, spoil_a_row, spoil_a_mark])
 async def test_a_piece_that_cannot_be_read_costs_a_longer_start_and_no_more(
-    tmp_path: Path, read: list[int]
+    tmp_path: Path, read: list[int], spoil: Callable[[bytes], bytes]
 ) -> None:
     rig = await Rig(tmp_path / "engine.db", Clock()).started()
     await taken(rig, range(8))
     await rig.save()
-    spoilt = schema.admitted.update().where(schema.admitted.c.position == pieces(rig)[1])
-    rig.store.write(lambda connection: connection.execute(spoilt.values(packed=b"\xc1"))).result()
+    one = schema.admitted.c.position == pieces(rig)[1]
+    packed = rig.store.read(lambda c: c.scalar(sa.select(schema.admitted.c.packed).where(one)))
+    spoilt = schema.admitted.update().where(one).values(packed=spoil(packed))
+    rig.store.write(lambda connection: connection.execute(spoilt)).result()
     rig.crash()
     read.clear()
     again = await Rig(tmp_path / "engine.db", rig.clock).started()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
 import pytest
 
 from proximity.ingest.clock import Present
+from proximity.ingest.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.server import serve
 from proximity.server.serve import Clock
@@ -111,6 +113,22 @@ async def test_the_watch_survives_its_own_faults(
             await rounds.watch_always(rig.parts, stop)
         assert len(tried) >= 2
         assert not stop.is_set()
+
+
+async def test_nothing_is_collected_while_it_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collecting: list[bool] = []
+    start = Ingest.start
+
+    async def watched(self: Ingest) -> None:
+        collecting.append(gc.isenabled())
+        await start(self)
+
+    monkeypatch.setattr(Ingest, "start", watched)
+    async with running(tmp_path):
+        assert collecting == [False]
+        assert gc.isenabled()
 
 
 async def test_a_site_file_may_name_what_was_drawn_over_http(tmp_path: Path) -> None:
