@@ -26,7 +26,7 @@ from proximity.engine.occupants import Occupants
 from proximity.engine.point import POINT
 from proximity.engine.robust import ROBUST
 from proximity.engine.rounds import LEAST_BATCH, ask
-from proximity.engine.snapshots import State, Taking, decode
+from proximity.engine.snapshots import STEP, State, Taking, decode
 from proximity.engine.standing import (
     Decide,
     Followed,
@@ -228,13 +228,13 @@ class Engine:
         taking = Taking(self._state(), self._subjects)
         while taking.step():
             pass
-        return taking.whole()
+        return b"".join(taking.pieces(STEP))
 
     def begin_snapshot(self) -> Taking:
         """Begin a snapshot that is taken in steps, of the state as it is now.
 
         What is called between the steps changes nothing of it. Raises RuntimeError where another
-        is being taken; ``end_snapshot`` ends it, finished or not.
+        is being taken; ``end_snapshot`` ends it, and is due after the last step.
         """
         if self._taking is not None:
             raise RuntimeError("another snapshot is being taken: end it first")
@@ -242,7 +242,7 @@ class Engine:
         return self._taking
 
     def end_snapshot(self) -> None:
-        """End a snapshot that was begun; none may be."""
+        """End a snapshot that was begun, finished or not; none may be."""
         if self._taking is not None:
             self._subjects, self._taking = self._taking.subjects, None
 

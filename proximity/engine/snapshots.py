@@ -77,10 +77,21 @@ class Taking(MutableMapping[str, Subject | bytes]):
         self._sorted.append(names)
         return size <= 0
 
-    def whole(self) -> bytes:
-        """Give the snapshot, after the last step; may be called from another thread."""
-        pieces = [self._taken[name] or b"" for name in merge(*self._sorted)]
-        return b"".join([self._head, _length(len(pieces)), *pieces, self._tail])
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Give the snapshot in pieces of ``size`` bytes and a little more, the last one shorter.
+
+        Once, after the last step and the end of the snapshot: what was given is kept no longer.
+        """
+        count = sum(len(names) for names in self._sorted)
+        piece, length = [self._head, _length(count)], len(self._head)
+        for name in merge(*self._sorted):
+            subject = self._taken.pop(name) or b""
+            piece.append(subject)
+            length += len(subject)
+            if length >= size:
+                yield b"".join(piece)
+                piece, length = [], 0
+        yield b"".join([*piece, self._tail])
 
     def _take(self, name: str) -> int:
         """Write a subject down, unless it is or came later; give how many bytes that were."""

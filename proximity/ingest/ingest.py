@@ -377,7 +377,7 @@ class Ingest:
         if idle and self.fault is None and self._fold.position > self._keeping.newest[0]:
             try:
                 async with asyncio.timeout(_DRAIN_S):
-                    await self._keeping.begin(self._fold, self._present.tell())
+                    await self._keeping.begin(self._fold, self._present.tell(), rests=0.0)
             except (StoreFailed, TimeoutError) as error:
                 log.warning("no snapshot was left when stopping", reason=str(error) or "late")
 

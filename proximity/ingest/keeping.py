@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 from proximity.store import StoreFailed, clocks, journal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
+    from proximity.engine.engine import Engine
     from proximity.engine.snapshots import Taking
     from proximity.ingest.fold import Fold
     from proximity.ingest.redating import Redating
@@ -35,6 +38,12 @@ SNAPSHOT_SHARE = 0.02
 SNAPSHOT_BYTES_S = 2_000_000.0
 # One write of a large snapshot: some two milliseconds, for which the commits of records wait.
 PIECE = 2**18
+# After each step and write as many times as long is left to records and events, which take turns of
+# the loop and of the disk themselves: without, a second in twenty had each of them wait for 20 to
+# 100 ms (540 records a second, 40 MB). Not longer than RESTED_S: where the disk is busy a write
+# takes long because others do, and a state of 40 MB is 500 of them.
+RESTS = 4.0
+RESTED_S = 0.01
 
 # What is known of gateways' clocks changes rarely, and is worth no more writing than this.
 CLOCKS_S = 5.0
@@ -91,47 +100,65 @@ class Keeping:
             with contextlib.suppress(StoreFailed):
                 await self._store.awrite(partial(clocks.save, runs=runs))
 
-    def begin(self, fold: Fold, now: float) -> asyncio.Task[None]:
+    def begin(self, fold: Fold, now: float, *, rests: float = RESTS) -> asyncio.Task[None]:
         """Save the state as it is now, while the fold goes on; the task raises StoreFailed.
 
-        All outputs of the fold's rows must be written by now.
+        All outputs of the fold's rows must be written by now. ``rests``: 0 where nobody else
+        waits and it should be done soon.
         """
-        taking = fold.engine.begin_snapshot()
+        engine = fold.engine
+        taking = engine.begin_snapshot()
         self._saving, self.records = True, 0
-        empty = journal.Snapshot(fold.position, fold.now, b"")
-        task = asyncio.create_task(self._save(taking, empty, now), name="ingest-save")
+        saved = self._save(engine, taking, (fold.position, fold.now), now, rests)
+        task = asyncio.create_task(saved, name="ingest-save")
 
         def ended(_task: asyncio.Task[None]) -> None:
             # Here, because a task that is cancelled before its first step runs no `finally`.
-            fold.engine.end_snapshot()
+            engine.end_snapshot()
             self._saving = False
 
         task.add_done_callback(ended)
         return task
 
-    async def _save(self, taking: Taking, empty: journal.Snapshot, now: float) -> None:
+    async def _save(
+        self, engine: Engine, taking: Taking, stood: tuple[int, float], now: float, rests: float
+    ) -> None:
+        position, then = stood
         elapsed = asyncio.get_running_loop().time
         took_s, more = 0.0, True
         while more:
             began = elapsed()
             more = taking.step()
             took_s += elapsed() - began
-            await asyncio.sleep(0)
-        state = await asyncio.to_thread(taking.whole)
-        write = self._store.awrite
-        for gone in await self._store.aread(partial(journal.loose_pieces, position=empty.position)):
+            await _rest(began, rests)
+        engine.end_snapshot()
+
+        async def write(work: Callable[[Connection], None]) -> None:
+            began = elapsed()
+            await self._store.awrite(work)
+            await _rest(began, rests)
+
+        # Of one that was not finished.
+        for gone in await self._store.aread(partial(journal.loose_pieces, position=position)):
             await write(partial(journal.drop_piece, piece=gone))
-        end = max(0, len(state) - 1) // PIECE * PIECE
-        for start in range(0, end, PIECE):
-            piece = state[start : start + PIECE]
-            await write(partial(journal.save_piece, position=empty.position, piece=piece))
-        last = journal.Snapshot(empty.position, empty.now, state[end:])
+        last, size = b"", 0
+        for piece in taking.pieces(PIECE):
+            if last:
+                await write(partial(journal.save_piece, position=position, piece=last))
+            last, size = piece, size + len(piece)
 
         def work(connection: Connection) -> None:
-            journal.save_snapshot(connection, last)
-            journal.set_evaluated(connection, max(journal.evaluated(connection), last.position))
+            journal.save_snapshot(connection, journal.Snapshot(position, then, last))
+            evaluated = max(journal.evaluated(connection), position)
+            journal.set_evaluated(connection, evaluated)
 
-        await write(work)
-        self.newest, self._took_s, self._size = (last.position, now), took_s, len(state)
+        await self._store.awrite(work)
+        self.newest, self._took_s, self._size = (position, now), took_s, size
         for gone in await self._store.aread(journal.loose_pieces):
             await write(partial(journal.drop_piece, piece=gone))
+
+
+async def _rest(began: float, rests: float) -> None:
+    """Leave the loop and the disk to others for so many times as long as something took."""
+    took_s = asyncio.get_running_loop().time() - began
+    await asyncio.sleep(min(rests * took_s, RESTED_S))
