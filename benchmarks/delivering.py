@@ -36,6 +36,7 @@ from proximity.site.places import Places
 from proximity.site.registry import Site
 from proximity.store import Store
 
+ROUNDS = 3
 RATE = 500  # offers a second
 TICK_S = 0.01
 PEOPLE = 500
@@ -61,7 +62,7 @@ def delivering(scale: Scale) -> Found:
     rates, middles, tails = [], [], []
     checks = Counter[str]()
     count = int(4_000 * scale.load_s)
-    for _ in range(scale.rounds):
+    for _ in range(min(ROUNDS, scale.rounds)):
         with _way() as (way, came):
             with kept_short():
                 rates.append(asyncio.run(way.drain(count)))

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.filling import fill
 from benchmarks.timing import Found, Row, Scale
 from proximity.model import Consent, Person
 from proximity.people.people import People
@@ -19,81 +20,83 @@ from proximity.privacy.leaving import erase_alone
 from proximity.privacy.report import search
 from proximity.privacy.retention import DAY_S, keep_days
 from proximity.server.settings import data_file
-from proximity.store import Store, ledger
+from proximity.store import Store
 
 NOW = 1_767_600_000.0
 GOAL_S = 60.0
 # Of a million rows a regular has some thousand: three a visit, a visit a day, for a year.
 REGULAR = 1000
-AT_ONCE = 10_000
+SWEPT_SHARE = 5
+"""A fifth of the rows is swept: what that takes grows with their number."""
+_COUNT = "SELECT count(*) FROM ledger"
+_VISITS = """
+    WITH RECURSIVE rows(number, who) AS (
+        SELECT 0, 'regular' UNION ALL
+        SELECT number + 1, iif((number + 1) % :every = 0, 'regular', 'all')
+        FROM rows WHERE number + 1 < :count
+    )
+    INSERT INTO ledger (kind, id, subject, place, person, visit, at, record)
+    SELECT 'transition', printf('%032x', number), 'canary-phone-' || who,
+        'store-' || (number % 50), 'canary-' || who, printf('%032x', number), :now,
+        printf('{"kind":"enter","subject":"canary-phone-%s","place":"store-%d","visit":"%032x",'
+            || '"at":"2026-01-05T08:00:00.000Z","decided_at":"2026-01-05T08:00:20.000Z",'
+            || '"because":{"accuracy_m":8.0,"edge_m":-12.4}}', who, number % 50, number)
+    FROM rows
+"""
 
 
 def erasing(scale: Scale) -> Found:
+    """Erase a regular, then one whose all other rows are; sweep another store."""
     found = Found()
-    for what, share in (
-        ("a regular", min(0.5, REGULAR / scale.million)),
-        ("whose all rows are", 1.0),
-    ):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            with contextlib.closing(Store.open(data_file(folder))) as store:
-                _fill(store, scale.million, share)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = data_file(folder)
+        _make(path, scale.million, min(REGULAR, scale.million // 2))
+        with contextlib.closing(Store.open(path)) as store:
+            for what, person in (("a regular", "regular"), ("whose all rows are", "all")):
+                total = store.read(lambda conn: conn.exec_driver_sql(_COUNT).scalar())
                 began = time.perf_counter()
-                left = erase_alone(store, "canary-person", now=NOW, source="benchmark")
+                left = erase_alone(store, f"canary-{person}", now=NOW, source="benchmark")
                 taken = time.perf_counter() - began
                 assert left is not None
                 assert left[1] is not None
-                held = search(folder, ["canary-person", "canary-phone"])
-                rows = left[1].rows["ledger"]
-                if share < 1.0:
-                    found.rows.append(_sweep(store))
-            if held:
-                found.failed.append(f"after the erasure {held[0]}")
-            found.rows.append(
-                Row(
-                    what=f"erasing somebody, {what}", against="", unit="s", values=[taken],
-                    least=GOAL_S, fewer=True,
-                    note=f"{rows:,} of {scale.million:,} rows of the ledger; no byte left",
-                )
-            )  # fmt: skip
+                held = search(folder, [f"canary-{person}", f"canary-phone-{person}"])
+                if held:
+                    found.failed.append(f"after the erasure {held[0]}")
+                found.rows.append(
+                    Row(
+                        what=f"erasing somebody, {what}", against="", unit="s", values=[taken],
+                        least=GOAL_S, fewer=True,
+                        note=f"{left[1].rows['ledger']:,} of {total:,} rows of the ledger; "
+                        "no byte left",
+                    )
+                )  # fmt: skip
+    found.rows.append(_sweep(scale.million // SWEPT_SHARE))
     return found
 
 
-def _sweep(store: Store) -> Row:
-    began = time.perf_counter()
-    gone = sum(rows for _, rows in retention.sweep(store, NOW + 400 * DAY_S, keep_days()))
-    taken = time.perf_counter() - began
+def _sweep(count: int) -> Row:
+    with tempfile.TemporaryDirectory() as name:
+        path = data_file(Path(name))
+        _make(path, count, count // 2)
+        with contextlib.closing(Store.open(path)) as store:
+            began = time.perf_counter()
+            gone = sum(rows for _, rows in retention.sweep(store, NOW + 400 * DAY_S, keep_days()))
+            taken = time.perf_counter() - began
     return Row(
         what="sweeping a store that nobody swept for a year", against="", unit="s",
         values=[taken], fewer=True, note=f"{gone:,} rows deleted",
     )  # fmt: skip
 
 
-def _fill(store: Store, count: int, share: float) -> None:
-    """Write so many transitions, that share of them of the person who will leave."""
-    people = People(store, lambda: NOW)
-    who = Person(
-        person="canary-person", subjects=("canary-phone",), consents=(Consent(purpose="marketing"),)
-    )
-    store.write(lambda c: people.put(c, who)).result()
-    every = max(1, round(1 / share)) if share else 0
-    entries: list[ledger.Entry] = []
-    for number in range(count):
-        theirs = every > 0 and number % every == 0
-        subject = "canary-phone" if theirs else f"phone-{number % 10_000}"
-        person = "canary-person" if theirs else f"p{number % 10_000}"
-        record = (
-            f'{{"kind":"enter","subject":"{subject}","place":"store-{number % 50}",'
-            f'"visit":"{number:032x}","at":"2026-01-05T08:00:00.000Z",'
-            '"decided_at":"2026-01-05T08:00:20.000Z","because":{"accuracy_m":8.0,"edge_m":-12.4}}'
-        )
-        entries.append(
-            ledger.Entry(
-                kind="transition", id=f"{number:032x}", subject=subject,
-                place=f"store-{number % 50}", person=person, visit=f"{number:032x}",
-                campaign=None, at=NOW, record=record,
-            )
-        )  # fmt: skip
-        if len(entries) == AT_ONCE or number + 1 == count:
-            store.write(lambda c, some=entries: ledger.append(c, some)).result()
-            entries = []
+def _make(path: Path, count: int, regular: int) -> None:
+    """Make a store of so many transitions: some a regular's, the rest another person's."""
+    with contextlib.closing(Store.open(path)) as store:
+        people = People(store, lambda: NOW)
+        for name in ("regular", "all"):
+            who = Person(
+                person=f"canary-{name}", subjects=(f"canary-phone-{name}",),
+                consents=(Consent(purpose="marketing"),),
+            )  # fmt: skip
+            store.write(lambda c, who=who: people.put(c, who)).result()
+    fill(path, [_VISITS], {"count": count, "every": count // regular, "now": NOW})
