@@ -88,7 +88,10 @@ def compare(
     for change in changes:
         told.setdefault(change.visit, []).append(change)
     corrections: list[Transition] = []
-    fresh: list[Transition] = []
+    fresh: list[tuple[int, Transition]] = []
+    # As they came when judged: by time a silent exit, which was at the last evidence, would stand
+    # before a dwell that ended after that.
+    turn = {id(change): number for number, change in enumerate(changes)}
     names: dict[str, str] = {}
     taken = taken | {old.id for old in before}
     for old, new in _pair(before, after):
@@ -118,15 +121,17 @@ def compare(
                 if one.kind == "exit" or (one.kind == "dwell" and one not in dwells[:known])
             ]
         names[new.id] = name
+        because = {"record_at": record_at}
         fresh += [
-            msgspec.structs.replace(
-                one, visit=name, late=late, because=one.because | {"record_at": record_at}
+            (
+                turn[id(one)],
+                msgspec.structs.replace(one, visit=name, late=late, because=one.because | because),
             )
             for one in said
         ]
     corrections.sort(key=lambda one: (one.place, one.visit))
-    fresh.sort(key=lambda one: one.at or 0.0)
-    return corrections + fresh, names
+    fresh.sort(key=lambda each: each[0])
+    return [*corrections, *(one for _, one in fresh)], names
 
 
 def _correct(

@@ -12,6 +12,7 @@ from proximity.engine import history
 from proximity.engine.edited import KEPT_EDITS
 from proximity.engine.history import KEEP_EVERY, MAX_HISTORY, THIN_EVERY
 from proximity.engine.trail import order
+from tests.street import SITE as SITE_TEXT
 from tests.street import box, feature, fences, fix, fold, heard, index, ride, site, walk
 
 INDEX, SITE = index(), site()
@@ -44,6 +45,16 @@ def test_a_visit_found_late_is_told_as_such() -> None:
     ]
     out = run.on_fixes([ride(1200, *OUTSIDE)])
     assert [(t.kind, t.at, t.late) for t in out] == [("exit", 1200.0, True)]
+
+
+def test_a_visit_found_late_is_told_in_its_own_order() -> None:
+    # Silence ends it at the sighting, which is before the dwell that ran out until then.
+    dwells = SITE_TEXT.replace('id = "cafe/bar"', 'id = "cafe/bar"\ndwell_s = [10]')
+    run = Engine(INDEX, parse_site(dwells, "site.toml"))
+    assert run.on_fixes([ride(900, *OUTSIDE, received_at=1300), ride(1200, *OUTSIDE)]) == []
+    out = run.on_sightings([heard(998.0 + second, "gw-bar") for second in range(3)])
+    bar = [(t.kind, t.at) for t in out if t.place == "cafe/bar"]
+    assert bar == [("enter", 1000.0), ("dwell", 1010.0), ("exit", 1000.0)]
 
 
 def test_a_late_fix_that_unsays_a_visit() -> None:
