@@ -154,11 +154,13 @@ class FenceIndex:
         begins = np.flatnonzero(np.concatenate(([True], points[1:] != points[:-1])))[: len(points)]
         ends = np.append(begins[1:], len(points))
         single = begins[ends - begins == 1]
-        for point, slot in zip(points[single].tolist(), slots[single].tolist(), strict=True):
-            one = alone.get(slot)
-            if one is None:
-                one = alone[slot] = self._shared((ids[slot],))
-            found[point] = one
+        theirs = slots[single].tolist()
+        known = map(alone.get, theirs)
+        for point, slot, one in zip(points[single].tolist(), theirs, known, strict=True):
+            if one is not None:
+                found[point] = one
+            else:
+                found[point] = alone[slot] = self._shared((ids[slot],))
         many = ends - begins > 1
         named = [ids[slot] for slot in slots.tolist()] if many.any() else []
         for point, start, end in zip(

@@ -56,7 +56,8 @@ def take_all(
     row_bytes, keep_bytes = ROW_BYTES, history.KEEP_EVERY * ROW_BYTES
     time_at = AT.unpack_from
     heap, told_due = timers.heap, timers.told
-    for number, (fix, ahead, row, now, refusal) in enumerate(zip(*batch, strict=True)):
+    numbers = range(len(batch.fixes))
+    for number, fix, ahead, row, now, refusal in zip(numbers, *batch, strict=True):
         if refusal is not None or row is None or (heap and heap[0][0] <= now):
             one(number)
             continue

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from proximity.engine.sorting import Sorting
-from proximity.engine.trail import ROW_BYTES, newest_of, row_of
+from proximity.engine.trail import AT, ROW_BYTES, newest_of, row_of
 from proximity.model import Fix, Record, Sighting
 
 Refusal = Literal["duplicate", "future", "late"]
@@ -176,30 +176,46 @@ class Intake:
             rows = map(_own_row, records)
         whose = map(sender, records) if subjects is None else subjects
         refusals: list[Refusal | None] = []
+        # What nearly every record is, without a call: newer than all of its subject's. What it
+        # needs to know stands at hand, and is looked up again where a record was another.
+        time_at, trails = AT.unpack_from, self._rows
+        turns, room, now = self._at_hand()
         for record, whom, row in zip(records, whose, rows, strict=True):
             subject = whom or sender(record)
-            trail = None if self._newest else self._rows.get(subject)
+            trail = trails.get(subject)
             at, arrived = record.at, record.received_at
             if arrived is None:
                 arrived = at
             if (
                 row is None
                 or trail is None
-                or not newest_of(trail) < at <= arrived + FUTURE_S
-                or arrived >= self._turned + self.late_s
-                or self._count + 1 >= MOST_MARKS // 2
+                or room <= 0
+                or self._newest  # of records that have no row: their times count, too
+                or not time_at(trail, len(trail) - ROW_BYTES)[0] < at <= arrived + FUTURE_S
+                or arrived >= turns
             ):
+                self._put_back(room, now)
                 refusals.append(self._admit(record, subject, row))
+                trails = self._rows
+                turns, room, now = self._at_hand()
                 continue
-            # What nearly every record is, without a call: newer than all of its subject's.
-            self.now = max(self.now, arrived)
+            if arrived > now:  # noqa: PLR1730 - a call for each record
+                now = arrived
             trail += row
             if len(trail) >= _GROWS and type(trail) is bytes:
                 trail = bytearray(trail)
-            self._rows[subject] = trail
-            self._count += 1
+            trails[subject] = trail
+            room -= 1
             refusals.append(None)
+        self._put_back(room, now)
         return refusals
+
+    def _at_hand(self) -> tuple[float, int, float]:
+        """Give when the next generation begins, how many records it takes at most, and the time."""
+        return self._turned + self.late_s, MOST_MARKS // 2 - 1 - self._count, self.now
+
+    def _put_back(self, room: int, now: float) -> None:
+        self._count, self.now = MOST_MARKS // 2 - 1 - room, now
 
     def _admit(self, record: Record, whom: str, row: bytes | None) -> Refusal | None:
         at, arrived = record.at, record.received_at

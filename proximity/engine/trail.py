@@ -101,8 +101,9 @@ class Columns(NamedTuple):
             *map(msgspec.structs.astuple, fixes), strict=True
         )
         table = np.empty((len(fixes), 4), "<f8")
-        for column, values in enumerate((ats, lons, lats, accuracies)):
-            table[:, column] = math.nan if _all_none(values) else np.array(values, float)
+        for column, values in enumerate((ats, lons, lats)):
+            table[:, column] = values
+        table[:, 3] = math.nan if _all_none(accuracies) else np.array(accuracies, float)
         mock = more.pop()
         rows: Sequence[Any]
         if all(map(_all_none, more)) and True not in mock:
@@ -117,7 +118,8 @@ class Columns(NamedTuple):
 
 
 def _all_none(values: tuple[object, ...]) -> bool:
-    return values.count(None) == len(values)
+    # The first tells nearly always: to find that a number is not None takes 60 ns for each.
+    return values[0] is None and values.count(None) == len(values)
 
 
 class History(msgspec.Struct, array_like=True, gc=False):
