@@ -19,7 +19,7 @@ import msgspec
 
 from beacon_gateway import agent, calibrate, doctor, scan, systemd
 from beacon_gateway.adverts import decode_line
-from beacon_gateway.model import GatewayError
+from beacon_gateway.model import BOM, GatewayError
 from beacon_gateway.options import TYPED, asked, told
 
 if TYPE_CHECKING:
@@ -54,15 +54,38 @@ def _let_go() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextlib.contextmanager
+def _seen_enough() -> Iterator[None]:
+    """End well where who reads the output went away; ``click`` would make it status 1, a "no"."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go()
+        raise click.exceptions.Exit(0) from None
+
+
 class Commands(click.Group):
     """A group whose bad usage is one line and exit status 2, as every other problem is."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the words; where they ask for help, this prints it."""
+        with _seen_enough():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the words name."""
+        with _seen_enough():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave with its status."""
         options["standalone_mode"] = False
+        # Where a stream is closed there is nothing to read, and nobody to read what is written.
+        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         try:
             status = super().main(*args, **options)
-            sys.stdout.flush()
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx is not None else "beacon-gateway"
             problem = " ".join(error.format_message().split())
@@ -129,7 +152,7 @@ def _beacons(file: str) -> Iterator[Beacon | None]:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as source:
             while line := source.readline(MAX_LINE):
                 if len(line) < MAX_LINE or line.endswith(b"\n"):
-                    yield decode_line(line.decode("ascii", "replace"))
+                    yield decode_line(line.removeprefix(BOM).decode("ascii", "replace"))
                     continue
                 while line and not line.endswith(b"\n"):
                     line = source.readline(MAX_LINE)

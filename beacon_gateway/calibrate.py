@@ -22,8 +22,8 @@ from beacon_gateway.doctor import need_radio
 from beacon_gateway.listening import Reading, configuration, listen, open_ears
 from beacon_gateway.logs import log_to_stderr
 from beacon_gateway.model import GatewayError, Sighting
-from beacon_gateway.options import FILE, asked, told
-from beacon_gateway.recording import Recording, made, read
+from beacon_gateway.options import FILE, Seconds, asked, told
+from beacon_gateway.recording import Recording, made, read_all
 from beacon_gateway.settings import Settings
 
 # Long enough for a slow turn on the spot, short enough to be done in every zone.
@@ -36,7 +36,7 @@ beacon_option = click.option(
     help="The tag to measure with, by how its name ends in `scan`; else the one most heard.",
 )  # fmt: skip
 seconds_option = click.option(
-    "--seconds", type=click.FloatRange(1, 3600), default=STAND_S, show_default=True,
+    "--seconds", type=Seconds(1, 3600), default=STAND_S, show_default=True,
     help="How long to stand there.",
 )  # fmt: skip
 site_option = click.option(
@@ -73,6 +73,8 @@ def record(
     The agent may go on running. The file is a trace: `simulator replay` reads it too.
     """
     settings = told(config, options, needs=())
+    if not out.parent.is_dir():  # before anybody stands still for it
+        raise GatewayError(f"{out}: cannot be written (its folder is not there): make it first")
     heard = _heard(settings, seconds, f"stand still for {seconds:.0f} s: begin now")
     found = made("what was heard", heard, beacon)
     lines = [msgspec.json.encode(one) for one in heard if named(one.beacon) == found.beacon]
@@ -107,7 +109,7 @@ def near(
     if place is not None and site is not None:
         calibration.check_place(site, place)
     if recordings:
-        found = [read(file, beacon) for file in recordings]
+        found = read_all(_once(recordings), beacon)
     else:
         now = f"stand on the edge and turn once in {seconds:.0f} s: begin now"
         found = [made("what was heard", _heard(settings, seconds, now), beacon)]
@@ -129,7 +131,7 @@ def offsets(recordings: tuple[Path, ...], beacon: str | None, site: Path | None)
 
     What hears better than the others is turned down, what hears worse up.
     """
-    found = [read(file, beacon) for file in recordings]
+    found = read_all(_once(recordings), beacon)
     for recording in found:
         _say(recording)
     _warn(calibration.doubts(found))
@@ -147,12 +149,14 @@ def zones(labelled: tuple[str, ...], beacon: str | None, site: Path | None) -> i
     Stand in the middle of each place for half a minute, once for each gateway where they cannot
     record together. Status 1 where a place is recognised less than 80 % of the time.
     """
-    found = []
-    for text in labelled:
-        place, equals, file = text.partition("=")
-        if not equals or not place or not file:
+    pairs = [text.partition("=") for text in labelled]
+    for text, (place, _, file) in zip(labelled, pairs, strict=True):
+        if not place or not file:
             raise GatewayError(f"{text!r}: write PLACE=RECORDING, such as shoes=shoes.jsonl")
-        found.append((place, read(Path(file), beacon)))
+        if site is not None:
+            calibration.check_place(site, place)
+    recordings = read_all(_once([Path(file) for _, _, file in pairs]), beacon)
+    found = [(place, recording) for (place, _, _), recording in zip(pairs, recordings, strict=True)]
     gateways = calibration.site_gateways(site)
     answer = calibration.confusion(found, gateways)
     click.echo("\n".join(f"# {line}" for line in calibration.confusion_lines(answer)))
@@ -206,6 +210,13 @@ def _heard(settings: Settings, seconds: float, say: str) -> list[Sighting]:
     return heard
 
 
+def _once(recordings: Sequence[Path]) -> Sequence[Path]:
+    """Check that standard input is named once: what is read is gone."""
+    if [str(file) for file in recordings].count("-") > 1:
+        raise GatewayError("only one recording can be standard input: name files for the others")
+    return recordings
+
+
 def _write(out: Path, content: bytes) -> None:
     if str(out) == "-":
         sys.stdout.buffer.write(content)
@@ -218,7 +229,9 @@ def _write(out: Path, content: bytes) -> None:
         if out.is_file():
             with contextlib.suppress(OSError):
                 out.unlink()
-        raise GatewayError(f"{out}: cannot be written ({error.strerror})") from None
+        raise GatewayError(
+            f"{out}: cannot be written ({error.strerror}): name another file"
+        ) from None
 
 
 def _place(

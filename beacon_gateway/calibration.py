@@ -187,10 +187,12 @@ class _Site(msgspec.Struct):
 
 def _site(file: Path) -> _Site:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text()), _Site)
+        return msgspec.convert(tomllib.loads(file.read_text("utf-8-sig")), _Site)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise GatewayError(f"{file}: cannot be read as a site ({reason})") from None
+        raise GatewayError(
+            f"{file}: cannot be read as a site ({reason}): name the site's TOML file"
+        ) from None
 
 
 def near_toml(found: Near, place: str) -> str:

@@ -13,7 +13,7 @@ from beacon_gateway.checks import Finding, examine
 from beacon_gateway.facts import Facts
 from beacon_gateway.logs import log_to_stderr
 from beacon_gateway.model import NothingHeardError
-from beacon_gateway.options import asked, told
+from beacon_gateway.options import Seconds, asked, told
 from beacon_gateway.probing import LISTEN_S, facts, radio
 from beacon_gateway.settings import Settings
 
@@ -25,7 +25,7 @@ MARKS = {"ok": "ok", "warning": "warning", "fault": "FAULT"}
     "server", "token_file", "data", "gateway", "ca_file", "adapters", "passive", "simulate", "speed"
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0, 600), default=LISTEN_S, show_default=True,
+    "--seconds", type=Seconds(0, 600), default=LISTEN_S, show_default=True,
     help="How long to listen; 0 leaves the radio alone.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each check.")

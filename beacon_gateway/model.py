@@ -23,6 +23,9 @@ Format = Literal[
     "ibeacon", "altbeacon", "eddystone-uid", "eddystone-eid", "eddystone-url", "eddystone-tlm"
 ]
 
+# What some editors put before UTF-8 text.
+BOM = b"\xef\xbb\xbf"
+
 
 class GatewayError(Exception):
     """Something a gateway was given cannot be used; the text names the thing and the mend."""

@@ -5,6 +5,7 @@ One row of options for every command that needs them, and the one way from there
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -31,6 +32,20 @@ TYPED: dict[str, dict[str, Any]] = {
     "speed": {"type": float, "metavar": "X"},
 }
 LONG = {"adapters": "--adapter"}
+
+
+class Seconds(click.FloatRange):
+    """Seconds of a range; NaN, which is within every range for ``click``, is not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the number, or refuse the option."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return number
+
 
 Command = Callable[..., Any]
 

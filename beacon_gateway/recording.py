@@ -7,15 +7,16 @@ gateway's smoothed level, step by step. It must not know what the levels are wan
 from __future__ import annotations
 
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
 from beacon_gateway.around import FILTER, named
-from beacon_gateway.model import GatewayError, Sighting
+from beacon_gateway.model import BOM, GatewayError, Sighting
 from beacon_gateway.ranging import Level
 
 # Half a second: the pace at which a gateway tells the loudest reading of each beacon.
@@ -25,6 +26,8 @@ SETTLE_S = 2.0
 # Half a minute is some hundred lines; this is an hour of a busy gateway.
 MAX_LINES = 200_000
 MAX_LINE = 65_536
+# Nobody stands still for a day: a clock was put right meanwhile, as after a power cut.
+LONGEST_S = 86_400.0
 
 
 class Heard(NamedTuple):
@@ -61,11 +64,15 @@ class Recording(NamedTuple):
 def read(file: Path, beacon: str | None = None) -> Recording:
     """Read a recording of the beacon whose name ends with ``beacon``, else of the most heard.
 
-    Of two that are heard as often the louder one is meant.
+    Of two that are heard as often the louder one is meant. ``-`` is standard input.
 
     Raises GatewayError where the file cannot be read or holds no such sightings.
     """
     try:
+        if str(file) == "-":
+            return made(
+                "standard input", list(_sightings(sys.stdin.buffer, "standard input")), beacon
+            )
         with file.open("rb") as source:
             sightings = list(_sightings(source, str(file)))
     except OSError as error:
@@ -75,13 +82,29 @@ def read(file: Path, beacon: str | None = None) -> Recording:
     return made(str(file), sightings, beacon)
 
 
+def read_all(files: Sequence[Path], beacon: str | None = None) -> list[Recording]:
+    """Read several recordings as `read` does; GatewayError has a line for each that is none."""
+    found: list[Recording] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            found.append(read(file, beacon))
+        except GatewayError as error:
+            problems.append(str(error))
+    if problems:
+        raise GatewayError("\n".join(problems))
+    return found
+
+
 def made(name: str, sightings: Sequence[Sighting], beacon: str | None = None) -> Recording:
     """Make a recording of sightings; the same choice of a beacon and the same errors as `read`."""
     sightings = [one for one in sightings if one.gateway is not None and one.measured]
     names = Counter(named(one.beacon) for one in sightings)
     wanted = [known for known in names if beacon is None or known.endswith(beacon.lower())]
     if not wanted:
-        which = f"of a beacon that ends with {beacon}" if beacon else "by a gateway, with a level,"
+        which = (
+            f"of a beacon that ends with {beacon}" if beacon else "by a gateway and with a level"
+        )
         heard = ", ".join(sorted(names)[:5])
         raise GatewayError(
             f"{name}: has no sighting {which}{f' (there are {heard})' if heard else ''}: "
@@ -93,6 +116,11 @@ def made(name: str, sightings: Sequence[Sighting], beacon: str | None = None) ->
     chosen = max(wanted, key=lambda known: (names[known], statistics.median(levels[known])))
     ours = sorted((one for one in sightings if named(one.beacon) == chosen), key=lambda one: one.at)
     start, seconds = ours[0].at, max(STEP_S, ours[-1].at - ours[0].at)
+    if seconds > LONGEST_S:
+        raise GatewayError(
+            f"{name}: holds sightings {seconds / LONGEST_S:,.0f} days apart: record again once the "
+            "gateway's clock is right (`beacon-gateway doctor` says so)"
+        )
     gateways: dict[str, list[Sighting]] = {}
     for one in ours:
         gateways.setdefault(str(one.gateway), []).append(one)
@@ -121,9 +149,10 @@ def _heard(sightings: Sequence[Sighting], start: float, seconds: float) -> Heard
     return Heard([one.rssi_dbm for one in sightings], steps, len(sightings) / seconds)
 
 
-def _sightings(source: Iterable[bytes], name: str) -> Iterable[Sighting]:
+def _sightings(source: BinaryIO, name: str) -> Iterable[Sighting]:
     """Read the sightings of a trace; other records are passed over, a broken line is named."""
-    for number, line in enumerate(source, 1):
+    for number, read_line in enumerate(iter(lambda: source.readline(MAX_LINE + 1), b""), 1):
+        line = read_line.removeprefix(BOM)
         if number > MAX_LINES or len(line) > MAX_LINE:
             raise GatewayError(
                 f"{name}: line {number}: too long for a recording: record half a minute"

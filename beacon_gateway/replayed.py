@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from beacon_gateway.frames import frame
-from beacon_gateway.model import GatewayError, NothingHeardError, Sighting
+from beacon_gateway.model import BOM, GatewayError, NothingHeardError, Sighting
 from beacon_gateway.scanner import Clock, Heard, Take, measured
 
 log = structlog.get_logger("beacon_gateway")
@@ -67,6 +67,7 @@ class Replayed:
         """Read as far as the first record; it need be no sighting."""
         lines: list[bytes] = []
         while line := self._file.readline(MOST_LINE):
+            line = line.removeprefix(BOM)
             lines.append(line)
             if line.strip() or len(lines) > AT_ONCE:
                 try:

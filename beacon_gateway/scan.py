@@ -22,7 +22,7 @@ from beacon_gateway.doctor import need_radio
 from beacon_gateway.listening import Reading, configuration, listen, open_ears
 from beacon_gateway.logs import log_to_stderr
 from beacon_gateway.model import GatewayError
-from beacon_gateway.options import asked, told
+from beacon_gateway.options import Seconds, asked, told
 from beacon_gateway.scanner import Clock, Source
 
 # As often as a person can read a table, and as a slow tag reports.
@@ -39,7 +39,7 @@ Show = Callable[[list[Row]], None]
     "--all", "everything", is_flag=True,
     help="Beacons that are not enrolled too: shown, and kept nowhere.",
 )  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0.1, 86_400), help="End after so long.")
+@click.option("--seconds", type=Seconds(0.1, 86_400), help="End after so long.")
 @click.option("--json", "as_json", is_flag=True, help="A line for each beacon and second.")
 def command(
     config: Path | None,

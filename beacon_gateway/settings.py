@@ -145,7 +145,7 @@ def _file(file: Path, problems: list[str]) -> Mapping[str, Any]:
     try:
         if len(content) > MAX_FILE:
             raise ValueError(f"more than {MAX_FILE} bytes are no settings")
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:
         problems.append(f'{file}: is not TOML ({error}): write lines such as data = "/var/lib/x"')
         return {}

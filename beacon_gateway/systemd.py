@@ -170,7 +170,9 @@ def write(texts: dict[str, str], root: Path) -> list[Path]:
 @asked("server", "token_file", "gateway", "ca_file", "adapters", "passive", "canary")
 @click.option("--dry-run", is_flag=True, help="Print the units and write nothing.")
 @click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False), default=Path("/"), metavar="DIR",
+    # A mistyped folder, or a card that is not mounted, must not be made.
+    "--root", type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("/"), metavar="DIR",
     help="Where the system's files begin, such as a mounted card.",
 )  # fmt: skip
 def command(config: Path | None, dry_run: bool, root: Path, **options: object) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import sys
 from dataclasses import asdict
 from itertools import islice
@@ -33,11 +34,18 @@ if TYPE_CHECKING:
 
 # Points are located so many at a time: enough for the arrays to pay, some megabytes at most.
 BATCH = 50_000
+# What problems call the streams.
+INPUT, OUTPUT = "standard input", "standard output"
+
+
+def _line(problem: Problem | str) -> bytes:
+    """Write a problem as one line that any terminal takes, whatever a file is called."""
+    return " ".join(str(problem).splitlines()).encode("utf-8", "backslashreplace")
 
 
 def _refuse(*problems: Problem | str) -> NoReturn:
     for problem in problems:
-        click.echo(str(problem).encode("utf-8", "backslashreplace"), err=True)
+        click.echo(_line(problem), err=True)
     sys.exit(2)
 
 
@@ -49,10 +57,51 @@ def _plainly() -> Iterator[None]:
     except GeofenceError as error:
         _refuse(*(problem for problem in error.problems if not problem.advice))
     except BrokenPipeError:
-        sys.stderr.close()  # who read the output has seen enough
-        sys.exit(0)
+        raise
     except OSError as error:
-        _refuse(f"{error.filename or 'file'}: {error.strerror}; name a file that can be used")
+        _unusable(error)
+
+
+def _unusable(*errors: OSError) -> NoReturn:
+    """Refuse files; what has no name is standard output, since everything else is named."""
+    _let_go()
+    _refuse(
+        *(
+            f"{each.filename or OUTPUT}: {each.strerror}; name a file that can be used"
+            for each in errors
+        )
+    )
+
+
+@contextlib.contextmanager
+def _named(name: str, aside: Path | None = None) -> Iterator[None]:
+    """Give what goes wrong with an open file the file's name, which only opening knows.
+
+    ``aside`` is written in its stead, and is nobody's business.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == str(aside):
+            error.filename = name
+        raise
+
+
+def _let_go() -> None:
+    """Send what standard output still holds nowhere; at the end it would be tried once more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _seen_enough() -> Iterator[None]:
+    """End well where who reads the output went away; ``click`` would make it status 1, a "no"."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go()
+        raise click.exceptions.Exit(0) from None
 
 
 class Commands(click.Group):
@@ -61,6 +110,9 @@ class Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave with its status."""
         options["standalone_mode"] = False
+        # Where a stream is closed there is nothing to read, and nobody to read what is written.
+        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         try:
             status = super().main(*args, **options)
         except click.UsageError as error:
@@ -72,7 +124,19 @@ class Commands(click.Group):
             _refuse(f"geofences: {' '.join(error.format_message().split())}")
         except click.Abort:
             sys.exit(130)
+        except OSError as error:
+            _unusable(error)
         sys.exit(status if isinstance(status, int) else 0)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the words; where they ask for help, this prints it."""
+        with _seen_enough():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the words name."""
+        with _seen_enough():
+            return super().invoke(ctx)
 
 
 class Finite(click.FloatRange):
@@ -97,8 +161,9 @@ def main() -> None:
 
 def _read(path: str) -> bytes:
     if path == "-":
-        return sys.stdin.buffer.read(geojson.MAX_BYTES + 1)
-    with Path(path).open("rb") as file:
+        with _named(INPUT):
+            return sys.stdin.buffer.read(geojson.MAX_BYTES + 1)
+    with _named(path), Path(path).open("rb") as file:
         return file.read(geojson.MAX_BYTES + 1)
 
 
@@ -115,9 +180,14 @@ def check(files: tuple[str, ...], *, as_json: bool) -> None:
         raise click.UsageError("only one FILE can be standard input.")
     found: list[Problem] = []
     fences = 0
+    unread: list[OSError] = []
     with _plainly():
         for path in files:
-            text = _read(path)
+            try:
+                text = _read(path)
+            except OSError as error:
+                unread.append(error)
+                continue
             try:
                 loaded = geojson.loads(text, path, skip_bad=True)
             except GeofenceError as error:
@@ -129,7 +199,9 @@ def check(files: tuple[str, ...], *, as_json: bool) -> None:
             click.echo(json.dumps([asdict(problem) for problem in found], indent=2))
         else:
             for problem in found:
-                click.echo(str(problem).encode("utf-8", "backslashreplace"))
+                click.echo(_line(problem))
+    if unread:
+        _unusable(*unread)
     faults = sum(not problem.advice for problem in found)
     if not as_json:
         summary = f"{fences} sound fences in {len(files)} files, {faults} faults"
@@ -141,7 +213,7 @@ def _report(problems: Iterable[Problem]) -> None:
     """Say on standard error which fences were left out, and why."""
     for problem in problems:
         if not problem.advice:
-            click.echo(f"left out: {problem}".encode("utf-8", "backslashreplace"), err=True)
+            click.echo(_line(f"left out: {problem}"), err=True)
 
 
 @main.command()
@@ -169,7 +241,6 @@ def locate(fences: str, points: str, metres: float | None, *, skip_bad: bool, ou
         _report(loaded.problems)
         index = FenceIndex(loaded.fences)
         with _open(points) as source:
-            # Read before OUT is opened: bad input leaves what is there alone.
             rows = table.points(source, points)
             first = list(islice(rows, BATCH))
             with _create(out) as target:
@@ -184,9 +255,10 @@ def locate(fences: str, points: str, metres: float | None, *, skip_bad: bool, ou
 def _open(path: str) -> Iterator[IO[str]]:
     if path == "-":
         sys.stdin.reconfigure(encoding="utf-8-sig", newline="")  # type: ignore[union-attr] # a text stream
-        yield sys.stdin
+        with _named(INPUT):
+            yield sys.stdin
         return
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+    with _named(path), Path(path).open(encoding="utf-8-sig", newline="") as file:
         yield file
 
 
@@ -194,11 +266,27 @@ def _open(path: str) -> Iterator[IO[str]]:
 def _create(path: str) -> Iterator[IO[str]]:
     if path == "-":
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr] # the same
-        yield sys.stdout
-        sys.stdout.flush()
+        with _named(OUTPUT):
+            yield sys.stdout
+            sys.stdout.flush()
         return
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        yield file
+    out = aside = Path(path)
+    with contextlib.ExitStack() as stack:
+        if out.is_file() or not out.exists():  # no device, no pipe
+            # What goes wrong half-way, a bad row or a full disk, leaves an earlier file as it was.
+            out = out.resolve()
+            aside = out.with_name(f".{out.name}.part")
+            stack.callback(_discard, aside)
+        with _named(path, aside):
+            with aside.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            if aside != out:
+                aside.replace(out)
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _pairs(

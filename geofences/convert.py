@@ -11,13 +11,13 @@ import io
 import json
 import math
 import sys
+import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofences import geojson, properties, table
-from geofences.geometry import SHAPES
 from geofences.model import GeofenceError, Problem
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ KML_COLUMNS = {
     "timestamp", "begin", "end", "altitudeMode", "tessellate", "extrude", "visibility",
     "drawOrder", "icon", "snippet",
 }  # fmt: skip
-# A shapefile's column names end after ten characters.
+# A shapefile's column names end after ten characters, its texts after so many bytes.
 SHAPEFILE_NAME = 10
+SHAPEFILE_TEXT = 254
 
 
 def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) -> Loaded:
@@ -50,24 +51,31 @@ def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) ->
     every problem, OSError where the file cannot be read.
     """
     ending = _ending(path)
-    whole: dict[str, Any] = {"type": "FeatureCollection"}
+    text: bytes | str
     if ending == ".csv":
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            whole["features"] = table.circles(file, path, radius_m)
-    elif ending in DRIVERS:
-        whole["features"] = _read_layers(path)
+        return _read_circles(path, radius_m, skip_bad=skip_bad)
+    if ending in DRIVERS:
+        text = _collection(_read_layers(path))
     else:
         source = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115
         with source:
-            text: bytes = source.read(geojson.MAX_BYTES + 1)
-        if radius_m is None:
-            return geojson.loads(text, path, skip_bad=skip_bad)
-        # With a radius to give, faults wait until it has been given.
-        whole = geojson.collection(text, path)
-    if radius_m is not None:
-        for feature in whole["features"]:
-            _give_radius(feature, radius_m)
-    return geojson.loads(json.dumps(whole), path, skip_bad=skip_bad)
+            text = source.read(geojson.MAX_BYTES + 1)
+    return geojson.loads(text, path, skip_bad=skip_bad, radius_m=radius_m)
+
+
+def _read_circles(path: str, radius_m: float | None, *, skip_bad: bool) -> Loaded:
+    """Read a table of circles; what is wrong with its rows and with its circles is told at once."""
+    bad: list[Problem] = []
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        features = table.circles(file, path, radius_m, bad)
+    text = _collection(features)
+    try:
+        loaded = geojson.loads(text, path, skip_bad=skip_bad)
+    except GeofenceError as error:
+        raise GeofenceError(*bad, *error.problems) from None
+    if bad and not skip_bad:
+        raise GeofenceError(*bad, *loaded.problems)
+    return loaded._replace(problems=(*bad, *loaded.problems))
 
 
 def write(fences: list[Fence], path: str, extra: Mapping[str, Any] | None = None) -> None:
@@ -92,8 +100,12 @@ def write(fences: list[Fence], path: str, extra: Mapping[str, Any] | None = None
     text = _as_csv(fences, path) if ending == ".csv" else geojson.dumps(fences, extra)
     if path == "-":
         sys.stdout.write(text)
-    else:
+        return
+    try:
         Path(path).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        error.filename = path  # a full disk does not say whose
+        raise
 
 
 def _ending(path: str) -> str:
@@ -107,14 +119,8 @@ def _ending(path: str) -> str:
     return ending
 
 
-def _give_radius(feature: Any, radius_m: float) -> None:
-    """Add a radius to a feature of points or lines that has none; what is no feature stays."""
-    geometry = feature.get("geometry") if isinstance(feature, dict) else None
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    given = feature.get("properties") if isinstance(feature, dict) else None
-    row = SHAPES.get(kind) if isinstance(kind, str) else None
-    if row and row.radius and isinstance(given, dict):
-        given.setdefault("radius_m", radius_m)
+def _collection(features: list[dict[str, Any]]) -> str:
+    return json.dumps({"type": "FeatureCollection", "features": features})
 
 
 def _as_csv(fences: list[Fence], path: str) -> str:
@@ -163,7 +169,8 @@ def _quietly(path: str, what: str, work: Callable[[], Any]) -> Any:
             warnings.simplefilter("ignore")
             return work()
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        said = isinstance(error, OSError) and error.strerror
+        reason = " ".join((said or str(error)).split())[:200]
         mend = "open it in a GIS to see, or choose another format"
         raise GeofenceError(Problem(path, None, f"{what} ({reason})", "", mend)) from None
 
@@ -208,8 +215,10 @@ def _plain(feature: dict[str, Any], path: str) -> dict[str, Any]:
     given = {}
     for column, cell in feature["properties"].items():
         name = _full_name(column) if path.lower().endswith(".shp") else column
-        if kml and (column in KML_COLUMNS or cell in {"", -1}):
+        if kml and (column in KML_COLUMNS or cell == ""):
             continue
+        if kml and name == "Name":  # what GDAL calls a placemark's <name>
+            name = "name"
         found = cell.isoformat() if hasattr(cell, "isoformat") else cell
         found = found.item() if hasattr(found, "item") else found
         if isinstance(found, float) and not math.isfinite(found):
@@ -227,6 +236,21 @@ def _full_name(column: str) -> str:
     return column
 
 
+def _refuse_long(features: list[dict[str, Any]], path: str) -> None:
+    """Refuse texts that a shapefile would cut short without a word."""
+    mend = "shorten it, or choose another format"
+    problems = [
+        Problem(
+            path, feature["id"], f"has a {name!r} of more than {SHAPEFILE_TEXT} bytes", "", mend
+        )
+        for feature in features
+        for name, value in feature["properties"].items()
+        if isinstance(value, str) and len(value.encode()) > SHAPEFILE_TEXT
+    ]
+    if problems:
+        raise GeofenceError(*problems)
+
+
 def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
     geopandas = _geopandas(path)
     features = []
@@ -238,9 +262,19 @@ def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
             if name.lower() not in {"id", "fid"}
         }
         features.append({**feature, "properties": {"id": fence.id, **given}})
+    if path.lower().endswith(".shp"):
+        _refuse_long(features, path)
     frame = _quietly(
         path, "cannot be written", lambda: geopandas.GeoDataFrame.from_features(features, crs=4326)
     )
-    _quietly(
-        path, "cannot be written", lambda: frame.to_file(path, driver=driver, engine="pyogrio")
-    )
+    # Aside first: what fails half-way leaves no file that looks whole, and an earlier one alone.
+    folder = partial(tempfile.TemporaryDirectory, dir=Path(path).parent, prefix=".")
+    with _quietly(path, "cannot be written", folder) as aside:
+        part = Path(aside) / Path(path).name
+        _quietly(
+            path, "cannot be written", lambda: frame.to_file(part, driver=driver, engine="pyogrio")
+        )
+        for made in Path(aside).iterdir():  # a shapefile is several
+            _quietly(
+                path, "cannot be written", partial(made.replace, Path(path).parent / made.name)
+            )

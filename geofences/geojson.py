@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # A million circles with a few properties each are some 250 MB of text.
 MAX_BYTES = 256 * 1024 * 1024
+# Nobody reads more, and a problem takes a hundred times the memory of the bytes that cause it.
+MAX_FAULTS = 10_000
 
 
 class Loaded(NamedTuple):
@@ -67,32 +69,25 @@ def load(path: str | PathLike[str], *, skip_bad: bool = False) -> list[Fence]:
         return loads(file.read(MAX_BYTES + 1), str(path), skip_bad=skip_bad).fences
 
 
-def loads(text: bytes | str, name: str = "fences", *, skip_bad: bool = False) -> Loaded:
+def loads(
+    text: bytes | str,
+    name: str = "fences",
+    *,
+    skip_bad: bool = False,
+    radius_m: float | None = None,
+) -> Loaded:
     """Read fences from GeoJSON text; ``name`` stands for the file in problems.
 
-    Raises GeofenceError, which lists every problem. With ``skip_bad`` features with faults are
-    left out and their faults returned; what is wrong with the whole file is raised all the same.
+    ``radius_m`` becomes the property of that name where points and lines have none. Raises
+    GeofenceError, which lists every problem. With ``skip_bad`` features with faults are left out
+    and their faults returned; what is wrong with the whole file is raised all the same.
     """
-    reader = _Reader(name)
+    reader = _Reader(name, radius_m)
     fences = reader.read(text)
     faults = [problem for problem in reader.problems if not problem.advice]
     if faults and (not skip_bad or any(problem.feature is None for problem in faults)):
         raise GeofenceError(*reader.problems)
     return Loaded(fences, tuple(reader.problems), reader.extra)
-
-
-def collection(text: bytes | str, name: str = "fences") -> dict[str, Any]:
-    """Return GeoJSON text as a FeatureCollection whose features are as they came.
-
-    Only the file as a whole is judged, and the features are a list of anything.
-
-    Raises GeofenceError where the text is no GeoJSON.
-    """
-    reader = _Reader(name)
-    found = reader.raw(text)
-    if reader.problems:
-        raise GeofenceError(*reader.problems)
-    return {**reader.extra, "type": "FeatureCollection", "features": found}
 
 
 def dumps(fences: Iterable[Fence], extra: Mapping[str, Any] | None = None) -> str:
@@ -114,17 +109,20 @@ class _Waiting(NamedTuple):
 class _Reader:
     """Reads one text; collects problems as it goes."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, radius_m: float | None = None) -> None:
         self.name = name
+        self._radius_m = radius_m
         self.problems: list[Problem] = []
         self.extra: dict[str, Any] = {}
         self._feature: str | int | None = None
+        self._faults = 0
         self._doubled: dict[int, str] = {}
         self._budget = outline.Budget()
         self._waiting: list[_Waiting] = []
         self._geometries = GeometryReader(self._say, self._check_object)
 
     def _say(self, what: str, where: str, mend: str, *, advice: bool = False) -> None:
+        self._faults += not advice
         self.problems.append(Problem(self.name, self._feature, what, where, mend, advice))
 
     # -- the file --------------------------------------------------------------------------
@@ -136,6 +134,10 @@ class _Reader:
         seen: dict[str, int] = {}
         doubled: set[str] = set()
         for number, feature in enumerate(features):
+            if self._faults >= MAX_FAULTS:
+                self._feature = None
+                self._say(f"has {MAX_FAULTS:,} faults and more", "", "mend the first ones first")
+                break
             before = len(self.problems)
             fence = self._read_feature(feature, number)
             if isinstance(self._feature, str):  # it has an id, whatever else is wrong with it
@@ -273,6 +275,9 @@ class _Reader:
         geometry = self._geometries.read(feature.get("geometry"))
         if geometry is None:
             return None
+        if self._radius_m is not None and given.get("radius_m") is None and _thin(geometry):
+            given = {**given, "radius_m": self._radius_m}
+            fields["radius_m"] = self._radius_m
         if self._bounded(geometry):
             asked = given.get("radius_m") is not None
             self._judge(geometry, fields.get("radius_m"), asked=asked)
@@ -295,7 +300,7 @@ class _Reader:
     def _judge(self, geometry: Geometry, radius_m: float | None, *, asked: bool) -> None:
         """Check that outlines are sound and that points and lines have a radius; advise."""
         leaves = geometry.leaves()
-        thin = [leaf.kind for leaf in leaves if SHAPES[leaf.kind].radius]
+        thin = _thin(geometry)
         if thin and not asked:
             mend = 'add "radius_m": 50 (metres) to its properties'
             self._say(f"is a {thin[0]} without a radius", "", mend)
@@ -346,3 +351,8 @@ class _Reader:
     def _advise(self, found: Iterable[advice.Advice]) -> None:
         for each in found:
             self._say(*each, advice=True)
+
+
+def _thin(geometry: Geometry) -> list[str]:
+    """Name the kinds of the parts that are places only with a radius: points and lines."""
+    return [leaf.kind for leaf in geometry.leaves() if SHAPES[leaf.kind].radius]

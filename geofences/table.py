@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geofences import properties
@@ -26,6 +28,12 @@ SPELLINGS = {
     "radius_m": ("radius_m", "radius"),
 }
 
+# Rows that are no points, named one by one: a table of millions may have another order of columns.
+MOST_NAMED = 20
+
+# A last line of our own: where it is part of a row, that row is not at its end.
+END = "\0end of table"
+
 
 class Point(NamedTuple):
     """A row of a table of points: its id, and longitude and latitude in degrees."""
@@ -38,41 +46,60 @@ class Point(NamedTuple):
 def points(lines: Iterable[str], file: str) -> Iterator[Point]:
     """Read points from CSV lines; where there is no ``id`` column they are numbered from 0.
 
-    Raises GeofenceError that names the line and the mend at the first row that is none.
+    At the first row that is none it gives no more, and reads on to name the others, too: raises
+    GeofenceError with line and mend of each, up to MOST_NAMED.
     """
     rows = _rows(lines, file)
     columns = _columns(next(rows)[1], file)
-    for number, (line, row) in enumerate(rows):
-        lon, lat = _position(row, columns, file, line)
-        yield Point(
-            _id(row, columns["id"], file, line) if "id" in columns else str(number), lon, lat
-        )
+    problems: list[Problem] = []
+    try:
+        for number, (line, row) in enumerate(rows):
+            faults, (lon, lat) = _position(row, columns, file, line)
+            name = str(number)
+            if "id" in columns:
+                name = row[columns["id"]] if columns["id"] < len(row) else ""
+                faults += _id_faults(name, file, line)
+            problems += faults
+            if len(problems) > MOST_NAMED:
+                del problems[MOST_NAMED:]
+                problems.append(_problem(file, "has more of these", line, "mend the first ones"))
+                break
+            if not problems:
+                yield Point(name, lon, lat)
+    except GeofenceError as error:
+        raise GeofenceError(*problems, *error.problems) from None
+    if problems:
+        raise GeofenceError(*problems)
 
 
-def circles(lines: Iterable[str], file: str, radius_m: float | None) -> list[dict[str, Any]]:
+def circles(
+    lines: Iterable[str], file: str, radius_m: float | None, bad: list[Problem] | None = None
+) -> list[dict[str, Any]]:
     """Read a table of circles as GeoJSON features; ``radius_m`` where the table gives none.
 
     A feature's id is its ``id``, else its ``name`` where all names differ, else its number from
     0. All columns are kept as properties, empty cells left out. Raises GeofenceError that lists
-    every bad row.
+    every bad row, unless ``bad`` takes those: then it gives the others.
     """
     rows = _rows(lines, file)
     header = next(rows)[1]
     columns = _columns(header, file)
     names = [name.strip() for name in header]
+    _refuse_twice(names, file)
     features: list[dict[str, Any]] = []
+    numbers: list[int] = []
     problems: list[Problem] = []
-    for line, row in rows:
-        try:
-            lon, lat = _position(row, columns, file, line)
-        except GeofenceError as error:
-            problems += error.problems
+    for number, (line, row) in enumerate(rows):
+        faults, (lon, lat) = _position(row, columns, file, line)
+        if faults:
+            problems += faults
             continue
+        numbers.append(number)
         skipped = {columns["lon"], columns["lat"], columns.get("radius_m")}
         given = {
             name: value(name, cell)
-            for number, (name, cell) in enumerate(zip(names, row, strict=False))
-            if number not in skipped and cell.strip()
+            for column, (name, cell) in enumerate(zip(names, row, strict=False))
+            if column not in skipped and cell.strip()
         }
         cell = row[columns["radius_m"]] if columns.get("radius_m", len(row)) < len(row) else ""
         radius = value("radius_m", cell) if cell.strip() else radius_m
@@ -80,20 +107,22 @@ def circles(lines: Iterable[str], file: str, radius_m: float | None) -> list[dic
             given["radius_m"] = radius
         geometry = {"type": "Point", "coordinates": [lon, lat]}
         features.append({"type": "Feature", "properties": given, "geometry": geometry})
-    if problems:
+    if problems and bad is None:
         raise GeofenceError(*problems)
-    _name(features, [names[columns[key]] for key in ("id", "name") if key in columns])
+    if bad is not None:
+        bad += problems
+    _name(features, numbers, [names[columns[key]] for key in ("id", "name") if key in columns])
     return features
 
 
-def _name(features: list[dict[str, Any]], columns: list[str]) -> None:
-    """Give each feature an id of its own, from the first column that does, else its number."""
+def _name(features: list[dict[str, Any]], numbers: list[int], columns: list[str]) -> None:
+    """Give each feature an id of its own, from the first column that does, else its row number."""
     for column in columns:
         ids = [each["properties"].get(column) for each in features]
         if None not in ids and len(set(map(str, ids))) == len(ids):
             break
     else:
-        ids = [str(number) for number in range(len(features))]
+        ids = [str(number) for number in numbers]
     for feature, found in zip(features, ids, strict=True):
         feature["id"] = str(found)
 
@@ -111,17 +140,25 @@ def value(name: str, cell: str) -> Any:
 
 def _rows(lines: Iterable[str], file: str) -> Iterator[tuple[int, list[str]]]:
     """Yield line numbers and rows that are not blank; the header first."""
-    reader = csv.reader(lines, skipinitialspace=True)
-    empty = True
+    reader = csv.reader(chain(lines, (END,)), skipinitialspace=True)
+    empty, line = True, 0
     try:
         for row in reader:
+            if row and row[-1].endswith(END):
+                if row[-1] != END:  # it has taken all that follows into its last cell
+                    raise _error(file, "has a quote that is never closed", line + 1, "close it")
+                break
+            line = reader.line_num
             if any(cell.strip() for cell in row):
                 empty = False
-                yield reader.line_num, row
+                yield line, row
     except csv.Error as error:
-        raise _error(file, f"is not CSV ({error})", reader.line_num, "mend the line") from None
-    except UnicodeDecodeError:
-        raise _error(file, "is not UTF-8 text", reader.line_num + 1, "save it so") from None
+        raise _error(file, f"is not CSV ({error})", line + 1, "mend it from there") from None
+    except UnicodeDecodeError as error:
+        # Text is decoded ahead of the lines: the bad byte lies some lines on in what was read.
+        ahead = len((error.object[: error.start] + b".").splitlines())
+        line = reader.line_num + ahead
+        raise _error(file, "is not UTF-8 text", line, "save it as UTF-8") from None
     if empty:
         raise _error(file, "has no header", 1, "begin with a line such as lon,lat,radius_m")
 
@@ -134,16 +171,22 @@ def _columns(header: list[str], file: str) -> dict[str, int]:
         for key, spellings in SPELLINGS.items()
         if any(spelling in cells for spelling in spellings)
     }
+    if len(header) == 1 and (apart := next((c for c in ";\t|" if c in header[0]), None)):
+        what = f"has its columns apart by {apart!r}"
+        raise _error(file, what, 1, "write commas between them, and points in numbers")
     for key in ("lon", "lat"):
         if key not in found:
             spelt = ", ".join(SPELLINGS[key])
             raise _error(file, f"has no column {key}", 1, f"name one of its columns {spelt}")
+    _refuse_twice([header[number].strip() for number in found.values()], file, header)
     return found
 
 
-def _position(row: list[str], columns: dict[str, int], file: str, line: int) -> tuple[float, float]:
-    """Return longitude and latitude of a row, or raise GeofenceError with the line."""
-    found = []
+def _position(
+    row: list[str], columns: dict[str, int], file: str, line: int
+) -> tuple[list[Problem], tuple[float, float]]:
+    """Return what is wrong with longitude and latitude of a row, and both."""
+    problems, found = [], []
     for key, most in (("lon", 180.0), ("lat", 90.0)):
         cell = row[columns[key]] if columns[key] < len(row) else ""
         try:
@@ -152,19 +195,33 @@ def _position(row: list[str], columns: dict[str, int], file: str, line: int) -> 
             number = math.nan
         if not abs(number) <= most:
             mend = f"write degrees within ±{most:g}"
-            raise _error(file, f"has {key} {cell[:40]!r}", line, mend)
+            problems.append(_problem(file, f"has {key} {cell[:40]!r}", line, mend))
         found.append(number)
-    return found[0], found[1]
+    return problems, (found[0], found[1])
 
 
-def _id(row: list[str], column: int, file: str, line: int) -> str:
-    """Return the id of a row, or raise GeofenceError with the line."""
-    name = row[column] if column < len(row) else ""
+def _id_faults(name: str, file: str, line: int) -> list[Problem]:
+    """Return what is wrong with the id of a row."""
     if not name.strip() or len(name) > properties.MAX_ID:
         mend = f"write 1 to {properties.MAX_ID} characters, or leave the column out"
-        raise _error(file, f"has id {name[:40]!r}", line, mend)
-    return name
+    elif not name.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+        mend = "take out the control characters"
+    else:
+        return []
+    return [_problem(file, f"has id {name[:40]!r}", line, mend)]
+
+
+def _refuse_twice(names: list[str], file: str, header: list[str] | None = None) -> None:
+    """Refuse a name that two columns have (of ``header``, else all): which is meant is a guess."""
+    cells = Counter(names if header is None else (cell.strip() for cell in header))
+    for name in names:
+        if name and cells[name] > 1:
+            raise _error(file, f"has two columns {name[:40]!r}", 1, "keep the one that is meant")
+
+
+def _problem(file: str, what: str, line: int, mend: str) -> Problem:
+    return Problem(file, None, what, f"line {line}", mend)
 
 
 def _error(file: str, what: str, line: int, mend: str) -> GeofenceError:
-    return GeofenceError(Problem(file, None, what, f"line {line}", mend))
+    return GeofenceError(_problem(file, what, line, mend))

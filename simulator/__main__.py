@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from proximity.installation import missing_extra, refuse_collision
 from proximity.model import ProximityError, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 INPUTS = ("site", "fences", "campaigns", "people", "events")
 """The options that name a file to be read, each of which may be standard input."""
@@ -53,6 +54,33 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return found
+
+    def make_context(self, *words: Any, **told: Any) -> click.Context:
+        """Read the words; where they ask for help, this prints it."""
+        with _seen_enough():
+            return super().make_context(*words, **told)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the words name."""
+        with _seen_enough():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _seen_enough() -> Iterator[None]:
+    """End well where who reads the output went away; ``click`` would make it status 1, a "no"."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go()
+        raise click.exceptions.Exit(0) from None
+
+
+def _let_go() -> None:
+    """Send what standard output still holds nowhere; at the end it would be tried once more."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
@@ -149,6 +177,8 @@ def replay(server: str | None, speed: float | None, token_file: Path | None, **t
             raise click.UsageError(f"--{name} goes with --server")
     from simulator.offline import Options, run
 
+    if told["out"] == STANDARD:
+        raise click.UsageError("--out is a folder: three files do not fit into standard output")
     told["until"] = None if told["until"] is None else _until(told["until"])
     return run(Options(**told))
 
@@ -217,6 +247,9 @@ def _until(text: str) -> Callable[[float], float]:
 def main(words: list[str] | None = None) -> int:
     """Run the command with ``words``, else those of the process; give the exit status."""
     refuse_collision()
+    # Where a stream is closed there is nothing to read, and nobody to read what is written.
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         status: int = cli.main(words, prog_name="simulator", standalone_mode=False)
     except click.UsageError as error:
@@ -233,10 +266,12 @@ def main(words: list[str] | None = None) -> int:
         return _refuse(sentence)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            return _refuse(f"this is a fault of the program: {type(error).__name__}: {error}")
+        # What is read and what is written to a file is named where that is done.
+        _let_go()
+        return _refuse(f"standard output: cannot be written: {error.strerror}: make room there")
     except Exception as error:  # noqa: BLE001 - a person reads this, so no traceback
         return _refuse(f"this is a fault of the program: {type(error).__name__}: {error}")
     return status or 0

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from proximity.model import (
     Decision,
     Delivery,
+    Kind,
     ProximityError,
     Transition,
     Verdict,
     parse_time,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
 __all__ = ["Expectation", "Expectations", "read_expectations", "to_junit"]
 
 MAX_LINES = 100_000
 """An expectation is compared with every record; beyond this a file is a mistake."""
+
+VALUES = {"kind": get_args(Kind), "decision": tuple(map(str, Verdict))}
+"""What records hold under keys that know but few values."""
 
 TIMES = frozenset({"at", "decided_at", "enter_at", "exit_at", "until", "next_at"})
 """Keys whose values are equal when they name the same instant, however it is spelt."""
@@ -138,8 +145,9 @@ class Expectations:
 def read_expectations(text: bytes, name: str) -> Expectations:
     """Read a JSONL file of expectations; ``name`` is what problems call the file.
 
-    Raises ProximityError with a line for each problem: not JSON, not an object, empty, or a key
-    that no output record has (which could never match, and under ``none`` never fail).
+    Raises ProximityError with a line for each problem: not JSON, not an object, empty, or a key,
+    a kind, a decision or a time that no output record has (which could never match, and under
+    ``none`` never fail).
     """
     problems: list[str] = []
     found: list[Expectation] = []
@@ -161,7 +169,10 @@ def read_expectations(text: bytes, name: str) -> Expectations:
             problems.append(f'{where}: write an object with keys to match, or {{"none": {{…}}}}')
             continue
         strange = sorted(set(pattern) - KEYS)
-        problems += [f"{where}: no output record has a key {key!r}{_hint(key)}" for key in strange]
+        problems += [
+            f"{where}: no output record has a key {key!r}{_hint(key, KEYS)}" for key in strange
+        ]
+        problems += [f"{where}: {slip}" for slip in _slips(pattern)]
         found.append(Expectation(where, pattern, absent))
     if not problems and not found:
         problems.append(f"{name}: holds no expectation: write one object a line, or leave it out")
@@ -248,11 +259,26 @@ def _differences(pattern: dict[str, Any], record: dict[str, Any], path: str) -> 
             yield name, _text(want), _text(record[key])
 
 
-def _hint(key: str) -> str:
+def _slips(pattern: dict[str, Any]) -> Iterator[str]:
+    """Name the values that no record can have under their keys."""
+    for key, known in VALUES.items():
+        if key in pattern and pattern[key] not in known:
+            value = _text(pattern[key])
+            hint = _hint(value.strip('"'), known)
+            yield f"no output record has the {key} {value}{hint}"
+    for key in sorted(TIMES & pattern.keys()):
+        if isinstance(pattern[key], str):
+            try:
+                parse_time(pattern[key])
+            except ValueError as error:
+                yield f"{key}: {error}: write it as 2026-05-01T10:00:00Z"
+
+
+def _hint(word: str, known: Collection[str]) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, KEYS, n=1)
-    return f": is {near[0]!r} meant?" if near else f"; it may hold {', '.join(sorted(KEYS))}"
+    near = get_close_matches(word, known, n=1)
+    return f": is {near[0]!r} meant?" if near else f"; it may hold {', '.join(sorted(known))}"
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ and what would mend it. What the contents mean is for those who parse them.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -60,16 +61,23 @@ class Written:
 
     def keep(self) -> None:
         """Put the files in their places: the run is complete."""
-        for name, file in self._files.items():
-            file.close()
+        for file in self._files.values():
+            file.close()  # all of them first: a full disk shows here
+        for name in self._files:
             aside = self._aside(name)
             aside.replace(aside.with_name(f"{name}.jsonl"))
         self._files = {}
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         for name, file in self._files.items():
-            file.close()
+            with contextlib.suppress(OSError):  # what cannot be written is not kept
+                file.close()
             self._aside(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError) and self._files:
+            raise ProximityError(
+                f"{self._folder}: cannot be written: {error.strerror}: "
+                "make room, or name another folder"
+            ) from None
 
     def _aside(self, name: str) -> Path:
         assert self._folder is not None

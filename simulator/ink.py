@@ -92,7 +92,10 @@ def legal(words: str) -> str:
 
 def step_of(begins: float, ends: float) -> tuple[float, slice]:
     """Choose the seconds between ticks, and which part of a time tells them apart."""
-    step = next((one for one in STEPS_S if (ends - begins) / one <= MOST_TICKS), STEPS_S[-1])
+    step = next((one for one in STEPS_S if (ends - begins) / one <= MOST_TICKS), None)
+    if step is None:  # many weeks, or a clock that was wrong
+        weeks = ceil((ends - begins) / STEPS_S[-1] / MOST_TICKS)
+        return weeks * STEPS_S[-1], slice(0, 10)
     if step >= 86400.0:
         return step, slice(5, 10)
     return step, slice(11, 16) if step >= 60.0 else slice(11, 19)

@@ -24,7 +24,7 @@ from simulator.trace import write_record
 if TYPE_CHECKING:
     from proximity.model import Record
 
-__all__ = ["body", "send"]
+__all__ = ["body", "check_url", "send"]
 
 MOST = 1000
 """Records in one request: the server's answer stays prompt, and a refused batch is small."""
@@ -50,6 +50,7 @@ async def send(
     is counted into ``reasons``. Raises ProximityError
     where the server refuses the token or the path, or stays away.
     """
+    check_url(server)
     counts: Counter[str] = Counter()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
@@ -83,6 +84,12 @@ async def send(
             due.append(record)
         await post_due()
     return counts
+
+
+def check_url(server: str) -> None:
+    """Raise ProximityError where ``--server`` is no URL: no server need be looked for there."""
+    if not server.startswith(("http://", "https://")):
+        raise ProximityError(f"--server {server}: is no URL: write http://HOST:PORT")
 
 
 def body(record: Record, shift_s: float) -> bytes:

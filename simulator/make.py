@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from proximity.inputs import STANDARD
 from proximity.model import Consent, Person, ProximityError, format_time
 from simulator.scenario import find, names, read_scenario
 from simulator.stories import Stories, in_order
@@ -92,6 +93,8 @@ def make(scenario: str | None, seed: int | None, out: Path | None, *, listed: bo
         return 0
     if scenario is None or out is None:
         raise click.UsageError("name a scenario and --out DIR, or --list")
+    if out == STANDARD:
+        raise click.UsageError("--out is a folder: its files do not fit into standard output")
     told = read_scenario(find(scenario))
     counts = write(told, told.seed if seed is None else seed, out)
     click.echo(f"{told.name}: {told.shows}" if told.shows else told.name)

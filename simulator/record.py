@@ -19,6 +19,7 @@ import msgspec
 from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD
 from proximity.model import ProximityError
+from simulator.live import check_url
 from simulator.sources import read_small
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def record(
         token = read_small(token_file).decode("utf-8", "replace").strip()
     if not token or not token.isprintable():
         raise click.UsageError("a token is needed: --token-file FILE or PROXIMITY_TOKEN")
+    check_url(server)
     if out != STANDARD and out.exists():
         raise ProximityError(f"{out}: is there already: name a new file")
     try:
@@ -165,7 +167,9 @@ def _opened(out: Path) -> BinaryIO:
     try:
         return out.open("xb")
     except OSError as error:
-        raise ProximityError(f"{out}: cannot be written: {error.strerror}") from None
+        raise ProximityError(
+            f"{out}: cannot be written: {error.strerror}: name a new file in a folder that is there"
+        ) from None
 
 
 def _called(out: Path) -> str:

@@ -116,9 +116,9 @@ class _Reader:
         top = self.top
         shows = top.text("shows") or ""
         start = top.time("start")
-        if start is None:
+        if start is None and "start" not in top.table:
             top.fault('lacks start: add start = "2026-05-01T10:00:00Z", the time of second 0')
-        elif start > LATEST_START:
+        elif start is not None and start > LATEST_START:
             top.fault("start: leave a century before the year 10000, in which times end")
         seed = top.whole("seed", 1, least=0, most=2**63 - 1)
         words = tuple(top.names("replay"))

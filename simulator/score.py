@@ -18,7 +18,7 @@ from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD, open_input
 from proximity.model import ProximityError, Sighting, Time, Transition, parse_time
 from simulator.judge import KINDS, TOLERANCE_S, WITHIN_S, Coverage, Tally, fold, judge
-from simulator.sources import arrival, records_of
+from simulator.sources import BOM, arrival, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +148,7 @@ def read_transitions(path: Path) -> list[Transition]:
                     problems.append(f"{name}:{number}: more than {MOST_LINES} lines: split the run")
                     break
                 try:
-                    found.append(_transition(decoder.decode(line)))
+                    found.append(_transition(decoder.decode(line.removeprefix(BOM))))
                 except msgspec.ValidationError as error:
                     problem = f"{name}:{number}: {error}: write a transition as replay does"
                 except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -160,7 +160,7 @@ def read_transitions(path: Path) -> list[Transition]:
                 elif problem is not None:
                     unnamed += 1
     except OSError as error:
-        raise ProximityError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ProximityError(f"{path}: cannot be read: {error.strerror}: check the name") from None
     if unnamed:
         problems.append(f"{name}: {unnamed} more such lines")
     if problems:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from beacon_gateway.model import Beacon, Sighting
@@ -78,16 +79,19 @@ def read_csv(reading: Reading) -> Iterator[Sequence[Record]]:
     separator = max(",;\t|", key=sample[0].count)
     names = [_plain(name) for name in next(csv.reader(sample[:1], delimiter=separator))]
     read = _row_reader(reading, names, [line.split(separator) for line in sample[1:-1]])
-    rows = csv.reader(_lines(reading), delimiter=separator)
-    next(rows)
+    rows = csv.reader(chain(_lines(reading), (END,)), delimiter=separator)
+    line = 0
     while True:
         try:
             values = next(rows)
-        except StopIteration:
-            return
         except csv.Error as problem:
-            raise reading.refusal(reading.line, f"no row of CSV ({problem})", "mend it") from None
-        if not values:
+            raise reading.refusal(line + 1, f"no row of CSV ({problem})", "mend it") from None
+        if values and values[-1].endswith(END):
+            if values[-1] != END:  # it has taken all that follows into its last cell
+                raise reading.refusal(line + 1, "a quote is never closed", "close it")
+            return
+        first, line = not line, reading.line
+        if first or not values:
             continue
         if separator == ";":  # where the comma is the decimal point
             values = [_DECIMAL.sub(r"\1.\2", value) for value in values]
@@ -98,6 +102,9 @@ def read_csv(reading: Reading) -> Iterator[Sequence[Record]]:
             continue
         yield reading.keep(record)
 
+
+#: A last line of our own: where it is part of a row, that row is not at its end.
+END = "\0end of table"
 
 _DECIMAL = re.compile(r"^(-?\d+),(\d+)$")
 
@@ -132,6 +139,9 @@ def _row_reader(
             f"no column tells {', '.join(missing)}",
             "begin with a header line such as time,lon,lat,accuracy_m,subject",
         )
+    for what in ("time", "lon", "lat"):
+        if names.count(str(found[what])) > 1:
+            raise reading.refusal(1, f"two columns tell {what}", "keep the one that is meant")
     if found["subject"] is None and found["id"] is not None:
         # An id that comes again names who moves; one that never does names the row.
         column = names.index("id")

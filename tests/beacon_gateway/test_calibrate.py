@@ -246,3 +246,61 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (status, out) == (2, ""), words
         assert says in err
         assert len(err.splitlines()) == 1
+
+
+def test_a_recording_may_be_standard_input_once(tmp_path: Path) -> None:
+    lines = write(tmp_path / "edge.jsonl", heard("gw-1", -70.0)).read_bytes()
+    result = CliRunner().invoke(
+        main, ["calibrate", "near", "-", "--place", "p"], input=b"\xef\xbb\xbf" + lines
+    )
+    assert result.exit_code == 0
+    assert "standard input: " in result.stderr
+    assert tomllib.loads(result.stdout)["place"][0]["near_dbm"] == pytest.approx(-70, abs=2)
+    for words in (("offsets", "-", "-"), ("near", "-", "-"), ("zones", "a=-", "b=-")):
+        status, _, error = calibrate(*words)
+        assert status == 2
+        assert error.startswith("only one recording can be standard input")
+
+
+def test_every_recording_that_is_none_is_told(tmp_path: Path) -> None:
+    fine, broken = write(tmp_path / "fine.jsonl", heard("gw-1", -70.0)), tmp_path / "broken.jsonl"
+    broken.write_text("{")
+    for words in (
+        ("offsets", fine, tmp_path / "none", broken),
+        ("near", fine, tmp_path / "none", broken, "--place", "p"),
+        ("zones", f"a={fine}", f"b={tmp_path / 'none'}", f"c={broken}"),
+    ):
+        status, _, error = calibrate(*words)
+        assert status == 2
+        first, second = error.splitlines()
+        assert first.startswith(f"{tmp_path / 'none'}: cannot be read")
+        assert second.startswith(f"{broken}: line 1: ")
+
+
+def test_a_zone_that_the_site_does_not_know_is_refused(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('[[gateway]]\nid = "gw-1"\nplace = "shoes"\n', "utf-8-sig")
+    fine = write(tmp_path / "fine.jsonl", heard("gw-1", -70.0))
+    status, _, error = calibrate("zones", f"shoos={fine}", "--site", site)
+    assert status == 2
+    assert "knows no place 'shoos': did you mean shoes?" in error
+    assert calibrate("zones", f"shoes={fine}", "--site", site)[0] == 0
+
+
+def test_nobody_stands_still_for_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    trace = write(tmp_path / "t.jsonl", heard("gw-1", -70.0))
+    out = tmp_path / "none" / "edge.jsonl"
+    status, _, error = calibrate(
+        "record", "--simulate", trace, "--gateway", "gw-1", "--out", out, "--speed", "1000"
+    )
+    assert status == 2
+    assert error == f"{out}: cannot be written (its folder is not there): make it first\n"
+
+
+def test_a_clock_that_was_put_right_meanwhile_is_told_and_not_waited_out(tmp_path: Path) -> None:
+    jumped = heard("gw-1", -70.0)
+    jumped[0] = msgspec.structs.replace(jumped[0], at=5.0)
+    status, out, error = calibrate("near", write(tmp_path / "jumped.jsonl", jumped), "--place", "p")
+    assert (status, out) == (2, "")
+    (line,) = error.splitlines()
+    assert "jumped.jsonl: holds sightings 20,574 days apart: record again once" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,51 @@ def test_bad_usage_is_one_line(words: list[str]) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("beacon-gateway: ")
+
+
+@pytest.mark.parametrize(
+    "words", ["decode lines.txt", "scan --simulate trace --speed 1000 --json", "--help"]
+)
+def test_who_has_seen_enough_gets_no_status_and_no_word(tmp_path: Path, words: str) -> None:
+    (tmp_path / "lines.txt").write_text(f"{FRAME}\n" * 3)
+    record = {"type": "sighting", "beacon": BEACON, "gateway": "gw-1", "at": 1, "rssi_dbm": -60}
+    (tmp_path / "trace").write_text(json.dumps(record))
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "beacon_gateway", *words.split()],
+        stdout=writes, stderr=subprocess.PIPE, cwd=tmp_path, text=True, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["decode", "decode lines.txt", "--help"])
+def test_closed_streams_are_empty_ones(tmp_path: Path, words: str) -> None:
+    (tmp_path / "lines.txt").write_text(f"{FRAME}\n" * 3)
+    done = subprocess.run(
+        f"{sys.executable} -m beacon_gateway {words} <&- >&-",
+        shell=True, executable="/bin/bash", stderr=subprocess.PIPE, cwd=tmp_path, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert decode(b"\xef\xbb\xbf" + FRAME.encode()) == [BEACON]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "scan --simulate trace --seconds nan",
+        "doctor --server http://127.0.0.1:1 --data d --seconds nan",
+        "calibrate record --simulate trace --gateway gw-1 --out o --seconds nan",
+        "calibrate near --simulate trace --gateway gw-1 --place p --seconds nan",
+    ],
+)
+def test_seconds_are_a_number(words: str) -> None:
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "nan is no number of seconds" in line

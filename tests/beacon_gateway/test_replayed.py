@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -126,3 +127,16 @@ async def test_only_what_this_gateway_could_have_heard_is_said(tmp_path: Path) -
 def test_a_trace_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match=r"trace\.jsonl: cannot be read"):
         Replayed(tmp_path / "trace.jsonl")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path: Path) -> None:
+    trace = tmp_path / "marked.jsonl"
+    trace.write_text(
+        '{"type":"sighting","beacon":{"format":"ibeacon","uuid":'
+        '"f7826da6-4fa2-4e98-8024-bc5b71e0893e","major":1,"minor":7},'
+        '"gateway":"gw-1","at":1,"rssi_dbm":-60}\n',
+        "utf-8-sig",
+    )
+    said: list[Heard] = []
+    asyncio.run(Replayed(trace).run(said.append))
+    assert len(said) == 1

@@ -178,3 +178,9 @@ def test_a_fault_names_the_option_as_it_is_typed(tmp_path: Path) -> None:
         load({"server": "http://s", "data": tmp_path}, {}, file)
     told = load({"server": "http://s", "data": tmp_path}, {f"{PREFIX}PASSIVE": "yes"})
     assert told.passive
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('server = "https://engine.example"\ndata = "here"\n', "utf-8-sig")
+    assert load({}, {}, file).server == "https://engine.example"

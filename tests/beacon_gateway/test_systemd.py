@@ -130,3 +130,15 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     )  # fmt: skip
     ours = [line for line in done.stderr.splitlines() if NAME in line or "bluetooth.mount" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+def test_a_card_that_is_not_mounted_is_not_made(tmp_path: Path) -> None:
+    token, root = tmp_path / "token", tmp_path / "card"
+    token.write_text("secret")
+    words = ["--server", "http://s", "--token-file", str(token), "--root", str(root)]
+    status, out, err = install(*words)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "does not exist" in err
+    assert not root.exists()
+    root.mkdir()
+    assert install(*words)[0] == 0

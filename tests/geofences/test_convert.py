@@ -7,6 +7,7 @@ import pytest
 
 import geofences
 from geofences import GeofenceError, convert
+from geofences.model import DAYS
 from tests.geofences.drawn import box, circle, feature, line, text
 
 AREA = box(
@@ -192,3 +193,97 @@ def test_without_geopandas_the_extra_is_named(tmp_path, monkeypatch):
     fences = convert.read(written(tmp_path, AREA)).fences
     with pytest.raises(GeofenceError, match=r"pip install 'proximity-engine\[gis\]'"):
         convert.write(fences, str(tmp_path / "out.gpkg"))
+
+
+KML = """<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Schema name="s" id="s">
+<SimpleField type="int" name="floor"/><SimpleField type="double" name="min_altitude_m"/>
+<SimpleField type="double" name="radius_m"/></Schema><Folder><name>shops</name><Placemark>
+<name>Cellar</name><ExtendedData><SchemaData schemaUrl="#s"><SimpleData name="floor">-1</SimpleData>
+<SimpleData name="min_altitude_m">-1</SimpleData><SimpleData name="radius_m">60</SimpleData>
+</SchemaData></ExtendedData><Point><coordinates>2.35,48.85</coordinates></Point></Placemark>
+</Folder></Document></kml>"""
+
+
+def test_a_cellar_in_a_kml_stays_below_the_ground(tmp_path):
+    path = tmp_path / "cellar.kml"
+    path.write_text(KML)
+    (fence,) = convert.read(str(path)).fences
+    assert (fence.id, fence.name) == ("Cellar", "Cellar")
+    assert (fence.floor, fence.min_altitude_m) == (-1.0, -1.0)
+
+
+@pytest.mark.parametrize("ending", ["kml", "gpkg", "shp", "fgb", "csv"])
+def test_names_and_floors_survive_every_format(tmp_path, ending):
+    shops = [circle(2, 48, 50, "a"), circle(3, 48, 50, "b")]
+    for shop, name in zip(shops, ("Café Sol", "Le Bar"), strict=True):
+        shop["properties"] |= {"name": name, "floor": -1}
+    out = str(tmp_path / f"out.{ending}")
+    convert.write(convert.read(written(tmp_path, *shops)).fences, out)
+    back = {fence.id: (fence.name, fence.floor) for fence in convert.read(out).fences}
+    assert back == {"a": ("Café Sol", -1.0), "b": ("Le Bar", -1.0)}
+
+
+def test_a_radius_is_given_wherever_there_is_none(tmp_path):
+    point = {"type": "Point", "coordinates": [2, 48]}
+    whole = {"type": "GeometryCollection", "geometries": [point]}
+    features = [
+        {"type": "Feature", "id": "null", "properties": None, "geometry": point},
+        {"type": "Feature", "id": "unsaid", "properties": {"radius_m": None}, "geometry": point},
+        {"type": "Feature", "id": "within", "properties": {}, "geometry": whole},
+        {"type": "Feature", "id": "own", "properties": {"radius_m": 7}, "geometry": point},
+    ]
+    source = written(tmp_path, *features)
+    found = {fence.id: fence.radius_m for fence in convert.read(source, radius_m=9.0).fences}
+    assert found == {"null": 9.0, "unsaid": 9.0, "within": 9.0, "own": 7.0}
+    with pytest.raises(GeofenceError):
+        convert.read(source)
+
+
+def test_a_radius_given_does_not_hide_a_key_that_comes_twice(tmp_path):
+    path = tmp_path / "twice.geojson"
+    path.write_text(
+        '{"type":"Feature","properties":{"tags":["a"],"tags":["b"]},'
+        '"geometry":{"type":"Point","coordinates":[1,2]}}'
+    )
+    with pytest.raises(GeofenceError, match="has the property 'tags' twice"):
+        convert.read(str(path), radius_m=9.0)
+
+
+def test_bad_rows_and_bad_circles_are_told_together_and_left_out(tmp_path):
+    path = tmp_path / "shops.csv"
+    path.write_text("lon,lat,id,radius_m\n1,2,a,5\n200,2,b,5\n1,2,c,0\n")
+    with pytest.raises(GeofenceError) as caught:
+        convert.read(str(path))
+    assert "has lon '200', line 3" in str(caught.value)
+    assert "feature 'c': property radius_m cannot be 0" in str(caught.value)
+    loaded = convert.read(str(path), skip_bad=True)
+    assert [fence.id for fence in loaded.fences] == ["a"]
+    assert sum(not problem.advice for problem in loaded.problems) == 2
+
+
+def test_a_format_that_cannot_hold_the_fences_leaves_no_file_and_an_earlier_one_alone(tmp_path):
+    out = tmp_path / "out.shp"
+    convert.write(convert.read(written(tmp_path, AREA)).fences, str(out))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("out.*")}
+    mixed = convert.read(written(tmp_path, AREA, circle(0, 0, 50, "b"))).fences
+    for name in ("out.shp", "new.shp"):
+        with pytest.raises(GeofenceError, match="cannot be written"):
+            convert.write(mixed, str(tmp_path / name))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("out.*")} == before
+    assert sorted(path.name for path in tmp_path.glob("*")) == sorted([*before, "in.geojson"])
+
+
+def test_what_a_shapefile_would_cut_short_is_refused(tmp_path):
+    week = [{"days": [day], "from": "09:00", "to": "18:00"} for day in DAYS]
+    shop = box(0, 0, 1, 1, "shop", active=week, note="é" * 128, other="x" * 254)
+    fences = convert.read(written(tmp_path, shop)).fences
+    with pytest.raises(GeofenceError) as caught:
+        convert.write(fences, str(tmp_path / "out.shp"))
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{tmp_path / 'out.shp'}: feature 'shop': has a {name!r} of more than 254 bytes; "
+        "shorten it, or choose another format"
+        for name in ("active", "note")
+    ]
+    assert not (tmp_path / "out.shp").exists()
+    convert.write(fences, str(tmp_path / "out.gpkg"))
+    assert convert.read(str(tmp_path / "out.gpkg")).fences[0].active == fences[0].active

@@ -350,3 +350,11 @@ def test_a_ring_of_200_000_corners_is_read():
     ring[-1] = ring[0]
     (fence,) = fences(polygon(ring.tolist()))
     assert geofences.FenceIndex([fence]).locate(0.9, 0.0) == ["a"]
+
+
+def test_faults_without_end_are_not_all_told():
+    text = '{"type":"FeatureCollection","features":[' + ",".join(["1"] * 50_000) + "]}"
+    with pytest.raises(geofences.GeofenceError) as caught:
+        geojson.loads(text, skip_bad=True)
+    assert len(caught.value.problems) == geojson.MAX_FAULTS + 1
+    assert "has 10,000 faults and more; mend the first ones first" in str(caught.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -255,3 +256,80 @@ def test_locate_names_the_row_whose_id_is_none(sound, name):
     assert (found.exit_code, found.stdout) == (2, "")
     (line,) = found.stderr.splitlines()
     assert "line 3" in line
+
+
+def shell(line, **names):
+    """Run a line of shell in which `geofences` is the command, with buffered streams."""
+    words = f'geofences() {{ "{sys.executable}" -m geofences "$@"; }}; {line}'
+    given = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    given |= {name: str(value) for name, value in names.items()}
+    return subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, check=False, env=given
+    )
+
+
+@pytest.mark.parametrize("words", ["check FILE", "check FILE --json", "convert FILE -", "--help"])
+def test_who_has_seen_enough_gets_no_status_and_no_word(sound, words):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "geofences", *words.replace("FILE", str(sound)).split()]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert done.returncode == 0
+    assert "rror" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["check $F --json", "convert $F -", "locate $F $P", "locate $F $P --out /dev/full"]
+)
+def test_a_full_disk_is_one_line_with_the_name_of_what_is_full(sound, tmp_path, words):
+    points = tmp_path / "p.csv"
+    points.write_text("lon,lat\n0.5,0.5\n")
+    done = shell(f"geofences {words} > /dev/full", F=sound, P=points)
+    assert done.returncode == 2
+    name = "/dev/full" if "--out" in words else "standard output"
+    assert done.stderr == f"{name}: No space left on device; name a file that can be used\n"
+
+
+def test_closed_streams_are_empty_ones(sound):
+    assert shell("geofences convert $F - >&-", F=sound).returncode == 0
+    done = shell("geofences locate $F - <&-", F=sound)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "-: has no header, line 1; begin with a line such as lon,lat,radius_m\n",
+    )
+    assert shell("geofences check - <&-").returncode == 1
+
+
+def test_check_tells_of_the_files_that_are_there_beside_those_that_are_not(bad, tmp_path):
+    found = run("check", tmp_path / "absent", bad, tmp_path)
+    assert found.exit_code == 2
+    assert "feature 'crossed': the outline crosses itself" in found.stdout
+    assert found.stderr.splitlines() == [
+        f"{tmp_path / 'absent'}: No such file or directory; name a file that can be used",
+        f"{tmp_path}: Is a directory; name a file that can be used",
+    ]
+    assert len(json.loads(run("check", tmp_path / "absent", bad, "--json").stdout)) == 2
+
+
+def test_a_bad_row_far_down_leaves_an_earlier_file_as_it_was(sound, tmp_path, monkeypatch):
+    monkeypatch.setattr("geofences.__main__.BATCH", 2)
+    out, points = tmp_path / "out.csv", tmp_path / "p.csv"
+    out.write_text("of an earlier run\n")
+    points.write_text("lon,lat\n" + "0.5,0.5\n" * 5 + "x,1\n")
+    assert run("locate", sound, points, "--out", out).exit_code == 2
+    assert out.read_text() == "of an earlier run\n"
+    points.write_text("lon,lat\n0.5,0.5\n")
+    assert run("locate", sound, points, "--out", out).exit_code == 0
+    assert out.read_text() == "id,fence\n0,b\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "p.csv", sound.name]
+    found = run("locate", sound, points, "--out", tmp_path / "absent" / "out.csv")
+    assert found.stderr.startswith(f"{tmp_path / 'absent' / 'out.csv'}: No such file or directory;")
+
+
+def test_a_problem_is_one_line_whatever_its_file_is_called(tmp_path):
+    odd = tmp_path / "a\nb.geojson"
+    odd.write_text('{"type": "Feature", "properties": {}}')
+    found = run("check", odd, tmp_path / "no\rfile")
+    assert (len(found.stdout.splitlines()), len(found.stderr.splitlines())) == (1, 1)
+    assert "a b.geojson: feature '0'" in found.stdout

@@ -119,6 +119,13 @@ def test_a_failure_reads_well() -> None:
         (b'{"none":3}\n', "expect.jsonl:1: write an object"),
         (b'{"plce":"cafe"}\n', "no output record has a key 'plce': is 'place' meant?"),
         (b'{"none":{"zzzz":1}}\n', "no output record has a key 'zzzz'; it may hold at, attempt"),
+        (
+            b'{"none":{"kind":"entre"}}\n',
+            "no output record has the kind \"entre\": is 'enter' meant?",
+        ),
+        (b'{"decision":"sent"}\n', "no output record has the decision \"sent\": is 'send' meant?"),
+        (b'{"kind":7}\n', "no output record has the kind 7; it may hold corrected, dwell, enter"),
+        (b'{"none":{"at":"ten"}}\n', "expect.jsonl:1: at: 'ten' is no RFC 3339 time: write it as"),
         (b'{"kind":"enter","none":{"kind":"exit"}}\n', "no output record has a key 'none'"),
         (b"[" * 100_000, "expect.jsonl:1: no JSON"),
         (b"\xff\xfe\n", "expect.jsonl:1: no JSON"),

@@ -160,3 +160,15 @@ def test_a_drawing_is_legal_whatever_it_is_given() -> None:
     svg = ET.fromstring(draw(picture))
     assert svg.tag == f"{SVG}svg"
     assert "nan" not in draw(picture)
+
+
+def test_years_have_no_more_ticks_than_days(files: tuple[Path, Path], tmp_path: Path) -> None:
+    trace, fences = files
+    start = trace.read_bytes()
+    for years, tick in ((1, ">2026-"), (8000, ">3")):
+        late = Fix(subject="ana", at=NOON + years * 365.25 * 86400.0 * 0.9, lon=2.35, lat=48.85)
+        trace.write_bytes(start + write_record(late))
+        out = tmp_path / f"{years}.svg"
+        assert plot(trace, fences, out) == 0
+        assert out.stat().st_size < 200_000
+        assert tick in out.read_text("utf-8")

@@ -407,3 +407,8 @@ def test_the_page_names_everything_that_phones_and_air_can_be_told() -> None:
     ]
     assert missing == []
     assert [name for name in PHONES if f"`{name}`" not in page] == []
+
+
+def test_a_start_that_is_no_time_is_told_once(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, f'start = "soon"\norigin = [2.35, 48.85]\n{WALKER}')
+    assert "start: 'soon' is no RFC 3339 time" in problem

@@ -489,3 +489,16 @@ def test_what_is_written_reads_back_the_same():
     first = msgspec.json.decode(lines.splitlines()[0])
     assert list(first)[:3] == ["type", "subject", "at"]
     assert first["at"] == "2026-01-01T00:00:00.000Z"
+
+
+def test_a_quote_that_is_never_closed_takes_no_rows_with_it():
+    content = 'time,lon,lat,note\n1,2,48,a\n2,2,48,"b\n3,2,48,c\n4,2,48,d\n'
+    found = refusal(content)
+    assert (found.line, found.what) == (3, "a quote is never closed")
+    assert len(read(content.replace("b\n", 'b"\n'))) == 4
+    assert refusal('"time,lon,lat\n1,2,48\n').line == 1
+
+
+def test_two_columns_that_tell_the_same_are_refused():
+    assert "two columns tell time" in str(refusal("time,Time,lon,lat\n1,2,2,48\n"))
+    assert len(read("time,lon,lat,x,y,note,note\n1,2,48,7,8,a,b\n")) == 1
