@@ -6,6 +6,8 @@ Words go to standard error, answers to standard output. Exit status: 0 done, 1 t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import sys
@@ -35,6 +37,7 @@ from proximity.model import ProximityError
 from proximity.site.installing import COMMANDS as INSTALLING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import closing
 
     from proximity.store import Store
@@ -46,12 +49,46 @@ _NO_WORDS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 ROLES = ("device", "gateway", "feed", "marketer", "analyst", "admin")
 
 
+# What writing to a full or broken standard output ends with.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
+
+def _let_go() -> None:
+    """Send what standard output still holds nowhere; Python would try it once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _seen_enough() -> Iterator[None]:
+    """End well where who reads the answer went away: ``click`` would make it status 1, a "no"."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go()
+        raise click.exceptions.Exit(0) from None
+
+
 class Commands(click.Group):
     """A group whose commands end in one line and a status, never in a traceback."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the words; where they ask for help, this prints it."""
+        with _seen_enough():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the words name."""
+        with _seen_enough():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave with its status."""
         options["standalone_mode"] = False
+        # Where a stream is closed there is nothing to read, and nobody to read what is written.
+        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         try:
             status = super().main(*args, **options)
         except click.exceptions.Exit as end:
@@ -66,14 +103,14 @@ class Commands(click.Group):
             _refuse(error.format_message())
         except click.Abort:
             sys.exit(130)
-        except BrokenPipeError:
-            # Whoever read the answer has seen enough; Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except ModuleNotFoundError as error:
             refuse_missing(error)
         except Exception as error:
             problems = getattr(error, "problems", None)
+            # A file that cannot be written has a name, standard output has none.
+            if isinstance(error, OSError) and not error.filename and error.errno in _UNWRITABLE:
+                _let_go()
+                problems = (f"standard output cannot be written ({error.strerror}): make room",)
             if problems is None:
                 logging.getLogger("proximity").debug("failed", exc_info=True)
                 problems = (f"this is a fault of the program: {type(error).__name__}: {error}",)

@@ -15,10 +15,14 @@ from proximity.model import ProximityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["PARQUET", "STANDARD", "called", "open_input", "read_parquet", "read_table", "read_text"]
+__all__ = [
+    "BOM", "PARQUET", "STANDARD", "called", "open_input", "read_parquet", "read_table", "read_text",
+]  # fmt: skip
 
 STANDARD = Path("-")
 """What stands for standard input wherever a command reads a file."""
+BOM = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8 text."""
 PARQUET = b"PAR1"
 """How a Parquet file begins (Apache Parquet, "File Format")."""
 

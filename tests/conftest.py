@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
+from proximity.store import Store
 from tests.servers import DbusDaemon, Mosquitto
 
 ROOT = Path(__file__).resolve().parent.parent
+KEEPS_ITS_STORE = "tests.simulation.disk"
+"""One store serves all its worlds, for as long as the process runs."""
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +25,29 @@ def logs_of_its_own() -> Iterator[None]:
     """Undo what a command run in this process has said about logs: they went to its own stream."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def stores_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the stores that a test opens; those that the product opens are for it to close.
+
+    From Python 3.13 on, a connection that nobody closed is a warning, and so an error here.
+    """
+    opened: list[Store] = []
+    shipped = Store.open
+
+    def noted(*args: Any, **more: Any) -> Store:
+        store = shipped(*args, **more)
+        who = sys._getframe(1).f_globals["__name__"]
+        if who.startswith("tests.") and who != KEEPS_ITS_STORE:
+            opened.append(store)
+        return store
+
+    monkeypatch.setattr(Store, "open", noted)
+    yield
+    for store in opened:
+        store.close()
+        store._engine.dispose()  # whoever reads on after that opens another
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def parse_campaigns(text: str, name: str = "campaigns") -> Campaigns:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
         raise ProximityError(f"{name}: this is no TOML: {error}") from None
     except RecursionError:
         raise ProximityError(f"{name}: this is nested too deeply") from None

@@ -121,6 +121,8 @@ def preview(
     """
     from proximity.campaigns.file import load_campaigns
 
+    if people is not None and person is None:
+        raise ProximityError("--people: tells of --person: give that too, or leave --people out")
     campaigns = load_campaigns(file)
     reader = None
     if person is not None:
@@ -213,7 +215,9 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
     name, text = called(file), read_campaigns(file)
     try:
         tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ProximityError(f"{name}: is nested too deeply: mend the text there") from None
+    except ValueError as error:
         raise ProximityError(f"{name}: is not TOML ({error}): mend the text there") from None
     try:
         campaigns = parse_campaigns(text, name)

@@ -100,7 +100,7 @@ def parse_subscribers(text: str, name: str, folder: Path) -> tuple[Subscriber, .
     """Read the text of a subscribers' file. Raises ProximityError with every problem."""
     try:
         table = TomlTable(tomllib.loads(text), name)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProximityError(f"{name}: this is no TOML: {error}") from None
     found = []
     names: set[str] = set()

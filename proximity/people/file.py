@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proximity.consent.purposes import consent_problems
-from proximity.inputs import PARQUET, called, open_input, read_parquet
+from proximity.inputs import BOM, PARQUET, called, open_input, read_parquet
 from proximity.model import Person, ProximityError
 from proximity.people.table import KINDS, OWN, parse_table
 from proximity.people.tagging import NO_PLAN
@@ -42,7 +42,7 @@ def read_people(path: str | Path) -> list[Person]:
     name = called(file)
     try:
         with open_input(file) as stream:
-            first = stream.readline(_MOST_LINE + 1)
+            first = stream.readline(_MOST_LINE + 1).removeprefix(BOM)
             if first.startswith(PARQUET):
                 table = read_parquet(first, stream, _MOST_TABLE, name, OWN, KINDS)
                 return _checked(parse_table(table, name), name)

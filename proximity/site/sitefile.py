@@ -10,12 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from proximity.inputs import STANDARD, called, open_input
 from proximity.model import ProximityError
-from proximity.site.entries import SIXTEEN_BITS, read_beacon, read_gateway, read_place, rings
+from proximity.site.entries import (
+    ID_CHECKS,
+    SIXTEEN_BITS,
+    read_beacon,
+    read_gateway,
+    read_place,
+    rings,
+)
 from proximity.site.registry import Enrolled, Gateway, Key, Place, Site
 from proximity.tomltable import TomlTable
 from proximity.windows import load_zone
@@ -155,6 +163,17 @@ def read_rows(text: str, name: str, problems: list[str]) -> Iterator[tuple[int, 
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [column.strip() for column in next(reader, [])]
+        for column, count in Counter(columns).items():
+            if column and count > 1:  # whose right cell nobody could tell
+                problems.append(
+                    f"{_line(name, 1)}: column {column!r:.60} is there {count} times: leave one"
+                )
+        if any(columns) and not _TELLING & set(columns):
+            problems.append(
+                f"{_line(name, 1)}: has no column that tells a beacon: begin with a line such as "
+                "uuid,major,minor,subject"
+            )
+            return
         for row in reader:
             if len(problems) > MAX_PROBLEMS:
                 return
@@ -186,4 +205,5 @@ def _cell(column: str, cell: str) -> Any:
 
 
 _NUMBERS = frozenset({*SIXTEEN_BITS, "exponent", "epoch"})
+_TELLING = frozenset({*ID_CHECKS, "identity_key", "format"})
 _LISTS = frozenset({"gateways", "consents"})

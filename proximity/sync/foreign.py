@@ -76,6 +76,7 @@ class State:
         try:
             _state.create_all(self._engine)
         except SQLAlchemyError as error:
+            self._engine.dispose()
             raise ProximityError(f"{path}: is no state of ours ({reason(error)})") from None
         self._key = bytes.fromhex(self.fact("key") or "")
         if not self._key:
@@ -127,7 +128,11 @@ def open_foreign(url: str, mapping: Mapping_, state: Path) -> Foreign:
     Raises ProximityError where there is no such table as mapped; then nothing was made.
     """
     engine, table = open_table(url, mapping)
-    return Foreign(engine, table, mapping, State(state))
+    try:
+        return Foreign(engine, table, mapping, State(state))
+    except ProximityError:
+        engine.dispose()
+        raise
 
 
 class Foreign:

@@ -31,13 +31,6 @@ def open_table(url: str, mapping: Mapping_) -> tuple[Engine, sa.Table]:
     parsed = _address(url)
     try:
         engine = sa.create_engine(parsed, hide_parameters=True)  # cells are people's
-        table = _reflected(engine, mapping)
-    except NoSuchTableError:
-        there = sa.inspect(engine).get_table_names(schema=mapping.schema)
-        raise ProximityError(
-            f"table {mapping.table!r:.80}: this database has none; "
-            f"{nearest(mapping.table, there):.400}"
-        ) from None
     except NoSuchModuleError:
         raise ProximityError(
             f"{parsed.drivername}: no such kind of database is known: write sqlite:///FILE or "
@@ -47,6 +40,25 @@ def open_table(url: str, mapping: Mapping_) -> tuple[Engine, sa.Table]:
         raise ProximityError(
             f"this database needs its driver, {error.name}: for PostgreSQL pip install "
             "'proximity-engine[postgres]'"
+        ) from None
+    except SQLAlchemyError as error:
+        raise ProximityError(f"the database cannot be opened ({reason(error)})") from None
+    try:
+        return engine, _mapped(engine, mapping)
+    except ProximityError:
+        engine.dispose()
+        raise
+
+
+def _mapped(engine: Engine, mapping: Mapping_) -> sa.Table:
+    """Read what a table is like; raises ProximityError where it is not as it is mapped."""
+    try:
+        table = _reflected(engine, mapping)
+    except NoSuchTableError:
+        there = sa.inspect(engine).get_table_names(schema=mapping.schema)
+        raise ProximityError(
+            f"table {mapping.table!r:.80}: this database has none; "
+            f"{nearest(mapping.table, there):.400}"
         ) from None
     except SQLAlchemyError as error:
         raise ProximityError(f"the database cannot be opened ({reason(error)})") from None
@@ -60,7 +72,7 @@ def open_table(url: str, mapping: Mapping_) -> tuple[Engine, sa.Table]:
                 for name in missing
             )
         )
-    return engine, table
+    return table
 
 
 def _reflected(engine: Engine, mapping: Mapping_) -> sa.Table:

@@ -57,7 +57,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     name = called(path)
     try:
         return tomllib.loads(read_text(path, _MOST_BYTES))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
         raise ProximityError(f"{name}: this is no TOML: {error}") from None
     except RecursionError:
         raise ProximityError(f"{name}: this is nested too deeply") from None

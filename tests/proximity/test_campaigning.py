@@ -217,6 +217,9 @@ def test_preview_for_a_person_says_whose_the_language_is(write, tmp_path: Path) 
     (record,) = [json.loads(line) for line in records.stdout.splitlines()]
     assert (record["text"], record["chosen_by"]) == ("Bea, 3 left at cafe.", "default")
     assert run("campaign", "preview", file, "--person", "eve", "--people", people).exit_code == 2
+    unread = run("campaign", "preview", file, "--people", people)
+    assert unread.exit_code == 2
+    assert "--people: tells of --person" in unread.stderr
     data = tmp_path / "data"
     with contextlib.closing(Store.open(data_file(data))) as store:
         store.write(lambda conn: People(store).put(conn, ANNA)).result()
@@ -364,3 +367,10 @@ async def test_a_running_server_sends_previews_and_rehearses_for_one_person(
         assert (decision["decision"], decision["campaign"]) == ("send", "tea")
         assert (await ask(*send, "--campaigns", file)).exit_code == 2
         assert (await ask("campaign", "send", "milk", *where, "--person", "anna")).exit_code == 2
+
+
+@pytest.mark.parametrize("told", ["check", "lint"])
+def test_what_is_nested_too_deeply_is_told_in_plain_words(write, told: str) -> None:
+    deep = run("campaign", told, write("x = " + "[" * 50_000))
+    assert deep.exit_code == 2
+    assert "is nested too deeply" in deep.stderr

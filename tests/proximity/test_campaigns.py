@@ -275,3 +275,8 @@ def test_what_waited_with_a_receiver_triggers_nothing(
     assert waited(change, place) is evidence_alone
     if kind == "enter":
         assert bool(rules().triggers(change, "anna", place)) is not evidence_alone
+
+
+def test_a_number_of_more_digits_than_can_be_read_is_a_problem_of_the_file() -> None:
+    (problem,) = problems("x = " + "9" * 10_000)
+    assert problem.startswith("c.toml: this is no TOML: ")

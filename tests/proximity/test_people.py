@@ -247,6 +247,8 @@ def test_a_people_file(tmp_path: Path) -> None:
     assert anna.consents[0].since == 1767225600.0
     assert anna.attributes == {"tier": "gold"}
     assert ben == Person(person="ben")
+    file.write_text(file.read_text("utf-8"), encoding="utf-8-sig")
+    assert read_people(file) == [anna, ben]
 
 
 @pytest.mark.parametrize(

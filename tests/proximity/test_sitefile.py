@@ -12,7 +12,7 @@ from beacon_gateway.eid import name as first_identity
 from proximity.model import ProximityError
 from proximity.site import sitefile
 from proximity.site.registry import Enrolled, Gateway, Place
-from proximity.site.sitefile import fences_beside, load_site, parse_site, read_site
+from proximity.site.sitefile import fences_beside, load_site, parse_site, read_rows, read_site
 from proximity.tomltable import TomlTable
 
 UUID = "f7826da6-4fa2-4e98-8024-bc5b71e0893e"
@@ -238,6 +238,7 @@ def test_every_problem_at_once() -> None:
         (f"uuid,major,subject\n{UUID},{'9' * 5000},m", "major must be a number"),
         (f'uuid,subject\n"{UUID}" x,m', "tags.csv: line 2: is not CSV"),
         ("uuid,subject\n" + "x" * 200_000, "is not CSV"),
+        (f"uuid,subject,uuid\n{UUID},m,{UUID}", "tags.csv: line 1: column 'uuid' is there 2 times"),
     ],
 )
 def test_a_problem_of_the_list_names_its_line(rows: str, words: str) -> None:
@@ -391,3 +392,11 @@ def test_an_id_of_a_beacon_is_its_own() -> None:
     )
     with pytest.raises(ProximityError, match="'x': this id is used before"):
         parse_site(two, "site.toml")
+
+
+@pytest.mark.parametrize("text", ["uuid: x", "[[beacon]]\n", "a,b\n1,2\n"])
+def test_what_is_no_beacon_list_is_no_empty_one(text: str) -> None:
+    problems: list[str] = []
+    assert list(read_rows(text, "tags.csv", problems)) == []
+    (problem,) = problems
+    assert problem.startswith("tags.csv: line 1: has no column that tells a beacon: begin with")

@@ -239,3 +239,8 @@ def test_a_number_out_of_its_bounds_is_told_the_bounds() -> None:
     both = PropertyRule(kind="number", least=1.0, most=5.0)
     assert both.problem("n", 6) == "n must be from 1 to 5"
     assert both.problem("n", 5) is None
+
+
+def test_a_number_of_more_digits_than_can_be_read_is_a_problem_of_the_file() -> None:
+    with pytest.raises(ProximityError, match=r"^plan\.toml: this is no TOML: "):
+        parse_plan("x = " + "9" * 10_000, "plan.toml")

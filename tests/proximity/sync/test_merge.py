@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from proximity.sync.fields import (
 )
 from proximity.sync.mapping import cell_of, instant, value_of, written_at
 from proximity.sync.merge import AHEAD_S, MOST_WORDS, Item, Word, lost, merge, values_of
-from proximity.sync.rules import parse_rules
+from proximity.sync.rules import load_rules, parse_rules
 
 NOW = 1_800_000_000.0
 
@@ -281,3 +282,10 @@ def test_a_sync_file_says_whose_word_counts() -> None:
 def test_a_bad_sync_file_is_refused_in_words(table: dict[str, Any], problem: str) -> None:
     with pytest.raises(ProximityError, match=problem):
         parse_rules(table, "sync.toml")
+
+
+def test_a_number_of_more_digits_than_can_be_read_is_a_problem_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "sync.toml"
+    file.write_text("x = " + "9" * 10_000, encoding="utf-8")
+    with pytest.raises(ProximityError, match=r"^sync\.toml: this is no TOML: "):
+        load_rules(file)
