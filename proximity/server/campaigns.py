@@ -10,6 +10,7 @@ from aiohttp import web
 from proximity.model import format_time
 from proximity.server.auth import Caller
 from proximity.server.etags import tagged
+from proximity.server.fences import EDITORS
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import AFTER_ID, LIMIT, read_id
 from proximity.server.routes import READERS, Content, Route
@@ -153,7 +154,32 @@ async def _read_one(request: web.Request, parts: Parts, _caller: Caller) -> web.
     return tagged(request, campaign_record(campaign))
 
 
+async def _refuse_edit(_request: web.Request, _parts: Parts, _caller: Caller) -> web.StreamResponse:
+    raise Problem(
+        409,
+        "Campaigns are what their file says, so they are read-only here: edit the file that "
+        "`serve --campaigns` is given, and start the server again.",
+    )
+
+
+_FIXED = Content(meaning="A file names them: they are edited there. Nothing was changed.")
+
 ROUTES = (
+    *(
+        Route(
+            method=method,
+            path=path,
+            endpoint=_refuse_edit,
+            roles=EDITORS,
+            summary="Refused: campaigns are edited in their file.",
+            answers={409: _FIXED},
+        )
+        for method, path in (
+            ("POST", "/v1/campaigns"),
+            ("PUT", "/v1/campaigns/{id}"),
+            ("DELETE", "/v1/campaigns/{id}"),
+        )
+    ),
     Route(
         method="GET",
         path="/v1/campaigns",

@@ -163,7 +163,7 @@ async def _look(
 def _start(request: web.Request) -> int:
     """Tell where to begin: after the cursor seen last, else with all that lies there."""
     last = request.headers.get("Last-Event-ID")
-    if last is None:
+    if not last:  # an empty one is none (HTML, "Server-sent events")
         return int(AFTER.of(request))
     try:
         return int(AFTER.read(last))

@@ -92,7 +92,7 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
 async def _start(request: web.Request, parts: Parts) -> int:
     """Tell where to begin: after the id the reader saw last, else with what happens next."""
     last = request.headers.get("Last-Event-ID")
-    if last is not None:
+    if last:  # an empty one is none (HTML, "Server-sent events")
         try:
             return int(AFTER.read(last))
         except ValueError as error:

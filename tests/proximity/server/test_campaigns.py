@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from proximity.campaigns.form import parse_campaigns
 from proximity.campaigns.keys import CAMPAIGN
+from proximity.server.auth import Role
 from proximity.server.campaigns import CampaignRecord, campaign_record
 from tests.proximity.given import LEAST
+from tests.proximity.server.rig import Rig
 from tests.proximity.test_campaignform import WHOLE
 
 
@@ -40,3 +43,18 @@ def test_what_is_written_beyond_it_is_told_as_it_was_written() -> None:
     assert (ask["asks"], ask["after"], ask["on"]) == (
         "push-marketing", {"visits": 3, "event": "purchase"}, "manual",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/campaigns"),
+        ("PUT", "/v1/campaigns/coffee"),
+        ("DELETE", "/v1/campaigns/coffee"),
+    ],
+)
+async def test_what_the_file_says_is_edited_there(rig: Rig, method: str, path: str) -> None:
+    answer = await rig.ask(method, path, body={"id": "coffee"}, role=Role.MARKETER)
+    assert answer.status == 409
+    assert "edit the file" in answer.body.decode()
+    assert (await rig.ask(method, path, body={"id": "coffee"}, role=Role.ANALYST)).status == 403

@@ -86,6 +86,9 @@ async def test_it_resumes_after_the_id_seen_last(rig: Rig) -> None:
     async with followed(rig, **{"Last-Event-ID": page["cursor"]}) as (_, events):
         said, page = await keys(events)
         assert (said, sorted(page["current"])) == (["k2"], ["k1", "k2"])
+    async with followed(rig, **{"Last-Event-ID": ""}) as (_, events):  # none was seen
+        said, _ = await keys(events)
+        assert said == ["k1", "k2"]
     bad = await rig.ask("GET", STREAM, headers={"Last-Event-ID": "never"})
     assert bad.status == 400
 
