@@ -143,7 +143,7 @@ def _rows(lines: Iterable[str], file: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(chain(lines, (END,)), skipinitialspace=True)
     empty, line = True, 0
     try:
-        for row in reader:
+        for row in reader:  # pragma: no branch - it ends at a line of our own
             if row and row[-1].endswith(END):
                 if row[-1] != END:  # it has taken all that follows into its last cell
                     raise _error(file, "has a quote that is never closed", line + 1, "close it")

@@ -245,7 +245,11 @@ async def attach(shop: Shop, *words: str) -> asyncio.subprocess.Process:
     threads = Path(f"/proc/{pid}/task")
 
     def watched() -> bool:
-        for thread in threads.iterdir():
+        try:
+            running = [*threads.iterdir()]
+        except FileNotFoundError:
+            return True  # what is done to it was done at a call that it made by itself
+        for thread in running:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 if "TracerPid:\t0\n" in (thread / "status").read_text():
                     return False
