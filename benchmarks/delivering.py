@@ -36,7 +36,7 @@ from proximity.site.places import Places
 from proximity.site.registry import Site
 from proximity.store import Store
 
-ROUNDS = 3
+ROUNDS = 2
 RATE = 500  # offers a second
 TICK_S = 0.01
 PEOPLE = 500

@@ -27,6 +27,7 @@ from benchmarks.timing import (
 )
 from benchmarks.updates import NOON
 from proximity import Engine, Fix
+from proximity.server.pauses import put_off
 
 OURS_ONE, OURS_MANY = "one update, `Engine.on_fixes`", "a point of a batch, `locate_many`"
 LOOP_ONE, TREE_MANY = "one update, the rtree loop", "a point of a batch, shapely"
@@ -56,9 +57,10 @@ class Size:
 
 def growth(scale: Scale) -> Found:
     """Single updates and batches at every size, all of them in the same rounds."""
-    country = workloads.national(max(scale.sizes))
     found = Found()
-    sizes = [Size(country, count) for count in scale.sizes]
+    with put_off():
+        country = workloads.national(max(scale.sizes))
+        sizes = [Size(country, count) for count in scale.sizes]
     most = sizes[-1]
     lons, lats = country.points(scale.points, CHECKED)
     first = first_batch(most.index, most.tree, lons, lats)
@@ -200,12 +202,14 @@ def _weigh(
 ) -> Found:
     # What stays is weighed first: an index that is given fences one by one, and nobody keeps them.
     before = resident()
-    index = geofences.FenceIndex(make())
+    with put_off():
+        index = geofences.FenceIndex(make())
     built = resident()
     towns = workloads.Towns.of(workloads.TOWNS, workloads.TOWN_SIGMA_M)
     index.locate_many(*towns.places(scale.points, CHECKED))
     asked = resident()
-    fences = list(make())
+    with put_off():
+        fences = list(make())
     listed = resident()
     took = seconds(lambda: geofences.FenceIndex(fences))
     count = f"{scale.million:,} {what}"

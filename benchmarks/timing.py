@@ -109,7 +109,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
 FULL = Scale(
     points=1_000_000,
     singles=20_000,
-    rounds=4,
+    rounds=3,
     zones=263,
     stores=10_000,
     sizes=(1_000, 10_000, 100_000, 1_000_000),
@@ -125,7 +125,7 @@ QUICK = msgspec.structs.replace(
     FULL,
     points=100_000,
     singles=5_000,
-    rounds=3,
+    rounds=2,
     sizes=(1_000, 10_000, 100_000),
     million=50_000,
     steps=4,

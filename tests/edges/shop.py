@@ -275,6 +275,11 @@ class Senders:
         self._shop, self._rate, self._name, self._of_one = shop, rate, name, of_one
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Here, because a task that is cancelled before its first step has made none.
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {shop.token}"},
+            timeout=aiohttp.ClientTimeout(total=10),
+        )
         self._driving = asyncio.create_task(self._drive())
 
     @property
@@ -293,10 +298,7 @@ class Senders:
             task.cancel()
 
     async def _drive(self) -> None:
-        headers = {"Authorization": f"Bearer {self._shop.token}"}
         due, step = time.monotonic(), self._of_one / self._rate
-        timeout = aiohttp.ClientTimeout(total=10)
-        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
         for number in itertools.count():
             while (left := due - time.monotonic()) > 0 or len(self._tasks) >= 64:
                 if self._stopping.is_set():
