@@ -42,6 +42,7 @@ KML_COLUMNS = {
 # A shapefile's column names end after ten characters, its texts after so many bytes.
 SHAPEFILE_NAME = 10
 SHAPEFILE_TEXT = 254
+_RENAME = "rename it, or choose another format"
 
 
 def read(path: str, *, radius_m: float | None = None, skip_bad: bool = False) -> Loaded:
@@ -251,6 +252,43 @@ def _refuse_long(features: list[dict[str, Any]], path: str) -> None:
         raise GeofenceError(*problems)
 
 
+def _refuse_lost(features: list[dict[str, Any]], part: str, path: str) -> None:
+    """Refuse properties that a KML was given and has not: GDAL's driver keeps names for itself.
+
+    Which, its version knows: ``begin``, ``icon`` and a dozen more.
+    """
+    kept = {one["properties"].get("id"): one["properties"] for one in _read_layers(part)}
+    lost: dict[str, str] = {}
+    for feature in features:
+        back = kept.get(feature["id"], {})
+        for name, value in feature["properties"].items():
+            if name == "id" or value is None or value == "":
+                continue
+            if name not in back or (isinstance(value, str) and back[name] is None):
+                lost.setdefault(name, feature["id"])
+    if lost:
+        raise GeofenceError(
+            *(
+                Problem(path, one, f"has a property {name!r}, which a KML cannot hold", "", _RENAME)
+                for name, one in lost.items()
+            )
+        )
+
+
+def _refuse_alike(features: list[dict[str, Any]], path: str) -> None:
+    """Refuse properties whose names differ by case alone, which all but FlatGeobuf take for one."""
+    names = dict.fromkeys(name for feature in features for name in feature["properties"])
+    first: dict[str, str] = {}
+    problems = []
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            what = f"has properties {other!r} and {name!r}, which this format takes for one"
+            problems.append(Problem(path, None, what, "", _RENAME))
+    if problems:
+        raise GeofenceError(*problems)
+
+
 def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
     geopandas = _geopandas(path)
     features = []
@@ -262,7 +300,10 @@ def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
             if name.lower() not in {"id", "fid"}
         }
         features.append({**feature, "properties": {"id": fence.id, **given}})
-    if path.lower().endswith(".shp"):
+    ending = _ending(path)
+    if ending != ".fgb":
+        _refuse_alike(features, path)
+    if ending == ".shp":
         _refuse_long(features, path)
     frame = _quietly(
         path, "cannot be written", lambda: geopandas.GeoDataFrame.from_features(features, crs=4326)
@@ -274,6 +315,8 @@ def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
         _quietly(
             path, "cannot be written", lambda: frame.to_file(part, driver=driver, engine="pyogrio")
         )
+        if ending == ".kml":
+            _refuse_lost(features, str(part), path)
         for made in Path(aside).iterdir():  # a shapefile is several
             _quietly(
                 path, "cannot be written", partial(made.replace, Path(path).parent / made.name)

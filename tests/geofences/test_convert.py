@@ -287,3 +287,26 @@ def test_what_a_shapefile_would_cut_short_is_refused(tmp_path):
     assert not (tmp_path / "out.shp").exists()
     convert.write(fences, str(tmp_path / "out.gpkg"))
     assert convert.read(str(tmp_path / "out.gpkg")).fences[0].active == fences[0].active
+
+
+def test_what_a_kml_cannot_hold_is_named(tmp_path):
+    shop = circle(2, 48, 50, "a")
+    shop["properties"] |= {"begin": "1 May", "icon": 3, "manager": "Ann", "end": 90}
+    fences = convert.read(written(tmp_path, shop)).fences
+    out = tmp_path / "out.kml"
+    with pytest.raises(GeofenceError) as caught:
+        convert.write(fences, str(out))
+    told = str(caught.value)
+    for name in ("begin", "icon", "end"):
+        assert f"feature 'a': has a property '{name}', which a KML cannot hold; rename it" in told
+    assert "manager" not in told
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("ending", ["kml", "gpkg", "shp"])
+def test_names_that_differ_by_case_alone_are_refused(tmp_path, ending):
+    shop = circle(2, 48, 50, "a")
+    shop["properties"] |= {"Owner": "x", "owner": "y"}
+    fences = convert.read(written(tmp_path, shop)).fences
+    with pytest.raises(GeofenceError, match="has properties 'Owner' and 'owner', which"):
+        convert.write(fences, str(tmp_path / f"out.{ending}"))
