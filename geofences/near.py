@@ -43,11 +43,6 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
     Box = tuple[float, float, float, float]
 
-# Edges about a point are measured in a plane up to so far: 2 km cubed over 24 squares of the
-# earth's radius is 8 micrometres, by which the plane's distances are off.
-PLANE_M = 2000.0
-# And up to this latitude: degrees of longitude shrink ever faster towards a pole.
-PLANE_DEG = 70.0
 # An edge that may run further beside its line than this is too long for the plane: some 1.4 km at
 # 45 degrees. Up to that the foot is found to 30 micrometres along the edge.
 MOST_STRAY_M = 0.1
@@ -245,7 +240,7 @@ class Near:
             near = rows[asked]
             metres = geodesy.many_metres_between(near[:, LON], near[:, LAT], x[asked], y[asked])
             found[asked] = metres - near[:, RADIUS]
-        asked = np.flatnonzero((rows[:, RADIUS] == OUTLINE) & (np.abs(y) < PLANE_DEG))
+        asked = np.flatnonzero((rows[:, RADIUS] == OUTLINE) & (np.abs(y) < geodesy.PLANE_DEG))
         ends = np.cumsum(rows[asked, COUNT])
         begin = 0
         while begin < len(asked):
@@ -282,7 +277,7 @@ def edge_distances(view: View, rows: Floats, x: Floats, y: Floats) -> Floats:
     metres = np.hypot(east + share * run, north + share * rise)
     metres[np.cumsum(count) - 1] = np.nan
     # How far an edge strays from the line: as a parallel does from its chord, and as much again.
-    steep = np.tan(np.radians(np.minimum(np.abs(lat), PLANE_DEG + 1.0)))
+    steep = np.tan(np.radians(np.minimum(np.abs(lat), geodesy.PLANE_DEG + 1.0)))
     stray = length_2 * (0.25 + steep) / (4.0 * geodesy.TIGHTEST_M) + ON_EDGE_M
     starts = np.cumsum(count) - count
     least = np.fmin.reduceat(metres + stray, starts)
@@ -297,7 +292,7 @@ def edge_distances(view: View, rows: Floats, x: Floats, y: Floats) -> Floats:
     np.minimum.at(found, which, again)
     far = np.zeros(len(rows), np.bool_)
     far[which[stray[close] > MOST_STRAY_M]] = True
-    return np.where((found <= PLANE_M) & ~far, found, np.nan)
+    return np.where((found <= geodesy.PLANE_M) & ~far, found, np.nan)
 
 
 def _offsets(lon: Floats, lat: Floats, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from proximity.store import schema
-from proximity.store.ledger import insert_missing
+from proximity.store.ledger import put_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -76,7 +76,7 @@ def write_visits(
         some = gone[start : start + _AT_ONCE]
         connection.execute(table.delete().where(table.c.visit.in_(some)))
     if rows:
-        connection.execute(insert_missing(connection.dialect.name, table), list(rows.values()))
+        put_missing(connection, table, list(rows.values()))
     if exits:
         connection.execute(
             _EXIT, [{"of_visit": visit, "left_at": at} for visit, at in exits.items()]

@@ -46,6 +46,36 @@ def insert_missing(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
+def put_missing(connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert rows, passing over those whose key is there already; give how many were not.
+
+    Each has the same columns. SQLite takes dozens in one step: a step waits for its turn after it,
+    which beside a busy event loop takes longer than the row.
+    """
+    if connection.dialect.name != "sqlite":
+        return connection.execute(insert_missing(connection.dialect.name, table), rows).rowcount
+    columns = tuple(rows[0])
+    most = _MOST_ASKED // len(columns)
+    count = 0
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
+        values = tuple(value for row in some for value in row.values())
+        count += connection.exec_driver_sql(
+            _put_text(table.name, columns, len(some)), values
+        ).rowcount
+    return count
+
+
+@cache
+def _put_text(table: str, columns: tuple[str, ...], rows: int) -> str:
+    """Write the INSERT of so many rows."""
+    named = ", ".join(f'"{column}"' for column in columns)
+    each = f"({', '.join('?' * len(columns))})"
+    return (
+        f'INSERT INTO "{table}" ({named}) VALUES {", ".join([each] * rows)} ON CONFLICT DO NOTHING'
+    )
+
+
 @cache
 def insert_new(dialect: str, table: sa.Table, *returning: str) -> ReturningInsert[Any]:
     """Make an INSERT as ``insert_missing`` does, which tells of the rows that were not there.
@@ -125,7 +155,7 @@ def append(connection: Connection, entries: Sequence[Entry]) -> list[LedgerRow]:
     rows = [msgspec.structs.asdict(one) for one in entries]
     for seq, row in zip(numbers, rows, strict=True):
         row["seq"] = seq
-    written = connection.execute(insert_missing(connection.dialect.name, ledger), rows).rowcount
+    written = put_missing(connection, ledger, rows)
     if written != len(rows):
         # Some were there already. Nobody else has these numbers, so what stands under them is new.
         new = set(connection.scalars(_UNDER, {"first": numbers[0], "last": numbers[-1]}))
