@@ -35,8 +35,8 @@ SLACK_DEG = 1e-7
 # chords: little enough that few pieces remain to be measured exactly.
 PIECE_DEG = 0.25
 # Up to so far a plane will do: 2 km cubed over 24 squares of the earth's radius is 8 micrometres,
-# by which its distances are off. And up to this latitude: degrees of longitude shrink ever faster
-# towards a pole.
+# by which its distances are off, and nine times that at this latitude, up to which it is used:
+# degrees of longitude shrink ever faster towards a pole.
 PLANE_M = 2000.0
 PLANE_DEG = 70.0
 # A hostile outline may run round the world at every edge: never more than this many extra pieces.
@@ -57,7 +57,7 @@ def metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
 
 
 def plane_metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
-    """Return the same of points within PLANE_M and PLANE_DEG, off by PLANE_M's micrometres at most.
+    """Return the same of points within PLANE_M and PLANE_DEG, to a tenth of a millimetre.
 
     As far east and north as on the ellipsoid by the radii of curvature half way (Gauss's
     mid-latitude formulas); a quarter of the price, and no other thread takes its turn for it.

@@ -54,26 +54,22 @@ def put_missing(connection: Connection, table: sa.Table, rows: Sequence[dict[str
     """
     if connection.dialect.name != "sqlite":
         return connection.execute(insert_missing(connection.dialect.name, table), rows).rowcount
-    columns = tuple(rows[0])
+    # In the order of the table, as the statement has them.
+    columns = tuple(column.name for column in table.columns if column.name in rows[0])
     most = _MOST_ASKED // len(columns)
     count = 0
     for start in range(0, len(rows), most):
         some = rows[start : start + most]
-        values = tuple(value for row in some for value in row.values())
-        count += connection.exec_driver_sql(
-            _put_text(table.name, columns, len(some)), values
-        ).rowcount
+        values = tuple(value for row in some for value in map(row.get, columns))
+        count += connection.exec_driver_sql(_put_text(table, columns, len(some)), values).rowcount
     return count
 
 
 @cache
-def _put_text(table: str, columns: tuple[str, ...], rows: int) -> str:
-    """Write the INSERT of so many rows."""
-    named = ", ".join(f'"{column}"' for column in columns)
-    each = f"({', '.join('?' * len(columns))})"
-    return (
-        f'INSERT INTO "{table}" ({named}) VALUES {", ".join([each] * rows)} ON CONFLICT DO NOTHING'
-    )
+def _put_text(table: sa.Table, columns: tuple[str, ...], rows: int) -> str:
+    """Write SQLite's INSERT of so many rows, with a question mark for each value."""
+    statement = insert_missing("sqlite", table).values([dict.fromkeys(columns, "")] * rows)
+    return str(statement.compile(dialect=sqlite.dialect()))
 
 
 @cache

@@ -208,6 +208,18 @@ class TestLedger:
         assert rows[1:] == told
         assert store.write(lambda c: ledger.append(c, batch)).result() == []
 
+    def test_hundreds_are_written_in_their_order_and_with_all_they_say(self, store: Store) -> None:
+        entries = [ledger.entry(transition(at=float(n)), f"p{n}") for n in range(130)]
+        store.write(lambda c: ledger.append(c, entries[7:90:9])).result()
+        told = store.write(lambda c: ledger.append(c, entries)).result()
+        known = {one.id for one in entries[7:90:9]}
+        assert [row.id for row in told] == [one.id for one in entries if one.id not in known]
+        rows, _ = store.read(lambda c: ledger.page(c, limit=200))
+        assert rows[len(known) :] == told
+        assert [(row.person, row.at, row.record) for row in told] == [
+            (one.person, one.at, one.record) for one in entries if one.id not in known
+        ]
+
     def test_a_number_is_never_used_twice(self, store: Store) -> None:
         entries = [ledger.entry(transition(at=float(n)), "p") for n in range(4)]
         first = store.write(lambda c: ledger.append(c, entries[:3])).result()

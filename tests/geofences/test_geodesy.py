@@ -102,3 +102,14 @@ def test_a_chord_that_is_sure_is_sure():
 def test_one_point_and_many_points_are_the_same_points():
     many = geodesy.many_earth_centred(np.array([12.5]), np.array([-33.0]))
     assert many[:, 0].tolist() == pytest.approx(geodesy.earth_centred(12.5, -33.0), abs=1e-8)
+
+
+@pytest.mark.parametrize("lat", [-70.0, -33.3, 0.0, 48.85, 69.9])
+@pytest.mark.parametrize("lon", [2.35, -179.999])
+def test_a_plane_measures_as_the_ellipsoid_does_close_by(lon, lat):
+    for azimuth in range(0, 360, 30):
+        for metres in (0.1, 10.0, 500.0, geodesy.PLANE_M):
+            x, y, _ = geodesy.geod().fwd(lon, lat, azimuth, metres)
+            if abs(y) <= geodesy.PLANE_DEG:
+                found = geodesy.plane_metres_between(lon, lat, x, y)
+                assert found == pytest.approx(metres, abs=1e-4)

@@ -215,6 +215,12 @@ def test_a_way_beside_a_circle_is_what_the_circle_says(lon, lat, radius, azimuth
     way = [degrees for end in ends for degrees in end]
     span = Shape(fence).span(*way)
     assert index.crossings(*way) == ([("a", *span)] if span else [])
+    turn = (way[2] - way[0] + 180.0) % 360.0 - 180.0
+    for share in span or ():
+        if 0.0 < share < 1.0:  # there it runs over the rim
+            there = way[0] + share * turn, way[1] + share * (way[3] - way[1])
+            metres = geodesy.metres_between(lon, lat, *there)
+            assert metres == pytest.approx(radius, abs=1e-4)
     missed = [index.missed_many(*([each] for each in way), [but]) for but in ((), {"a": 1})]
     assert not (missed[0][0] and span)
     assert missed[1][0] or not missed[0][0]
