@@ -68,6 +68,9 @@ _MOST_OUTPUTS = 500
 # Nor does what is found wait longer than this for more: rows that come as fast as the engine works
 # never end, and 200 large ones would be 20 s of work, in which nothing is decided or sent.
 _FOUND_S = 0.1
+# Of so many records at once come more: the engine takes twice as long for each of a few dozen as
+# for each of a hundred. For these it waits so long, while it has fewer.
+_CROWD, _ENOUGH, _CROWD_S = 16, 128, 0.005
 # So long the engine works before others get their turn. Many small rows share one: requests come
 # in by dozens at a time, and the engine would fall behind if each of its rows waited for them.
 _TURN_S = 0.003
@@ -462,7 +465,7 @@ class Ingest:
                 break
             rows = [pending]
             if await backlog.on_disk(pending):
-                rows = backlog.ripe()
+                rows = await self._crowd()
                 found = await self._apply(rows)
                 if found:
                     outputs.add(found, self._campaigns())
@@ -472,6 +475,17 @@ class Ingest:
                 self._remembering.due += len(pending.records)
                 backlog.applied(pending)
         return outputs
+
+    async def _crowd(self) -> list[Pending]:
+        """Give the rows to apply as one; a small crowd waits a little for those behind it."""
+        elapsed = asyncio.get_running_loop().time
+        ends = elapsed() + _CROWD_S
+        while True:
+            rows = self._backlog.ripe()
+            count = sum(len(pending.records) for pending in rows)
+            if not _CROWD <= count < _ENOUGH or elapsed() >= ends:
+                return rows
+            await asyncio.sleep(_CROWD_S / 5)
 
     async def _apply(self, rows: Sequence[Pending]) -> list[Transition | Did]:
         """Let the engine have one row, or some of records as if they were one."""
