@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import sqlalchemy as sa
 
 from proximity.consent.grants import Grant, record_grant
-from proximity.consent.optin import Answer, asked, free_at
+from proximity.consent.optin import EVENTS, Answer, asked, free_at
 from proximity.model import Event, format_time
-from proximity.people.behaviour import hear, may_be_written, read_profiles, write_events
+from proximity.people.behaviour import MOST, hear, may_be_written, read_profiles, write_events
+from proximity.people.facts import Happened, Profile
+from proximity.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +27,26 @@ if TYPE_CHECKING:
     from proximity.campaigns.campaigns import Campaign, PlaceFacts
     from proximity.people.people import People
 
-__all__ = ["Answered", "Asking", "answer", "status"]
+__all__ = ["Answered", "Asking", "answer", "status", "with_answers"]
+
+_AT_ONCE = 200
+"""Ids in one statement: SQLite may be built to take no more than 999 variables."""
+_said = schema.events
+# Of each answer its newest: no crowd of others stands before somebody's no.
+_ranked = (
+    sa.select(
+        _said,
+        sa.func.row_number()
+        .over(partition_by=(_said.c.person, _said.c.name), order_by=_said.c.at.desc())
+        .label("rank"),
+    )
+    .where(
+        _said.c.name.in_(sorted(EVENTS)),
+        _said.c.person.in_(sa.bindparam("persons", expanding=True)),
+    )
+    .subquery()
+)
+_ANSWERS = sa.select(_ranked).where(_ranked.c.rank <= MOST)
 
 
 class Answered(Grant, frozen=True, kw_only=True):
@@ -99,7 +121,7 @@ def status(
     campaigns: Mapping[str, Campaign],
 ) -> tuple[Asking, ...]:
     """Tell how it stands with every question that a person was asked, or that a campaign asks."""
-    profile = read_profiles(connection, [person], 0.0, places)[person]
+    profile = with_answers(connection, read_profiles(connection, [person], 0.0, places))[person]
     known = people.read(connection, person)
     asking: dict[str, list[Campaign]] = {}
     for campaign in campaigns.values():
@@ -128,3 +150,28 @@ def status(
             )
         )
     return tuple(found)
+
+
+def with_answers(connection: Connection, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """Add to profiles what their people answered to questions for a consent, however long ago.
+
+    A profile goes back only so far and holds only so much; a no stands for good.
+    """
+    names = sorted(profiles)
+    found: dict[str, dict[str, Happened]] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        for row in connection.execute(_ANSWERS, {"persons": names[start : start + _AT_ONCE]}):
+            properties = msgspec.json.decode(row.properties)
+            happened = Happened(row.name, row.at, properties, row.place, row.id)
+            found.setdefault(row.person, {})[row.id] = happened
+    return {person: _joined(one, found.get(person, {})) for person, one in profiles.items()}
+
+
+def _joined(profile: Profile, answers: dict[str, Happened]) -> Profile:
+    missing = answers.keys() - {event.id for event in profile.events}
+    if not missing:
+        return profile
+    events = (*profile.events, *(answers[id_] for id_ in missing))
+    return msgspec.structs.replace(
+        profile, events=tuple(sorted(events, key=lambda event: (event.at, event.id)))
+    )

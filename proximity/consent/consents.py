@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from proximity.dispatch.outbox import InFlight
 
 __all__ = [
-    "consent_of", "erase", "grant", "import_said", "is_no", "load_consents", "matches",
-    "rows_by_person", "rows_of", "standing", "withdraw",
+    "consent_of", "erase", "ever_agreed", "grant", "import_said", "is_no", "load_consents",
+    "matches", "rows_by_person", "rows_of", "standing", "withdraw",
 ]  # fmt: skip
 
 _AT_ONCE = 500  # ids in one statement: SQLite may be built to take no more than 999 variables
@@ -191,6 +191,11 @@ def rows_by_person(connection: Connection, persons: Collection[str]) -> dict[str
     for row in _read(connection, persons):
         found.setdefault(row.person, []).append(row)
     return found
+
+
+def ever_agreed(connection: Connection, persons: Collection[str], purpose: str) -> bool:
+    """Whether any of these people ever said yes to a purpose, withdrawn since or not."""
+    return any(not is_no(row) and row.purpose == purpose for row in _read(connection, persons))
 
 
 def matches(

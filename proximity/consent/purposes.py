@@ -42,6 +42,8 @@ EVERYTHING = frozenset({"all", "any", "everything", "*", "-"})
 
 
 PROFILING = "profiling"
+SHARING = "sharing"
+"""To being told of to other companies."""
 
 BOUNDING = frozenset({*LOCATION, PROFILING})
 """Purposes of which a no counts though no yes came before it: it bounds what is done otherwise."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from proximity.dispatch import queue, weighing
+from proximity.dispatch import queue, sends, weighing
 from proximity.model import Decision, ProximityError, Trigger, digest
 from proximity.people.behaviour import may_be_written
 from proximity.segments.size import places_tagged
@@ -138,7 +138,11 @@ def queue_all(store: Store, world: World, wish: Wish, now: float) -> Queued:
 
     def put(connection: Connection, some: Sequence[str]) -> tuple[int, int]:
         agreed = _agreed(connection, world, some, now)
-        return queue.append(connection, [_trigger(wish, one, now) for one in agreed]), len(agreed)
+        triggers = [_trigger(wish, one, now) for one in agreed]
+        # What was decided is known for as long as decisions are kept, which is not for ever.
+        sent = sends.known(connection, [one.id for one in triggers])
+        new = [one for one in triggers if one.id not in sent]
+        return queue.append(connection, new), len(agreed)
 
     people = new = agreed = 0
     for some in _slices(store, world, wish, now):
@@ -162,7 +166,9 @@ def rehearse(store: Store, world: World, wish: Wish, now: float) -> Rehearsal:
     def look(connection: Connection, some: Sequence[str]) -> tuple[list[Trigger], weighing.Known]:
         agreed = _agreed(connection, world, some, now)
         triggers = [_trigger(wish, one, now) for one in agreed]
-        return triggers, weighing.gather(connection, world, triggers, now, binding=False)
+        known = weighing.gather(connection, world, triggers, now, binding=False)
+        known.final.update(sends.known(connection, [one.id for one in triggers]))
+        return triggers, known
 
     for some in _slices(store, world, wish, now):
         triggers, known = store.read(lambda c, some=some: look(c, some))  # type: ignore[misc]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proximity.dispatch.leasing import Lease
 
 __all__ = [
-    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "settle",
+    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "release", "settle",
     "take_out", "withdraw",
 ]  # fmt: skip
 
@@ -203,6 +203,19 @@ def withdraw(
     ledger.append(connection, [ledger.entry(one) for one in told])
     offers.move(connection, [offers.News(one.key, one.outcome, at) for one in told])
     return in_flight
+
+
+def release(connection: Connection, some: sa.ColumnElement[bool]) -> int:
+    """Give back the stock of rows that are about to go without a word; tell how many units.
+
+    Only of what was never handed over: nobody can have received it.
+    """
+    untried = (outbox.c.state == "ready", outbox.c.attempts == 0, outbox.c.doubt == 0)
+    keys = connection.scalars(sa.select(outbox.c.key).where(some, *untried)).all()
+    return sum(
+        stock.give_back(connection, keys[start : start + _AT_ONCE])
+        for start in range(0, len(keys), _AT_ONCE)
+    )
 
 
 def next_due(connection: Connection) -> float | None:

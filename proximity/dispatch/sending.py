@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from proximity.channels import Reply
+from proximity.channels.channel import Outcome
 from proximity.content import stamps
 from proximity.dispatch import handing, leasing, settling
 from proximity.dispatch.judging import combine, judge
@@ -38,6 +40,7 @@ HAND_OVER_S = 20.0
 LATEST_S = leasing.LEASE_S - 2 * HAND_OVER_S
 """Of a lease: a hand-over that has not begun by then does not begin, so that it and its record end
 within the lease, before another sender may have the offer."""
+_OUTCOMES = frozenset(get_args(Outcome))
 LOOK_S = 0.5
 """While all that is under way is slow, look this often whether something else has become due."""
 
@@ -222,12 +225,25 @@ class Window:
         try:
             async with asyncio.timeout(HAND_OVER_S):
                 # Signed here and nowhere kept: what is in the ledger opens and withdraws nothing.
-                return await channel.send(stamps.stamp(offer, by), endpoint)
+                return _checked(await channel.send(stamps.stamp(offer, by), endpoint))
         except TimeoutError:
             return Reply(outcome="retry", reply={"error": "TimeoutError"}, unsure=True)
         except Exception as error:  # noqa: BLE001  one channel's fault must not stop the others
             self._means.counts["channel fault"] += 1
             return Reply(outcome="retry", reply={"error": type(error).__name__}, unsure=True)
+
+
+def _checked(reply: Reply) -> Reply:
+    """Give a channel's reply; raise where it is none: a channel may be anybody's, and untyped."""
+    if not isinstance(reply, Reply):
+        raise TypeError("no reply")
+    # In the round that judges it, what is none would stop the offers of every other channel.
+    if reply.outcome not in _OUTCOMES or not isinstance(reply.reply, dict):
+        raise ValueError("no such outcome")
+    wait_s = reply.retry_after_s
+    if wait_s is not None and not (isinstance(wait_s, int | float) and 0.0 <= wait_s < math.inf):
+        raise ValueError("no such wait")
+    return reply
 
 
 def _reason(reply: Reply) -> str:

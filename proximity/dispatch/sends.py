@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proximity.gates.candidates import Candidate
     from proximity.model import Offer
 
-__all__ = ["carry_on", "lock", "made", "read", "reserve", "won"]
+__all__ = ["carry_on", "known", "lock", "made", "read", "reserve", "won"]
 
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
@@ -95,6 +95,15 @@ def won(
         some = {"people": names, "moments": every[start : start + _AT_ONCE]}
         for moment, *send in connection.execute(_WON, some):
             found.setdefault(moment, []).append(Send(*send))
+    return found
+
+
+def known(connection: Connection, decisions: Sequence[str]) -> set[str]:
+    """Tell which of these decisions made a send; it is known for longer than the decision is."""
+    found: set[str] = set()
+    for start in range(0, len(decisions), _AT_ONCE):
+        some = sends.c.decision.in_(decisions[start : start + _AT_ONCE])
+        found.update(connection.scalars(sa.select(sends.c.decision).where(some)))
     return found
 
 

@@ -115,16 +115,19 @@ def close(connection: Connection, some: Sequence[tuple[Lease, Delivery]]) -> Non
         return
     outbox.settle(connection, [one for one, _ in some])
     on = {one.offer.key: after for one, told in some if (after := onward(one, told)) is not None}
-    seen = offers.states_of(connection, sorted(on)) if on else {}
-    next_ones = [after for key, after in on.items() if seen.get(key) not in SEEN]
     doubt = {one.offer.key for one, told in some if in_doubt(one, told)}
+    open_ = on.keys() | ({one.offer.key for one, _ in some} - doubt)
+    states = offers.states_of(connection, sorted(open_)) if open_ else {}
+    seen = {key for key, state in states.items() if state in SEEN}
+    next_ones = [after for key, after in on.items() if key not in seen]
     at = max(told.at for _, told in some)
     outbox.append(connection, next_ones, at=at, doubt=doubt)
     sends.carry_on(connection, next_ones)
     carried = {one.key for one in next_ones}
     offers.move(connection, [_waiting(one, at) for one in next_ones])
     ended = [(one, told) for one, told in some if one.offer.key not in carried]
-    stock.give_back(connection, sorted({one.offer.key for one, _ in ended} - doubt))
+    # An inbox may have shown it while its turn was another channel's: its reader has the unit.
+    stock.give_back(connection, sorted({one.offer.key for one, _ in ended} - doubt - seen))
     offers.move(connection, [_news(one, told) for one, told in ended])
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from proximity.campaigns.campaigns import NOWHERE
-from proximity.consent import objections
+from proximity.consent import asked, objections
 from proximity.dispatch import sends, stock
 from proximity.gates import gates
 from proximity.gates.candidates import Candidate, Rival
@@ -229,7 +229,9 @@ def _profiles(
     if back_s is None:
         return {}
     names = sorted({one.person for one in triggers if asks[one.campaign] is not None})
-    return behaviour.read_profiles(connection, names, now - back_s, world.places.facts)
+    profiles = behaviour.read_profiles(connection, names, now - back_s, world.places.facts)
+    asking = any(one.asks is not None for one in campaigns.values())
+    return asked.with_answers(connection, profiles) if asking else profiles
 
 
 def _deferred(connection: Connection, ids: Sequence[str]) -> dict[str, float]:

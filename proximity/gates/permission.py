@@ -303,7 +303,12 @@ def quiet_windows(person: Person, rules: Campaigns) -> tuple[Window, ...]:
 def _all_quiet(
     preferences: tuple[Preference, ...], windows: tuple[Window, ...]
 ) -> tuple[Window, ...]:
-    own = [window for row in preferences if is_quiet_wish(row) for window in row.windows or ()]
+    own: list[Window] = []
+    for row in preferences:
+        if is_quiet_wish(row):
+            own += row.windows or ()
+        elif row.allow and (row.topic, row.channel, row.place, row.hours) == (None,) * 4:
+            own.clear()  # whoever wants everything again wants it at those hours, too
     return (*windows, *own) if own else windows
 
 

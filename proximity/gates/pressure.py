@@ -157,7 +157,8 @@ def cooldown(candidate: Candidate) -> tuple[bool, dict[str, Any]]:
     because = because | {
         "last": format_time(last.at), "since_s": round(since_s, 3), "id": last.decision,
     }  # fmt: skip
-    passed = since_s >= campaign.cooldown_s
+    # A campaign that wants no rest has had it, though the clock that dated the send may be ahead.
+    passed = not campaign.cooldown_s or since_s >= campaign.cooldown_s
     if campaign.place_cooldown_s:
         here = [send for send in own if send.place == trigger.place]
         if here:

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from proximity.channels.envelope import Envelope
+from proximity.consent.purposes import SHARING
 from proximity.model import digest, format_time
 from proximity.outbound.positions import LEDGER, PEOPLE, processor_of
 from proximity.privacy.erasing import pending
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Happening", "Page", "erasures", "feeds_of", "read"]
 
 CHANGED = "proximity.person.changed.v1"
-SHARING = "sharing"
-"""The purpose of the consent to being told of to other companies."""
 
 
 class Happening(NamedTuple):

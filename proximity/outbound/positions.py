@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from proximity.store import schema
+from proximity.store.journal import read_meta, write_meta
 from proximity.store.ledger import insert_new
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
-    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "listed", "meet", "newest", "processor_of",
-    "processors", "save", "start",
+    "LEDGER", "PEOPLE", "Position", "enable", "end_of", "is_third_party", "listed", "meet",
+    "newest", "note_third_party", "processor_of", "processors", "save", "start",
 ]  # fmt: skip
 
 LEDGER, PEOPLE = "ledger", "people"
@@ -30,6 +31,7 @@ Feed = Literal["ledger", "people"]
 _TABLE = schema.outbound
 _TABLES = {LEDGER: schema.ledger, PEOPLE: schema.changes}
 _LOCK_MS = 200
+_THIRD_PARTY = "outbound_third_party/"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +54,31 @@ def processor_of(subscriber: str) -> str:
     return f"outbound/{subscriber}"
 
 
-def processors(connection: Connection) -> list[str]:
-    """Name those who are told of people, and so of every erasure that begins from now on."""
+def processors(connection: Connection, *, shared: bool = True) -> list[str]:
+    """Name those who are told of people, and so of an erasure that begins now.
+
+    Another company only where the person was ever ``shared``: of others it is to hear nothing, not
+    even that they were here.
+    """
     rows = connection.scalars(
         sa.select(_TABLE.c.subscriber).where(_TABLE.c.feed == PEOPLE, _TABLE.c.state == "on")
-    )
-    return [processor_of(name) for name in sorted(rows)]
+    ).all()
+    return [
+        processor_of(name)
+        for name in sorted(rows)
+        if shared or not is_third_party(connection, name)
+    ]
+
+
+def is_third_party(connection: Connection, subscriber: str) -> bool:
+    """Whether a subscriber was noted as another company."""
+    return read_meta(connection, _THIRD_PARTY + subscriber) == "1"
+
+
+def note_third_party(connection: Connection, subscriber: str, *, third_party: bool) -> None:
+    """Note whether a subscriber is another company, for whoever has not read their file."""
+    if is_third_party(connection, subscriber) is not third_party:
+        write_meta(connection, _THIRD_PARTY + subscriber, str(int(third_party)))
 
 
 def listed(connection: Connection) -> list[Position]:

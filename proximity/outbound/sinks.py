@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -102,6 +103,8 @@ class Lines:
         self._to = to
         self._clock = clock
         self._file: int | None = None
+        self._at_work = threading.Lock()
+        self._closed = False
 
     async def take(self, events: Sequence[Envelope]) -> Reply:
         """Append the events' lines; a disk that refuses is tried again."""
@@ -114,20 +117,38 @@ class Lines:
         return Reply(outcome="accepted", reply={"bytes": len(lines)})
 
     async def close(self) -> None:
-        """Close the file."""
+        """Close the file; where it is still being written, whoever writes it does."""
+        self._closed = True
+        # Closed under a thread that a cancelled task left behind, its number may be another file's.
+        if self._at_work.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._at_work.release()
+
+    def _append(self, lines: bytes) -> None:
+        with self._at_work:
+            try:
+                self._write(lines)
+            finally:
+                if self._closed:
+                    self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
-    def _append(self, lines: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
+        if self._file is not None and not _is_called(self._file, self._to.path):
+            self._let_go()
         if self._file is None:
             self._file = _open_whole(self._to.path)
         found = os.fstat(self._file)
         period = self._to.rotate_s
         old = found.st_mtime // period != self._clock() // period
         if found.st_size and (old or found.st_size + len(lines) > self._to.rotate_bytes):
-            os.close(self._file)
-            self._file = None
+            self._let_go()
             self._set_aside(found.st_mtime)
             self._file = _open_whole(self._to.path)
             found = os.fstat(self._file)
@@ -178,6 +199,14 @@ def _open_whole(path: Path) -> int:
         os.close(file)
         raise
     return file
+
+
+def _is_called(file: int, path: Path) -> bool:
+    """Whether an open file is the one of that name: who takes lines out puts another there."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(path: Path) -> None:

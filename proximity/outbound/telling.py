@@ -147,16 +147,19 @@ class Teller:
         at_end = self.subscriber.since == "now"
         name, now = self.subscriber.name, self._clock()
         feeds = happenings.feeds_of(self.subscriber)
+        third_party = self.subscriber.third_party
         rows = await self._store.aread(positions.listed)
         known = {row.feed: row for row in rows if row.subscriber == name}
+        noted = await self._store.aread(lambda conn: positions.is_third_party(conn, name))
 
         def begin(connection: Connection) -> dict[str, Position]:
+            positions.note_third_party(connection, name, third_party=third_party)
             return {
                 feed: positions.start(connection, name, feed, at_end=at_end, now=now)
                 for feed in feeds
             }
 
-        if not known.keys() >= set(feeds):
+        if not known.keys() >= set(feeds) or noted is not third_party:
             known = await self._store.awrite(begin)
         self._feeds = {feed: known[feed] for feed in feeds}
         state = next((p.state for p in self._feeds.values() if p.state != "on"), "on")

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from proximity.consent import objections
+from proximity.consent import consents, objections
+from proximity.consent.purposes import SHARING
+from proximity.dispatch import outbox
 from proximity.model import format_time
 from proximity.outbound import positions
 from proximity.privacy.receipts import NOT_REACHED, Receipt, hash_of, signed
@@ -109,6 +111,7 @@ def begin(
     if before is not None:
         return before
     names = tuple(dict.fromkeys((person, *people.read(connection, person).subjects)))
+    shared = consents.ever_agreed(connection, names, SHARING)
     rows = _small_rows(connection, names, delete=False)
     for name in names:  # a subject may have been spoken of as a person before it was theirs
         people.remove(connection, name)
@@ -136,7 +139,7 @@ def begin(
     if tombstone:  # who was only silent is forgotten here, and not everywhere
         via = source.removeprefix("sync:")
         processors = (*processors, *(one for one in peers.names(connection) if one != via))
-        processors = (*processors, *positions.processors(connection))
+        processors = (*processors, *positions.processors(connection, shared=shared))
     for processor in dict.fromkeys(processors):
         row = {"erasure": begun.id, "processor": processor, "person": person}
         connection.execute(schema.erasure_notices.insert(), row)
@@ -197,6 +200,8 @@ def _small_rows(connection: Connection, names: Sequence[str], *, delete: bool) -
         for start in range(0, len(names), _AT_ONCE):
             theirs = _theirs(table, columns, names[start : start + _AT_ONCE])
             if delete:
+                if table is schema.outbox:
+                    outbox.release(connection, theirs)
                 connection.execute(table.delete().where(theirs))
                 continue
             query = sa.select(sa.func.count()).select_from(table).where(theirs)

@@ -34,7 +34,8 @@ and so is what a spreadsheet would take for a formula."""
 def write_export(export: Export, path: Path | None = None) -> bytes:
     """Write an export: JSON, or where ``path`` is a folder or ends in ``.zip``, CSV by table.
 
-    Gives the JSON; a folder or a ZIP file is written where ``path`` says.
+    Gives the JSON; a folder or a ZIP file is written where ``path`` says. Raises ProximityError
+    where a folder holds what is none of this export.
     """
     if path is None or path.suffix.lower() == ".json":
         text = msgspec.json.format(msgspec.json.encode(export), indent=1)
@@ -48,14 +49,21 @@ def write_export(export: Export, path: Path | None = None) -> bytes:
                 archive.writestr(name, sheet)
     else:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = sorted({file.name for file in path.glob("*.csv")} - sheets.keys())
+        if others:  # what is somebody else's would be handed over with it
+            raise ProximityError(
+                f"{path.name}: holds {others[0]!r:.80} already, which is none of this export: name "
+                "a folder that is empty, or not there yet"
+            )
         for name, sheet in sheets.items():
-            (path / name).write_text(sheet, encoding="utf-8", newline="")
+            _only_ours(path / name).write_text(sheet, encoding="utf-8", newline="")
     return b""
 
 
 def _only_ours(path: Path) -> Path:
     """Make a file that nobody else may read: all of a person is to stand in it."""
     path.touch(mode=0o600)
+    path.chmod(0o600)  # it may have been there
     return path
 
 
@@ -142,7 +150,8 @@ def _from_sheets(sheets: Mapping[str, str], name: str) -> Export:
         if sheet == "export":
             said = rows[0] if rows else {}
         elif sheet == "records":
-            records = [dict(row["record"]) for row in rows if isinstance(row["record"], dict)]
+            found = [row.get("record") for row in rows]
+            records = [dict(record) for record in found if isinstance(record, dict)]
         else:
             tables[sheet] = rows
     if said.get("format") != FORMAT or not isinstance(said.get("person"), str):
@@ -180,8 +189,14 @@ def _unzipped(archive: zipfile.ZipFile, name: str) -> dict[str, str]:
     left = _MOST_BYTES
     found: dict[str, str] = {}
     for info in infos:
-        with archive.open(info) as stream:
-            raw = stream.read(left + 1)
+        try:
+            with archive.open(info) as stream:
+                raw = stream.read(left + 1)
+        except Exception as error:  # noqa: BLE001  each way of packing has errors of its own
+            raise ProximityError(
+                f"{name}: {info.filename!r:.80} cannot be unpacked ({type(error).__name__}): it "
+                "is damaged, or under a password; unpack it by yourself and give the folder"
+            ) from None
         left -= len(raw)
         if left < 0:
             raise ProximityError(f"{name}: larger than {_MOST_BYTES} bytes: no export")

@@ -16,7 +16,14 @@ import sqlalchemy as sa
 from proximity.consent import chain
 from proximity.consent.objections import refuse_erased
 from proximity.consent.texts import Wording, sha256_of
-from proximity.model import MOST_CONSENTS, Consent, Person, ProximityError, Sighting
+from proximity.model import (
+    MOST_CONSENTS,
+    Consent,
+    Person,
+    ProximityError,
+    Sighting,
+    parse_time,
+)
 from proximity.people import endpoints
 from proximity.people.profiles import Known
 from proximity.privacy.erasing import known, personal_tables
@@ -53,6 +60,11 @@ _JSON: dict[str, tuple[str, Any]] = {
     "quarantine": ("event", dict[str, Any]),
 }
 """Columns that hold JSON, by table, and what it must be: in an export it is written out."""
+
+_NO_TIMES = frozenset({("attributes", "number")})
+"""Columns of numbers that are no moments; every other one is, and is written out as such."""
+_MOST_WHOLE = 2**31
+"""Below this is every whole number of an export: a place in a list, or a yes or no."""
 
 Value = str | float | int | None | dict[str, Any] | list[Any]
 Rows = dict[str, list[dict[str, Value]]]
@@ -239,6 +251,9 @@ def _fault(
         kinds = (int, float) if column.type.python_type in {int, float} else (str,)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return f"{name} must be {'a number' if float in kinds else 'text'}"
+        problem = _number_problem(table, column, value)
+        if problem is not None:
+            return f"{name}: {problem}"
     if how and next((row[one] for one in how if row[one] is not None), None) not in names:
         return "it is not this person's"
     try:
@@ -247,6 +262,19 @@ def _fault(
         _check_row(str(table.name), row)
     except ValueError as error:  # of which msgspec's own is one
         return str(error)
+    return None
+
+
+def _number_problem(table: Table, column: Column[Any], value: Value) -> str | None:
+    """Say why a number could not have been written here; None where it could, or is none."""
+    if isinstance(value, float | int) and (table.name, column.name) not in _NO_TIMES:
+        if column.type.python_type is int:
+            whole = isinstance(value, int) and 0 <= value < _MOST_WHOLE
+            return None if whole else f"{value!r:.40} is no whole number such as 1"
+        try:
+            parse_time(value)
+        except ValueError as error:
+            return str(error)
     return None
 
 

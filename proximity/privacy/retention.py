@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from proximity.consent.optin import EVENTS
+from proximity.dispatch import outbox
 from proximity.store import schema
 
 if TYPE_CHECKING:
@@ -73,24 +75,39 @@ SCHEDULE: dict[str, Rule] = {
 
 
 class Aged(NamedTuple):
-    """Rows that a rule ends: those of ``table`` whose ``at`` (Unix seconds) is past it."""
+    """Rows that a rule ends: those of ``table`` whose ``at`` (Unix seconds) is past it.
+
+    But none before its ``ends``, where it has one: until then somebody may still use it.
+    """
 
     rule: str
     table: Table
     at: ColumnElement[float]
     where: ColumnElement[bool] | None = None
+    ends: ColumnElement[float] | None = None
 
 
 _ledger, _visits, _sends = schema.ledger, schema.visits, schema.sends
-_tokens, _secrets = schema.tokens, schema.gateway_secrets
+_tokens, _secrets, _events = schema.tokens, schema.gateway_secrets, schema.events
+
+
+def _known() -> sa.CompoundSelect[str]:
+    """Select everyone who has a profile, a subject or a consent."""
+    tables = (schema.people, schema.subjects, schema.consents)
+    return sa.union(*(sa.select(table.c.person) for table in tables))
+
+
+_PASSING = sa.or_(_events.c.name.not_in(sorted(EVENTS)), _events.c.person.not_in(_known()))
+"""Events that time alone ends: what somebody answered when they were asked for a consent stands for
+as long as they are known, for after a no they are not asked again."""
 
 AGED: tuple[Aged, ...] = (
     Aged("visits", _ledger, _ledger.c.at, _ledger.c.kind == "transition"),
     Aged("visits", _visits, sa.func.coalesce(_visits.c.exit_at, _visits.c.enter_at)),
     Aged("decisions", _ledger, _ledger.c.at, _ledger.c.kind != "transition"),
-    Aged("decisions", schema.offers, schema.offers.c.created_at),
+    Aged("decisions", schema.offers, schema.offers.c.created_at, ends=schema.offers.c.expires_at),
     Aged("decisions", schema.codes, schema.codes.c.at),
-    Aged("events", schema.events, schema.events.c.at),
+    Aged("events", _events, _events.c.at, _PASSING),
     Aged("quarantine", schema.quarantine, schema.quarantine.c.at),
     Aged("sends", _sends, _sends.c.at),
     Aged("queue", schema.triggers, schema.triggers.c.due_at),
@@ -195,15 +212,11 @@ def date(connection: Connection, now: float) -> int:
     return len(rows)
 
 
-def _known() -> sa.CompoundSelect[str]:
-    """Select everyone who has a profile, a subject or a consent."""
-    tables = (schema.people, schema.subjects, schema.consents)
-    return sa.union(*(sa.select(table.c.person) for table in tables))
-
-
 def _past(aged: Aged, now: float, days: Mapping[str, float]) -> ColumnElement[bool]:
-    past = aged.at < now - days[aged.rule] * DAY_S
-    return past if aged.where is None else sa.and_(past, aged.where)
+    past = [aged.at < now - days[aged.rule] * DAY_S]
+    past += [] if aged.where is None else [aged.where]
+    past += [] if aged.ends is None else [aged.ends <= now]
+    return sa.and_(*past)
 
 
 def _keys(
@@ -221,6 +234,10 @@ def _drop(connection: Connection, aged: Aged, keys: Sequence[tuple[object, ...]]
         _remember(connection, aged, keys)
     if table is _sends:
         _release(connection, [str(key[0]) for key in keys])
+    if table is schema.outbox:
+        for start in range(0, len(keys), _AT_ONCE):
+            some = [key[0] for key in keys[start : start + _AT_ONCE]]
+            outbox.release(connection, schema.outbox.c.key.in_(some))
     chosen = sa.and_(*(column == sa.bindparam(f"k{n}") for n, column in enumerate(columns)))
     connection.execute(
         table.delete().where(chosen), [{f"k{n}": one for n, one in enumerate(key)} for key in keys]

@@ -161,6 +161,24 @@ def test_a_list_of_people_is_no_export(tmp_path: Path) -> None:
         (lambda e: e["tables"]["events"][0].pop("at"), "the columns are not those"),
         (lambda e: e["tables"]["events"][0].update(at="x"), "at must be a number"),
         (lambda e: e["tables"]["events"][0].update(name=None), "name must be text"),
+        (lambda e: e["tables"]["events"][0].update(at=-1.0), "at: time -1.0 is outside the years"),
+        (lambda e: e["tables"]["ledger"][0].update(at=1e308), "at: time 1e+308 is outside"),
+        (lambda e: e["tables"]["consents"][0].update(recorded_at=1e13), "recorded_at: time 1"),
+        (
+            lambda e: e["tables"].update(
+                wishes=[
+                    {
+                        "person": "ada",
+                        "number": 1e30,
+                        "topic": None,
+                        "channel": None,
+                        "place": None,
+                        "allow": 1,
+                    },
+                ]
+            ),
+            "number: 1e+30 is no whole number",
+        ),
         (
             lambda e: e["tables"]["events"][0].update(person="bob", subject="phone-b"),
             "it is not this person's",
@@ -271,11 +289,77 @@ def test_an_event_that_was_too_long_to_keep_stands_in_no_exports_way() -> None:
     assert (event["name"], event.get("properties")) == ("a", None)
 
 
-@pytest.mark.parametrize("form", ["out.json", "out.zip"])
-def test_nobody_else_may_read_the_file(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("form", ["out.json", "out.zip", "folder/people.csv"])
+def test_nobody_else_may_read_the_file(form: str, tmp_path: Path, *, there: bool) -> None:
     store, people = known_store()
-    write_export(exported(store, people), tmp_path / form)
-    assert (tmp_path / form).stat().st_mode & 0o077 == 0
+    file = tmp_path / form
+    if there:
+        file.parent.mkdir(exist_ok=True)
+        file.touch(mode=0o644)
+    write_export(exported(store, people), file.parent if form.endswith(".csv") else file)
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_with_somebody_elses_rows_is_not_written_to(tmp_path: Path) -> None:
+    store, people = known_store()
+    found = exported(store, people)
+    write_export(found, tmp_path / "out")
+    write_export(found, tmp_path / "out")  # the same again is no harm
+    fewer = msgspec.structs.replace(
+        found, person="bob", tables={"people": [{"person": "bob", "record": {}}]}
+    )
+    before = {one.name: one.read_bytes() for one in (tmp_path / "out").iterdir()}
+    with pytest.raises(ProximityError, match="which is none of this export"):
+        write_export(fewer, tmp_path / "out")
+    assert {one.name: one.read_bytes() for one in (tmp_path / "out").iterdir()} == before
+
+
+def _scratch(packed: bytes, method: int) -> bytes:
+    """Spoil what is packed in the last file of a ZIP."""
+    start = packed.rindex(b"events.csv", 0, packed.index(b"PK\x01\x02")) + 12
+    return packed[:start] + bytes(one ^ 0xFF for one in packed[start:][:12]) + packed[start + 12 :]
+
+
+def _lock(packed: bytes, method: int) -> bytes:
+    """Say of every file of a ZIP that it is under a password."""
+    return packed.replace(b"PK\x03\x04\x14\x00\x00\x00", b"PK\x03\x04\x14\x00\x01\x00").replace(
+        b"\x14\x03\x14\x00\x00\x00", b"\x14\x03\x14\x00\x01\x00"
+    )
+
+
+def _rename(packed: bytes, method: int) -> bytes:
+    """Say of every file of a ZIP that it is packed in a way that nobody knows."""
+    one, other = bytes([0x14, 0, 0, 0, method, 0]), bytes([0x14, 0, 0, 0, 97, 0])
+    return packed.replace(one, other)
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil"),
+    [
+        (zipfile.ZIP_DEFLATED, _scratch),
+        (zipfile.ZIP_BZIP2, _scratch),
+        (zipfile.ZIP_LZMA, _scratch),
+        (zipfile.ZIP_DEFLATED, _lock),
+        (zipfile.ZIP_DEFLATED, _rename),
+    ],
+)
+def test_a_zip_that_cannot_be_unpacked_is_refused_in_one_line(
+    method: int, spoil: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.zip"
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("export.csv", "format,person\r\nproximity-person/1,ada\r\n")
+        archive.writestr("events.csv", "".join(f"{n},{n * n}\r\n" for n in range(500)))
+    file.write_bytes(spoil(file.read_bytes(), method))
+    with pytest.raises(ProximityError, match=r"x.zip: '(export|events).csv' cannot be unpacked"):
+        read_export(file)
+
+
+def test_records_under_another_head_are_none(tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text("format,person\nproximity-person/1,ada\n")
+    (tmp_path / "records.csv").write_text("other\nx\n")
+    assert read_export(tmp_path).records == []
 
 
 def test_a_folder_is_bounded_and_its_faults_are_told(

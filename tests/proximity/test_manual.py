@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from proximity.campaigns.campaigns import Campaigns, Contest, Stock, TriggerRule
 from proximity.dispatch import manual
 from proximity.model import Consent, ProximityError, Transition
+from proximity.privacy.retention import DAY_S, keep_days, sweep
 from proximity.segments.segments import parse
 from proximity.site.places import Places
 from proximity.site.registry import Place, Site
@@ -188,3 +189,21 @@ def test_what_cannot_be_wished_for_says_why(asked: dict[str, Any], problem: str)
     campaigns = rules(COFFEE, NEWS, segments={"gold": gold()})
     with pytest.raises(ProximityError, match=problem):
         manual.wish_for(campaigns, **asked)
+
+
+def test_it_is_sent_once_though_what_was_decided_is_no_longer_kept(store: Store) -> None:
+    way = Way(store, rules(NEWS)).put()
+    wish = manual.wish_for(way.rules, "news", person="anna")
+    assert manual.queue_all(store, way.dispatcher.world, wish, NOON).new == 1
+    assert [d.reason for d in way.decide()] == [None]
+    way.send()
+    later = NOON + 91 * DAY_S
+    for _ in sweep(store, later, keep_days()):
+        pass
+    assert way.records("decision") == []
+    assert manual.rehearse(store, way.dispatcher.world, wish, later).results == {"sent before": 1}
+    assert manual.queue_all(store, way.dispatcher.world, wish, later) == manual.Queued(
+        people=1, new=0
+    )
+    assert way.decide(later) == []
+    assert way.dispatcher.counts["fault"] == 0

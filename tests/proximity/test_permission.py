@@ -284,3 +284,13 @@ def test_hours_of_nothing_at_all_are_quiet_hours_of_one_s_own() -> None:
     both = rules(FOOD, quiet_hours=windows("22:00-07:00"))
     assert quiet_windows(one.person, both) == (*windows("22:00-07:00"), *windows("11:30-12:30"))
     assert quiet_windows(ANNA, both) == windows("22:00-07:00")
+
+
+def test_a_yes_to_everything_takes_back_the_quiet_hours_before_it() -> None:
+    nap, evening = no(hours=(Hours("11:30", "12:30"),)), no(hours=(Hours("20:00", "22:00"),))
+    everything = Preference(allow=True)
+    own = wanting(nap, everything, evening).person
+    assert quiet_windows(own, rules(FOOD)) == windows("20:00-22:00")
+    assert decide(wanting(nap, everything, campaign=FOOD)).reason is None
+    for part in (Preference(allow=True, topic="food"), Preference(allow=True, channel="console")):
+        assert quiet_windows(wanting(nap, part).person, rules(FOOD)) == windows("11:30-12:30")

@@ -200,6 +200,13 @@ def test_a_campaign_rests_anywhere_here_and_in_this_visit(
     assert (decide(one).reason == "cooldown") is not passed
 
 
+def test_a_campaign_without_cooldown_needs_no_rest_from_a_send_that_another_clock_dated() -> None:
+    ahead = send(NOON + 0.005, campaign="coffee")
+    assert gate(candidate(sends=(ahead,)), "cooldown").passed
+    resting = candidate(campaign=replace(COFFEE, cooldown_s=60.0), sends=(ahead,))
+    assert not gate(resting, "cooldown").passed
+
+
 def test_cooldowns_say_what_they_counted() -> None:
     campaign = replace(COFFEE, place_cooldown_s=90.0, once_per_visit=True)
     one = candidate(campaign=campaign, sends=(send(campaign="coffee", visit="v1"),))

@@ -234,3 +234,34 @@ def test_retries_take_a_tenth_of_the_turns(store: Store) -> None:
     due = way.dispatcher.next_due()
     assert due is not None
     assert due > NOON + 39.0, "the others wait for their budget"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "accepted",
+        Reply(outcome="taken"),  # type: ignore[arg-type]
+        Reply(outcome="failed", reply=None),  # type: ignore[arg-type]
+        Reply(outcome="retry", retry_after_s="10"),  # type: ignore[arg-type]
+        Reply(outcome="retry", retry_after_s=float("nan")),
+        Reply(outcome="retry", retry_after_s=-1.0),
+    ],
+)
+async def test_a_channel_that_answers_nonsense_stops_no_other(store: Store, said: Any) -> None:
+    """Somebody's own channel, which nobody typed: what it did with the offer nobody knows."""
+
+    class Odd(Recorder):
+        name = "odd"
+
+        async def send(self, offer: Offer, endpoint: Endpoint | None = None) -> Reply:  # noqa: ARG002
+            answer: Reply = said
+            return answer
+
+    way = Way(store, rules(COFFEE, replace(COFFEE, id="tea", channels=("odd",))))
+    way.dispatcher._channels = {"console": way.channel, "odd": Odd()}
+    way.put().queue(trigger(id="a", campaign="tea", visit="a"), trigger(id="b", visit="b"))
+    way.decide()
+    told = await way.dispatcher.send_due(NOON)
+    assert sorted((one.key, one.outcome) for one in told) == [("a", "retry"), ("b", "accepted")]
+    assert way.dispatcher.counts["channel fault"] == 1

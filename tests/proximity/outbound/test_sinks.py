@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +143,60 @@ async def test_a_full_disk_leaves_nothing_by_half_and_goes_on(
     monkeypatch.setattr(os, "write", real)
     assert (await lines.take([event(2)])).outcome == "accepted"
     await lines.close()
+    assert ids(path) == ["e1", "e2"]
+
+
+@pytest.mark.parametrize("erased", [True, False])
+async def test_a_file_that_was_replaced_or_taken_away_is_opened_anew(
+    tmp_path: Path, *, erased: bool
+) -> None:
+    """Whoever takes somebody's lines out of it writes another file under its name."""
+    path = tmp_path / "out.ndjson"
+    lines = sink(path)
+    await lines.take([event(1), event(2)])
+    if erased:
+        other = tmp_path / "without-e1"
+        other.write_text(path.read_text().splitlines(keepends=True)[1])
+        other.rename(path)
+    else:
+        path.rename(tmp_path / "moved")
+    assert (await lines.take([event(3)])).outcome == "accepted"
+    await lines.close()
+    assert ids(path) == (["e2", "e3"] if erased else ["e3"])
+
+
+async def test_what_is_written_while_it_is_closed_gets_into_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "out.ndjson", tmp_path / "other"
+    lines = sink(path)
+    await lines.take([event(1)])
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    write, sync = os.write, os.fsync
+
+    def slow(file: int, data: bytes) -> int:
+        begun.set()
+        go_on.wait()
+        return write(file, data)
+
+    def synced(file: int) -> None:
+        try:
+            sync(file)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(os, "write", slow)
+    monkeypatch.setattr(os, "fsync", synced)
+    task = asyncio.create_task(lines.take([event(2)]))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await lines.close()
+    with other.open("wb"):  # gets the lowest number that is free
+        go_on.set()
+        await asyncio.to_thread(done.wait)
+    assert other.read_bytes() == b""
     assert ids(path) == ["e1", "e2"]
 
 
