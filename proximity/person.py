@@ -107,12 +107,15 @@ def windows_of(hours: tuple[Hours, ...]) -> tuple[Window, ...]:
     return windows
 
 
-class Preference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Preference(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """What a person wants, or does not: a topic, a channel, a place, at these hours of theirs.
 
     What is None is any; a later row wins over an earlier one that matches as well, and where none
     matches it is wanted. ``said_at`` is when they said so (Unix seconds), where that is known.
-    Raises ValueError where a name is no id.
+    Raises ValueError where a name is no id. Fields that are not known are refused: a ``topic`` that
+    is misspelt would be a yes to everything.
     """
 
     allow: bool

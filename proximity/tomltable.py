@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from datetime import date, datetime, time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from beacon_gateway.model import check_id
 from proximity.model import parse_time
-from proximity.windows import Window, parse_windows
+from proximity.windows import Window, parse_windows, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -60,8 +60,12 @@ class TomlTable:
             return None
         value = self.table[key]
         if isinstance(value, str) and value.strip():
-            return value
-        self.fault(f"{key} must be a text that is not empty; it is {_shown(value)}")
+            if "\0" not in value:
+                return value
+            # Most texts name something, a file or a variable, and no name may have one.
+            self.fault(f"{key} is a text with a NUL in it: {shown(value)}")
+            return None
+        self.fault(f"{key} must be a text that is not empty; it is {shown(value)}")
         return None
 
     def choice(self, key: str, choices: Collection[str]) -> str | None:
@@ -100,7 +104,7 @@ class TomlTable:
         bounds = f"from {least:.12g} to {most:.12g}"
         if most == math.inf:
             bounds = f"of at least {least:.12g}"
-        self.fault(f"{key} must be a number {bounds}; it is {_shown(value)}")
+        self.fault(f"{key} must be a number {bounds}; it is {shown(value)}")
         return default
 
     def whole(self, key: str, default: int, *, least: int, most: int) -> int:
@@ -116,7 +120,7 @@ class TomlTable:
         value = self.table[key] if self.has(key) else default
         if isinstance(value, bool):
             return value
-        self.fault(f"{key} must be true or false; it is {_shown(value)}")
+        self.fault(f"{key} must be true or false; it is {shown(value)}")
         return default
 
     def time(self, key: str) -> float | None:
@@ -130,7 +134,7 @@ class TomlTable:
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 # Before the range of times is asked: a whole number may be too long to be shown.
                 return parse_time(value if isinstance(value, str) else float(value))
-            raise ValueError(f"{_shown(value)} is no time")
+            raise ValueError(f"{shown(value)} is no time")
         except (ValueError, OverflowError) as error:
             self.fault(f'{key}: {error}; write it like "2026-05-01T09:00:00+02:00"')
             return None
@@ -142,7 +146,7 @@ class TomlTable:
         value = self.table[key]
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             self.fault(
-                f'{key} must be a list of texts such as ["one", "two"]; it is {_shown(value)}'
+                f'{key} must be a list of texts such as ["one", "two"]; it is {shown(value)}'
             )
             return ()
         if not value or len(value) > _MOST_NAMES:
@@ -192,16 +196,6 @@ class TomlTable:
         for key in self.table:
             if key not in known and key not in named:
                 self.fault(f"unknown key {key!r:.60}; {nearest(key, known)}")
-
-
-def _shown(value: object) -> str:
-    """Write a value for a problem, cut short; Python refuses to write endless whole numbers."""
-    if isinstance(value, date | time):
-        return value.isoformat()
-    try:
-        return f"{value!r:.60}"
-    except ValueError:
-        return "a number of thousands of digits"
 
 
 def nearest(word: str, choices: Collection[str]) -> str:

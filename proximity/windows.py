@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAYS", "Wall", "Window", "load_zone", "local", "local_text", "next_time", "parse_windows",
-    "period_start", "wall", "within",
+    "period_start", "shown", "wall", "within",
 ]  # fmt: skip
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -129,7 +129,7 @@ def _parse_window(item: object, spot: str, problems: list[str]) -> Window | None
     days = item.get("days", list(DAYS))
     known = isinstance(days, list | tuple) and all(isinstance(d, str) for d in days)
     if not (known and days and all(d in DAYS for d in days)):
-        problems.append(f"{spot}: days must be a list of {', '.join(DAYS)}; it is {days!r:.60}")
+        problems.append(f"{spot}: days must be a list of {', '.join(DAYS)}; it is {shown(days)}")
         days = []
     start, end = (_parse_clock(item.get(key), key, spot, problems) for key in ("from", "to"))
     if start == _DAY_S:
@@ -150,9 +150,18 @@ def _parse_clock(value: object, key: str, spot: str, problems: list[str]) -> int
     if isinstance(value, str) and _CLOCK.fullmatch(value):
         return int(value[:2]) * 3600 + int(value[3:]) * 60
     # TOML has times of its own, which are written without quotes.
-    said = value.isoformat() if isinstance(value, time) else f"{value!r:.40}"
-    problems.append(f'{spot}: {key} must be a time of day such as "08:30"; it is {said}')
+    problems.append(f'{spot}: {key} must be a time of day such as "08:30"; it is {shown(value)}')
     return None
+
+
+def shown(value: object) -> str:
+    """Write a value for a problem, cut short; Python refuses to write endless whole numbers."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _clock(second: int) -> str:

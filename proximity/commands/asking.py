@@ -6,6 +6,7 @@ a folder is read directly, which works beside a running server as well. Knows no
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import time
 import urllib.error
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from proximity.commands.questions import is_url
 from proximity.consent.grants import Grant, left_without, record_grant
 from proximity.consent.proofs import said_page
 from proximity.model import Person, ProximityError
@@ -90,7 +92,11 @@ def open_either(data: Path | None, server: str | None, token: str | None) -> Ite
     if server is not None:
         if not token:
             raise ProximityError("--server needs --token T (or PROXIMITY_TOKEN)")
-        yield Http(server, token)
+        http = Http(server, token)
+        try:
+            yield http
+        except msgspec.MsgspecError:  # JSON, and not what was asked for
+            raise http.strange() from None
         return
     assert data is not None
     if not (data / "engine.db").exists():
@@ -266,6 +272,8 @@ _TOKEN_OF = {
     "--peer": "--peer-token (or PROXIMITY_PEER_TOKEN)",
 }
 """Where the token of a server is given, by the option that names the server."""
+_NO_PATH = "There is nothing here"
+"""How a server begins its answer where it knows no such path."""
 _MENDS = {
     401: "make one there with `proximity token create`",
     403: "give one of another role",
@@ -277,10 +285,9 @@ class Http:
     """The way to a running server: its URL and a token; ``option`` is where the URL was given."""
 
     def __init__(self, url: str, token: str, option: str = "--server") -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
+        if not is_url(url):
             raise ProximityError(f"{option} {url}: this is no http:// or https:// URL")
-        self._token_at = _TOKEN_OF[option]
+        self._option, self._token_at = option, _TOKEN_OF[option]
         if not token.isascii() or not token.isprintable() or " " in token:
             # Else the refusal of the header would quote it.
             raise ProximityError(
@@ -327,22 +334,40 @@ class Http:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
                 content: bytes = answer.read(MOST_BYTES)
-                return content
         except urllib.error.HTTPError as error:
             with error:
-                if error.code == 404 and missing:
-                    return None
                 said = _said(error.code, error.read(MOST_BYTES))
-                mend = _MENDS.get(error.code)
-                if mend is not None:
-                    first = said[0].rstrip(".")
-                    said = (f"{self._token_at}, for {self._url}: {first}: {mend}", *said[1:])
-                raise ProximityError(*said) from None
+            ours = error.headers.get_content_type() == "application/problem+json"
+            if not ours or said[0].startswith(_NO_PATH):
+                # Of nobody it tells that they are not known: it was never asked.
+                said = (f"{self._url}: {said[0]} Is {self._option} the address of the server?",)
+            elif error.code == 404 and missing:
+                return None
+            mend = _MENDS.get(error.code)
+            if mend is not None:
+                first = said[0].rstrip(".")
+                said = (f"{self._token_at}, for {self._url}: {first}: {mend}", *said[1:])
+            raise ProximityError(*said) from None
+        except http.client.HTTPException:
+            raise self.strange() from None
         except (urllib.error.URLError, OSError, ValueError, ssl.SSLError) as error:
             reason = getattr(error, "reason", error)
             raise ProximityError(
                 f"{self._url}: no answer ({reason}): is the server running?"
             ) from None
+        try:
+            if content:
+                msgspec.json.decode(content, type=msgspec.Raw)
+        except msgspec.DecodeError:
+            raise self.strange() from None
+        return content
+
+    def strange(self) -> ProximityError:
+        """Say that what answers is something else."""
+        return ProximityError(
+            f"{self._url}: what answers there is no server of this engine, or of another version: "
+            f"mend {self._option}"
+        )
 
 
 def _slices(people: Sequence[Person]) -> Iterator[list[msgspec.Raw]]:
@@ -371,11 +396,11 @@ def _said(status: int, body: bytes) -> tuple[str, ...]:
     try:
         problem = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError:
-        return (f"the server answered {status}",)
+        return (f"The server answered {status}.",)
     listed = problem.get("problems")
     if isinstance(listed, list) and listed:
         return tuple(str(one) for one in listed)
-    return (str(problem.get("detail", f"the server answered {status}")),)
+    return (str(problem.get("detail", f"The server answered {status}.")),)
 
 
 def _quoted(name: str) -> str:

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from proximity.commands.backtesting import backtest_command
-from proximity.commands.questions import FILE, FOLDER, echo_json, moment, where
+from proximity.commands.questions import FILE, FOLDER, Language, echo_json, moment, where
 from proximity.commands.sending import send_command
 from proximity.inputs import called
 from proximity.model import ProximityError
@@ -105,7 +105,7 @@ def lint(
 @where
 @click.option("--campaign", "only", help="Only this campaign.")
 @click.option("--place", help="At this place; else at the first that the campaign names.")
-@click.option("--language", help="Only for who reads this language.")
+@click.option("--language", type=Language(), help="Only for who reads this language.")
 @click.option("--person", help="As this person would get it: from --people, --data or --server.")
 @click.option("--people", type=FILE, help="People file that tells of --person.")
 @_SITE

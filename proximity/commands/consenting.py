@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from proximity.commands.questions import FILE, FOLDER, echo_json, moment, where
+from proximity.commands.questions import FILE, FOLDER, echo_json, moment, reached_at, where
 from proximity.model import ProximityError, format_time
 
 if TYPE_CHECKING:
@@ -310,11 +310,12 @@ def consent_link(
     from proximity.consent.links import withdraw_url
     from proximity.store.keys import store_key
 
+    base = reached_at(url)
     with open_either(data, None, None) as there:
         assert not isinstance(there, Http)
         now = time.time()
         key = there.write(lambda conn: store_key(conn, "links", now)).result()
-    click.echo(withdraw_url(key, url, person, purpose, channel, now))
+    click.echo(withdraw_url(key, base, person, purpose, channel, now))
 
 
 @click.group()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proximity.commands.questions import FILE, echo_json, moment, where
+from proximity.commands.questions import FILE, Language, echo_json, moment, where
 from proximity.explain.messages.operators import AUDIENCES
 from proximity.model import ProximityError
 
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     "--for", "audience", type=click.Choice([*AUDIENCES]), default="engineer", show_default=True,
     help="For whom: all evidence, a table of campaigns, or plain sentences.",
 )  # fmt: skip
-@click.option("--language", help="A language tag, where it is not to be the person's own.")
+@click.option(
+    "--language", type=Language(), help="A language tag, where it is not to be the person's own."
+)
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON object.")
 def explain_command(
     data: Path | None, server: str | None, token: str | None, campaigns: Path | None,
@@ -50,6 +52,9 @@ def explain_command(
 
     if asked["subject"] is None and asked["person"] is None:
         raise click.UsageError("Give --subject or --person: whom it is about.")
+    if asked["subject"] is not None and asked["person"] is not None:
+        # Else what one person's device did would be told as another's.
+        raise click.UsageError("Give --subject or --person, not both: whom it is about.")
     at = moment("--at", asked.pop("at"))
     with open_either(data, server, token) as there:
         if isinstance(there, Http):

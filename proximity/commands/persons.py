@@ -65,7 +65,8 @@ def person_import(
     from proximity.commands.privacy import put_export
     from proximity.privacy.exportfile import is_export
 
-    if is_export(file):
+    # Of a pipe or a device nothing may be read before the people are: it would be lost to them.
+    if (file.is_dir() or file.is_file()) and is_export(file):
         put_export(data, server, token, file)
         return
     from proximity.commands.consenting import echo_unasked
@@ -177,9 +178,9 @@ def person_link(server: str, token: str | None, person: str) -> int:
         assert isinstance(there, Http)
         path = f"/v1/people/{urllib.parse.quote(person, safe='')}/preferences/link"
         body = there.ask("POST", path, missing=True)
-    if body is None:
+        url = None if body is None else msgspec.json.decode(body, type=dict[str, str]).get("url")
+    if url is None:
         return _unknown()
-    url = str(msgspec.json.decode(body)["url"])
     click.echo(url if "://" in url else server.rstrip("/") + url)
     return 0
 

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from proximity.commands.questions import FILE, FOLDER, echo_json, where
+from proximity.inputs import STANDARD
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def privacy_scan(
     from proximity.privacy.report import report, search
     from proximity.server.settings import Settings, places_problems, read_files
 
+    if "" in ids:  # such as an unset variable of a script: nothing found would say nothing
+        raise ProximityError("--id is empty: write the id that no file may hold")
     policy = _policy(policy_file)
     files = read_files(Settings(data=data, site=site, campaigns=campaigns, privacy=policy_file))
     with _either(data, None, None) as store:
@@ -272,6 +275,8 @@ def person_export(
     if found is None:
         sys.stderr.write("proximity: nothing is known of this person\n")
         return 1
+    if out == STANDARD:
+        out = None
     try:
         text = write_export(found, out)
     except OSError as error:
@@ -315,6 +320,10 @@ def person_erase(
     from proximity.commands.asking import alone
     from proximity.privacy.leaving import erase_alone
 
+    if receipt_file == STANDARD:
+        receipt_file = None  # it is printed anyway
+    if receipt_file is not None:
+        _see_writable(receipt_file)
     with _either(data, server, token) as there:
         if _is_http(there):
             receipt = _erase_over(there, person)
@@ -336,10 +345,30 @@ def person_erase(
     if receipt is None:
         sys.stderr.write("proximity: nothing is known of this person\n")
         return 1
-    if receipt_file is not None:
-        receipt_file.write_bytes(msgspec.json.encode(receipt))
     echo_json(receipt)
+    if receipt_file is not None:
+        try:
+            receipt_file.write_bytes(msgspec.json.encode(receipt))
+        except OSError as error:
+            raise ProximityError(
+                f"{receipt_file}: cannot be written: {error.strerror}: the person is erased, and "
+                "`proximity privacy erasures` has the receipt"
+            ) from None
     return 0
+
+
+def _see_writable(file: Path) -> None:
+    """See that a receipt can be written, while nobody is erased yet. Raises ProximityError."""
+    new = not file.exists()
+    try:
+        with file.open("ab"):
+            pass
+        if new:
+            file.unlink()
+    except OSError as error:
+        raise ProximityError(
+            f"{file}: cannot be written: {error.strerror}: nobody was erased"
+        ) from None
 
 
 def _erase_over(http: Http, person: str) -> dict[str, Any] | None:

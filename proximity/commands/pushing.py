@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from proximity.commands.questions import FILE, FOLDER
+from proximity.commands.questions import FILE, FOLDER, reached_at
 from proximity.commands.trying import push_try
+from proximity.inputs import STANDARD
 from proximity.model import Person, ProximityError
 
 
@@ -37,6 +38,8 @@ def push_keys(out: Path) -> None:
     """
     from proximity.channels.vapid import make_key, public_key_of, write_key
 
+    if out == STANDARD:
+        raise ProximityError("--out -: the private key is for one file alone: name it")
     key = make_key()
     write_key(out, key)
     click.echo(public_key_of(key))
@@ -75,20 +78,15 @@ def client_link(data: Path, subject: str, url: str) -> None:
 
 
 def _base(url: str) -> str:
-    """Check where phones are to go. Raises ProximityError."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in {"https", "http"} or parts.query or parts.fragment:
-        raise ProximityError(f"--url {url!r:.80} is no address of a server: write https://HOST")
-    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+    """Check where phones are to go, and say what keeps the client from working there."""
+    base = reached_at(url)
+    parts = urllib.parse.urlsplit(base)
+    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
         sys.stderr.write(
             "proximity: browsers give pages of http:// neither push nor position: serve with "
             "--tls-cert, and give its https address\n"
         )
-    return url.rstrip("/")
+    return base
 
 
 COMMANDS = (push, client)

@@ -7,13 +7,14 @@ Each takes ``--data DIR`` or ``--server URL --token T``; where the answer comes 
 from __future__ import annotations
 
 import math
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from proximity.model import ProximityError, parse_time
+from proximity.model import Person, ProximityError, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,17 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Language(click.types.StringParamType):
+    """A language tag, as people's own languages are written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the tag, or refuse the option: of no language anybody would get the default's."""
+        try:
+            return Person(person="any", languages=(str(value),)).languages[0]
+        except ValueError as error:
+            self.fail(str(error).removeprefix("languages: "), param, ctx)
 
 
 def where(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,6 +82,25 @@ def moment(option: str, text: str | None) -> float | None:
     except ValueError as error:
         form = "write it as 2026-05-04T12:30:00Z, or in Unix seconds"
         raise ProximityError(f"{option}: {error}; {form}") from None
+
+
+def is_url(url: str) -> bool:
+    """Whether this is the address of a server: http or https, a host, and a port that is one."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    # What is blank or a line break ``urlsplit`` passes over, and whoever follows the link does not.
+    plain = url.isprintable() and " " not in url and parts.username is None
+    return plain and bool(host) and parts.scheme in {"http", "https"}
+
+
+def reached_at(url: str) -> str:
+    """Give where --url says that people reach the server. Raises ProximityError."""
+    if not is_url(url) or set("?#") & set(url):
+        raise ProximityError(f"--url {url!r:.80} is no address of a server: write https://HOST")
+    return url.rstrip("/")
 
 
 def echo_json(value: object) -> None:

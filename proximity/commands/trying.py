@@ -16,6 +16,7 @@ import click
 from msgspec.structs import replace
 
 from proximity.commands.questions import FILE, echo_json
+from proximity.inputs import called
 from proximity.model import Endpoint, Offer, ProximityError
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def _open(file: Path, name: str) -> tuple[str, Channel]:
     campaigns = load_campaigns(file)
     table = campaigns.channel.get(name)
     if table is None:
-        there = nearest(name, campaigns.channel)
-        raise ProximityError(f"{file.name}: there is no [channel.{name}]; {there}")
+        there = nearest(name, campaigns.channel) if campaigns.channel else "write one"
+        raise ProximityError(f"{called(file)}: there is no [channel.{name}]; {there}")
     alone = replace(campaigns, campaigns={}, channel={name: table})
     channel = open_channels(alone, file.parent)[name]
     if not channel.to_endpoints:

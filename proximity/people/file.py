@@ -5,6 +5,7 @@ Knows no store: who of them is known already, and what they agreed to before, is
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["people_problems", "read_people"]
 
-_MOST_LINE = 64 * 1024
-"""Bytes of one person in a people file."""
+_MOST_LINE = 1024 * 1024
+"""Bytes of one person in a people file: as much as a request may hold, so that whoever was put over
+HTTP, with 64 KiB of attributes and all their addresses, is read from what `person list` wrote."""
 _MOST_TABLE = 64 * 1024 * 1024
 """Bytes of a table: a million people in ten short columns."""
 _MOST_PROBLEMS = 100
@@ -60,8 +62,11 @@ def people_problems(people: Sequence[Person], plan: Plan = NO_PLAN) -> list[str]
     Attributes that the tagging plan names must be as it says; all others may be anything.
     """
     problems = [problem for one in people for problem in _problems(one, plan)]
-    if len({one.person for one in people}) < len(people):
-        problems.append("a person is there twice: keep one record of each")
+    counted = Counter(one.person for one in people)
+    problems += [
+        f"person {name!r} is there twice: keep one record of each"
+        for name, count in counted.items() if count > 1
+    ]  # fmt: skip
     return problems[:_MOST_PROBLEMS]
 
 
@@ -110,7 +115,10 @@ def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
         if not line.strip():
             continue
         if len(line) > _MOST_LINE:
-            problems.append(f"{name}, line {number}: longer than {_MOST_LINE} bytes; gave up here")
+            problems.append(
+                f"{name}, line {number}: longer than {_MOST_LINE} bytes, which no person is: "
+                "gave up here"
+            )
             break
         if len(problems) >= _MOST_PROBLEMS:
             problems.append(f"{name}, line {number}: gave up here")

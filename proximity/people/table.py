@@ -79,14 +79,19 @@ def parse_table(text: str, name: str) -> list[Person]:
         for cells in rows:
             if not any(cells):
                 continue
+            spot = f"{name}, row {rows.line_num}"
+            fields, faults = _fields(header, cells)
             try:
-                people.append(_person(header, cells))
+                if not faults:
+                    people.append(msgspec.convert(fields, Person))
             except (ValueError, RecursionError) as error:
-                problems.append(f"{name}, row {rows.line_num}: {error}")
-                if len(problems) >= _MOST_PROBLEMS:
-                    break
+                faults.append(str(error))
+            problems += [f"{spot}: {fault}" for fault in faults]
+            if len(problems) >= _MOST_PROBLEMS:
+                break
     except csv.Error as error:
-        raise ProximityError(f"{name}: this is no CSV ({error}): save it as such") from None
+        spot = f"{name}, row {rows.line_num}"
+        raise ProximityError(f"{spot}: this is no CSV ({error}): save it as such") from None
     finally:
         csv.field_size_limit(limit)
     if problems:
@@ -112,12 +117,13 @@ def _header_problems(header: list[str]) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _person(header: list[str], cells: list[str]) -> Person:
-    """Read one row. Raises ValueError with what is wrong."""
+def _fields(header: list[str], cells: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Read the cells of one row, and say all that is wrong with them."""
     if len(cells) > len(header):
-        raise ValueError(f"{len(cells)} cells are more than the {len(header)} of the header")
+        return {}, [f"{len(cells)} cells are more than the {len(header)} of the header"]
     fields: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
+    faults: list[str] = []
     for column, cell in zip(header, cells, strict=False):
         if not cell:
             continue
@@ -130,12 +136,14 @@ def _person(header: list[str], cells: list[str]) -> Person:
                 fields[column] = cell
             else:
                 attribute, _, kind = column.rpartition(":")
+                if attribute in attributes:  # of several types each row has one
+                    raise ValueError(f"there is a value of {attribute} in this row already")
                 attributes[attribute] = _READ[kind](cell)
-        except ValueError as error:
-            raise ValueError(f"column {column}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            faults.append(f"column {column}: {error}")
     if attributes:
         fields["attributes"] = attributes
-    return msgspec.convert(fields, Person)
+    return fields, faults
 
 
 def write_table(people: Iterable[Mapping[str, Any]]) -> str:

@@ -8,8 +8,8 @@ to is ``behaviour``'s.
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -339,14 +339,14 @@ def _named(top: TomlTable, key: str) -> list[TomlTable]:
 
 def _read_event(item: TomlTable) -> EventRule:
     name = _read_name(item)
-    item.has("about")  # for people
+    item.text("about")  # for people
     listed = item.child("properties")
     properties: dict[str, PropertyRule] = {}
     for one, said in listed.table.items():
         # `price = "number"` says all that most properties need.
         written = said if isinstance(said, dict) else {"type": said}
         rule = TomlTable(written, f"{item.where}: property {one!r:.60}", item.problems)
-        rule.has("about")
+        rule.text("about")
         properties[one] = PropertyRule(
             required=rule.flag("required", default=False), **_read_rule(rule, KINDS)
         )
@@ -364,7 +364,7 @@ def _read_event(item: TomlTable) -> EventRule:
 
 def _read_attribute(item: TomlTable) -> AttributeRule:
     name = _read_name(item)
-    item.has("about")
+    item.text("about")
     ask = item.child("ask").table
     for language, text in ask.items():
         if not isinstance(text, str) or not text.strip():
@@ -372,7 +372,7 @@ def _read_attribute(item: TomlTable) -> AttributeRule:
     rule = AttributeRule(
         name=name,
         editable=item.flag("editable", default=bool(ask)),
-        ask={language: str(text) for language, text in ask.items()},
+        ask={language: text for language, text in ask.items() if isinstance(text, str)},
         **_read_rule(item, ATTRIBUTE_KINDS),
     )
     if rule.ask and not rule.editable:
@@ -428,7 +428,8 @@ def _kind(value: object) -> str | None:
     if isinstance(value, bool):
         return "flag"
     if isinstance(value, int | float):
-        return "number" if math.isfinite(value) else None
+        # A whole number may be of thousands of digits, which no float holds.
+        return "number" if abs(value) <= sys.float_info.max else None
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return "texts"
     return None

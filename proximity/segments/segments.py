@@ -60,7 +60,7 @@ def read_segments(top: TomlTable) -> dict[str, Rule]:
     written: dict[str, TomlTable] = {}
     for item in items:
         name = item.identity("id")
-        item.has("about")  # for people
+        item.text("about")  # for people
         if name is None:
             if "id" not in item.table:
                 item.fault("id is missing")

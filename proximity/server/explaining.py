@@ -63,6 +63,9 @@ async def _explain(request: web.Request, parts: Parts, caller: Caller) -> web.St
     audience = FOR.of(request) or ("person" if caller.role in TELLERS else "engineer")
     if subject is None and person is None:
         raise Problem(400, "The query parameter subject is missing: whom it is about, or person.")
+    if subject is not None and person is not None:
+        # Else what one person's device did would be told as another's.
+        raise Problem(400, "Ask of a subject or of a person, not of both.")
     if caller.role in TELLERS and audience != "person":
         raise Problem(403, "This token speaks for people: ask with for=person.")
     if caller.role is Role.DEVICE and (person is not None or subject != caller.speaks_for):

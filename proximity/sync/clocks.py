@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from proximity.model import Person
 
-__all__ = ["Told", "latest", "lock", "note", "note_endpoints", "note_people", "read"]
+__all__ = [
+    "Told", "begin", "latest", "lock", "note", "note_endpoints", "note_people", "read",
+]  # fmt: skip
 
 _AT_ONCE = 500
 """Ids in one statement: SQLite may be built to take no more than 999 variables."""
@@ -92,6 +94,22 @@ def note_people(connection: Connection, people: Mapping[str, Person], told: Told
     return note(connection, states, told)
 
 
+def begin(connection: Connection, persons: Iterable[str]) -> int:
+    """Begin an empty row of everybody who has none and was not erased; of how many."""
+    names = list(persons)
+    passed = {*marked(connection, names, "erased"), *read(connection, names)}
+    bare = [name for name in names if name not in passed]
+    if bare:
+        number = lock(connection)
+        rows = [
+            {"person": name, "seq": seq, "clocks": _text({})}
+            for seq, name in enumerate(bare, start=number + 1)
+        ]
+        _write(connection, rows)
+        _unlock(connection, number + len(bare))
+    return len(bare)
+
+
 def note_endpoints(connection: Connection, person: Person, *, at: float) -> int:
     """Note by which addresses somebody is reached from Unix second ``at`` on."""
     states = {person.person: fields_of(person)}
@@ -118,7 +136,7 @@ def note(
     changed = 0
     for person, fields in states.items():
         known = before.get(person, {})
-        if within and not known:
+        if within and person not in before:
             continue  # nobody's row is begun for a part of them
         clocks = _moved(known, fields, told, person, within)
         again = {name for name in told.again.get(person, ()) if name in clocks}

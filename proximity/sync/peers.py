@@ -16,7 +16,7 @@ from proximity.model import ProximityError
 from proximity.people.profiles import read_all
 from proximity.store import schema
 from proximity.store.ledger import insert_new
-from proximity.sync.clocks import Told, note_people
+from proximity.sync.clocks import Told, begin, note_people
 from proximity.sync.fields import PERSON, Clock, digest_of, fields_of
 from proximity.sync.taking import Taken
 
@@ -125,19 +125,35 @@ def seed(connection: Connection, people: People, now: float) -> int:
 
     What was known before counts as said before all else, but for what people said they want.
     """
+    after = ""
+    while found := _unnoted(connection, after):
+        states = people.read_all(connection, found)
+        said = read_all(connection, found)
+        clocks = {
+            name: {
+                "preferences": Clock(now, PERSON, digest_of(fields_of(states[name])["preferences"]))
+            }
+            for name, record in said.items()
+            if record.preferences
+        }
+        noted = note_people(connection, states, Told(at=0.0, origin=_BEFORE, clocks=clocks))
+        # Of whom nothing is known but the name there is nothing to note: they would be found again.
+        noted += begin(connection, states)
+        if noted:
+            return noted
+        after = found[-1]  # all of them were erased, and of those nothing is noted
+    return 0
+
+
+def _unnoted(connection: Connection, after: str) -> list[str]:
+    """Give some of those of whom nothing was noted, by name, behind ``after``."""
     tables = (schema.people, schema.subjects, schema.consents)
     known = sa.union(*(sa.select(table.c.person) for table in tables)).subquery()
     noted = sa.select(schema.changes.c.person)
-    query = sa.select(known.c.person).where(known.c.person.not_in(noted)).order_by("person")
-    found = list(connection.scalars(query.limit(_SEEDED)))
-    if not found:
-        return 0
-    states = people.read_all(connection, found)
-    said = read_all(connection, found)
-    clocks = {
-        name: {"preferences": Clock(now, PERSON, digest_of(fields_of(states[name])["preferences"]))}
-        for name, record in said.items()
-        if record.preferences
-    }
-    note_people(connection, states, Told(at=0.0, origin=_BEFORE, clocks=clocks))
-    return len(found)
+    query = (
+        sa.select(known.c.person)
+        .where(known.c.person.not_in(noted), known.c.person > after)
+        .order_by("person")
+        .limit(_SEEDED)
+    )
+    return list(connection.scalars(query))

@@ -266,7 +266,7 @@ def test_a_people_file(tmp_path: Path) -> None:
         ),
         (['{"person":"a","consents":[{"purpose":"m","from":"soon"}]}'], "people.jsonl, line 1: 'so"),
         (["[" * 50_000], "people.jsonl, line 1: "),
-        (["x" * 70_000], "people.jsonl, line 1: longer than 65536 bytes"),
+        (["x" * 1_100_000], "people.jsonl, line 1: longer than 1048576 bytes"),
         (['{"person":"\udcff"}'], "people.jsonl, line 1: "),
     ],
 )  # fmt: skip

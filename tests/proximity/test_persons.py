@@ -109,7 +109,7 @@ def test_a_crm_writes_its_table_by_hand(tmp_path: Path) -> None:
         ("person\na,b\n", "row 2: 2 cells are more than the 1"),
         ("person,timezone\na,Mars\n", "unknown timezone 'Mars'"),
         ('person,x:text\na,"b\n', "this is no CSV"),
-        ("person\na\na\n", "a person is there twice"),
+        ("person\na\na\n", "person 'a' is there twice"),
         ("person," + ",".join(f"a{n}:text" for n in range(1001)), "1002 columns are too many"),
     ],
 )

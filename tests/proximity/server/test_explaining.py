@@ -41,6 +41,7 @@ async def fill(rig: Rig, *items: Transition | Decision | Delivery) -> None:
 
 
 async def test_explain_over_http(rig: Rig) -> None:
+    assert (await rig.ask("GET", "/v1/explain?subject=s&person=p")).status == 400
     answer = await rig.ask("GET", "/v1/explain?subject=nobody")
     assert answer.json["visits"] == []
     assert "Nothing happened" in answer.json["says"]
