@@ -466,6 +466,12 @@ def _prepare(engine: Engine, name: str) -> None:
         if found == schema.REVISION:
             return
         if found is None:
+            others = sa.inspect(connection).get_table_names()
+            if others and engine.dialect.name == "sqlite":  # elsewhere databases are shared
+                raise StoreFailed(
+                    f"{name}: a database of something else, which holds {others[0]!r:.60}: name "
+                    "another folder"
+                )
             schema.metadata.create_all(connection)
             schema.version.create(connection)
             connection.execute(schema.version.insert(), {"version_num": schema.REVISION})

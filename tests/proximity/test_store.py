@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
 import stat
@@ -237,6 +238,19 @@ class TestOpening:
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         store.close()
+
+    @pytest.mark.parametrize("create", [True, False])
+    def test_a_database_of_something_else_stays_what_it_is(
+        self, path: Path, *, create: bool
+    ) -> None:
+        path.parent.mkdir()
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE customers (name)")
+        with pytest.raises(StoreFailed, match="of something else, which holds 'customers'"):
+            Store.open(path, create=create)
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            held = other.execute("SELECT name FROM sqlite_master").fetchall()
+        assert held == [("customers",)]
 
     def test_without_create_nothing_is_made(self, path: Path) -> None:
         with pytest.raises(StoreFailed, match="no engine database"):
