@@ -60,13 +60,17 @@ class TomlTable:
             return None
         value = self.table[key]
         if isinstance(value, str) and value.strip():
-            if "\0" not in value:
-                return value
-            # Most texts name something, a file or a variable, and no name may have one.
-            self.fault(f"{key} is a text with a NUL in it: {shown(value)}")
-            return None
+            return value
         self.fault(f"{key} must be a text that is not empty; it is {shown(value)}")
         return None
+
+    def file_name(self, key: str) -> str | None:
+        """Read a text that may name a file: no name holds a NUL, at which opening it would fail."""
+        value = self.text(key)
+        if value is not None and "\0" in value:
+            self.fault(f"{key} {shown(value)} cannot be read: the name is none")
+            return None
+        return value
 
     def choice(self, key: str, choices: Collection[str]) -> str | None:
         """Read one of some words."""

@@ -94,8 +94,9 @@ def read_secrets(table: TomlTable, folder: Path) -> list[str]:
         try:
             with (folder / file).open("rb") as stream:
                 raw = stream.read(_MOST_SECRET_FILE).decode("ascii", errors="replace")
-        except OSError as error:
-            table.fault(f"secret_file {file!r:.80} cannot be read: {error.strerror}")
+        except (OSError, ValueError) as error:  # the second of a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else "the name is none"
+            table.fault(f"secret_file {file!r:.80} cannot be read: {reason}")
             return []
         where = f"secret_file {file!r:.80}"
     else:

@@ -188,7 +188,7 @@ def _read_url(table: TomlTable, folder: Path) -> UrlSink | None:
 
 
 def _read_file(table: TomlTable, folder: Path) -> FileSink | None:
-    file = table.text("file")
+    file = table.file_name("file")
     rotate_bytes = int(table.number("rotate_mb", _ROTATE_MB, least=0.001, most=1e6) * 1e6)
     rotate_s = table.number("rotate_h", 24.0, least=1 / 3600, most=8784.0) * 3600.0
     keep = table.whole("keep", _KEEP, least=0, most=100_000)

@@ -113,7 +113,7 @@ def _read_days(item: TomlTable) -> dict[str, float]:
 
 
 def _read_layer(item: TomlTable, folder: Path) -> Sequence[Fence]:
-    named = item.text("layer")
+    named = item.file_name("layer")
     if named is None:
         return ()
     try:

@@ -81,7 +81,7 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
     Raises ProximityError with a line for each problem: the file, the table, the mend.
     """
     top = TomlTable(_parse_toml(text, name), name)
-    fences, listed = top.text("fences"), top.text("beacons")
+    fences, listed = top.file_name("fences"), top.file_name("beacons")
     timezone = top.text("timezone")
     if timezone is not None and load_zone(timezone) is None:
         top.fault(f'timezone {timezone!r:.60} is not known: write one like "Europe/Paris"')

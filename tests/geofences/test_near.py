@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
-from geofences import FenceIndex, geodesy
+from geofences import FenceIndex, geodesy, shape
 from geofences import near as near_of
 from geofences.clearings import FURTHEST_M
 from tests.geofences.drawn import box, circle, feature, fences, line, polygon
@@ -197,3 +197,12 @@ def test_shapes_are_measured_as_shapely_measures_near_the_equator():
     plane = shapely.distance(shape.boundary, shapely.points(x, y)) * 111_000
     assert np.abs(np.abs(off) / plane - 1.0).max() < 0.01
     assert ((off <= 0.0) == shapely.intersects_xy(shape, x, y)).all()
+
+
+def test_an_edge_is_found_where_guesses_do_not_help():
+    def signed(share):
+        return 1.0 if share < 1.0 / 3.0 else -1.0
+
+    found = shape._edge(signed, 0.0, 1.0, 1.0, -1.0, 0.0)
+    assert signed(found) == -1.0
+    assert found == pytest.approx(1.0 / 3.0, abs=1e-9)

@@ -175,13 +175,18 @@ def test_where_a_table_is_no_csv_is_told() -> None:
             "ask.en must be the question",
         ),
         (parse_plan, '[[event]]\nname="a"\nabout=5', "about must be a text"),
-        (parse_site, 'fences="a\\u0000b"', "fences is a text with a NUL"),
+        (parse_site, 'fences="a\\u0000b"', "cannot be read: the name is none"),
         (parse_campaigns, f"quiet_hours=[{{from={HUGE},to='08:00'}}]", "thousands of digits"),
         (parse_campaigns, f"quiet_hours=[{{days={HUGE},from='07:00',to='08:00'}}]", "be a list of"),
         (
             lambda text, name: parse_subscribers(text, name, Path()),
             '[[subscriber]]\nname="a"\nkinds=["person"]\nfile="a\\u0000b"',
-            "file is a text with a NUL",
+            "cannot be read: the name is none",
+        ),
+        (
+            lambda text, name: parse_subscribers(text, name, Path()),
+            '[[subscriber]]\nname="a"\nkinds=["person"]\nurl="https://h.test/"\nsecret_file="a\\u0000b"',
+            "cannot be read: the name is none",
         ),
     ],
 )
