@@ -315,7 +315,7 @@ def _write_layer(fences: list[Fence], path: str, driver: str) -> None:
         _quietly(
             path, "cannot be written", lambda: frame.to_file(part, driver=driver, engine="pyogrio")
         )
-        if ending == ".kml":
+        if ending == ".kml" and part.stat().st_size <= geojson.MAX_BYTES:  # else nobody reads it
             _refuse_lost(features, str(part), path)
         for made in Path(aside).iterdir():  # a shapefile is several
             _quietly(

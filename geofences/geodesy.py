@@ -27,6 +27,9 @@ FLATTENING = 1 / 298.257223563
 ECCENTRICITY_2 = FLATTENING * (2 - FLATTENING)
 # The least radius of curvature anywhere on the ellipsoid: of the meridian at the equator.
 TIGHTEST_M = EQUATOR_M * (1 - ECCENTRICITY_2)
+RADIANS = math.pi / 180.0
+# A degree at the equator, east, and north: the scales of ``degree_m``.
+DEGREE_EAST_M, DEGREE_NORTH_M = RADIANS * EQUATOR_M, RADIANS * TIGHTEST_M
 # Rounding of earth-centred coordinates is some 2e-9 m; a thousand times that decides nothing.
 SLACK_M = 2e-6
 # Box edges are widened by a centimetre's worth of degrees, so that rounding loses no candidate.
@@ -56,19 +59,26 @@ def metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
     return float(geod().inv(lon0, lat0, lon1, lat1)[2])
 
 
-def plane_metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
-    """Return the same of points within PLANE_M and PLANE_DEG, to a tenth of a millimetre.
+def degree_m(lat: float) -> tuple[float, float]:
+    """Return the metres of a degree east and of a degree north at a latitude in degrees.
 
-    As far east and north as on the ellipsoid by the radii of curvature half way (Gauss's
-    mid-latitude formulas); a quarter of the price, and no other thread takes its turn for it.
+    By the radii of curvature there, of the prime vertical and of the meridian.
     """
-    middle = math.radians((lat0 + lat1) / 2)
+    middle = lat * RADIANS
     sine = math.sin(middle)
-    root = math.sqrt(1.0 - ECCENTRICITY_2 * sine * sine)
-    turn = (lon1 - lon0 + 180.0) % 360.0 - 180.0
-    east = math.radians(turn) * math.cos(middle) * EQUATOR_M / root
-    north = math.radians(lat1 - lat0) * TIGHTEST_M / (root * root * root)
-    return math.sqrt(east * east + north * north)
+    square = 1.0 - ECCENTRICITY_2 * sine * sine
+    root = math.sqrt(square)
+    return DEGREE_EAST_M * math.cos(middle) / root, DEGREE_NORTH_M / (root * square)
+
+
+def plane_metres_between(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
+    """Return metres between points within PLANE_M and PLANE_DEG, to a tenth of a millimetre.
+
+    By the scales half way (Gauss's mid-latitude formulas); a quarter of the price, and no other
+    thread takes its turn for it.
+    """
+    across, up = degree_m((lat0 + lat1) / 2)
+    return math.hypot(((lon1 - lon0 + 180.0) % 360.0 - 180.0) * across, (lat1 - lat0) * up)
 
 
 def many_metres_between(lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Floats:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geofences.geodesy import ECCENTRICITY_2, EQUATOR_M, TIGHTEST_M
+from geofences.geodesy import (
+    DEGREE_EAST_M,
+    DEGREE_NORTH_M,
+    ECCENTRICITY_2,
+    RADIANS,
+    degree_m,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,26 +39,13 @@ MOST_LAT = 60.0
 # against; doubled.
 WIDER = 1.0 + 8.0 * 1.7321 * WITHIN_M / 6_335_000.0
 
-_RADIANS = math.pi / 180.0
-_EAST_M = _RADIANS * EQUATOR_M
-_NORTH_M = _RADIANS * TIGHTEST_M
-
-
-def _scales(lat: float) -> tuple[float, float]:
-    """Give the metres of a degree east and of a degree north at a latitude."""
-    middle = lat * _RADIANS
-    sine = math.sin(middle)
-    square = 1.0 - ECCENTRICITY_2 * sine * sine
-    root = math.sqrt(square)
-    return _EAST_M * math.cos(middle) / root, _NORTH_M / (root * square)
-
 
 class Nearby:
     """Edges close together, in metres about their middle."""
 
     def __init__(self, lon: float, lat: float, corners: Sequence[tuple[float, float]]) -> None:
         self._lon, self._lat = lon, lat
-        self._scale = across, up = _scales(lat)
+        self._scale = across, up = degree_m(lat)
         self._table: Floats | None = None
         plane = [((x - lon) * across, (y - lat) * up) for x, y in corners]
         self._edges: list[tuple[float, float, float, float, float]] = []
@@ -70,7 +63,7 @@ class Nearby:
         corners = list(zip(lons, lats, strict=True))
         xs, ys = zip(*[(x, y) for x, y in corners if not math.isnan(x)], strict=True)
         lon, lat = 0.5 * (min(xs) + max(xs)), 0.5 * (min(ys) + max(ys))
-        across, up = _scales(lat)
+        across, up = degree_m(lat)
         reach = math.hypot((max(xs) - lon) * across, (max(ys) - lat) * up)
         if reach > WITHIN_M or abs(lat) > MOST_LAT:
             return None
@@ -113,13 +106,13 @@ class Nearby:
         east, north = x - west, y - south
         half = 0.5 / up
         if 0.0 < share < 1.0:
-            wide, high = _scales(lat + (y + south + share * rise) * half)
+            wide, high = degree_m(lat + (y + south + share * rise) * half)
             wide, high = wide / across, high / up
             wide, high = wide * wide, high * high
             ahead = wide * east * run + high * north * rise
             share = min(max(ahead / (wide * run * run + high * rise * rise), 0.0), 1.0)
         north -= share * rise
-        wide, high = _scales(lat + (y + y - north) * half)
+        wide, high = degree_m(lat + (y + y - north) * half)
         east, north = (east - share * run) * wide / across, north * high / up
         return math.sqrt(east * east + north * north)
 
@@ -164,24 +157,24 @@ def distances(places: Sequence[Nearby], lons: Floats, lats: Floats) -> Floats:
     within = np.flatnonzero((share > 0.0) & (share < 1.0))
     if len(within):
         middle = (lat + (y + south + share * rise) * half)[within]
-        wide, high = _many_scales(middle)
+        wide, high = _many_degrees_m(middle)
         wide, high = wide / across[within], high / up[within]
         wide, high = wide * wide, high * high
         along, aloft = run[within], rise[within]
         ahead = wide * east[within] * along + high * north[within] * aloft
         share[within] = np.clip(ahead / (wide * along * along + high * aloft * aloft), 0.0, 1.0)
     north = north - share * rise
-    wide, high = _many_scales(lat + (y + y - north) * half)
+    wide, high = _many_degrees_m(lat + (y + y - north) * half)
     east, north = (east - share * run) * wide / across, north * high / up
     metres = np.sqrt(east * east + north * north)
     first = np.flatnonzero(np.concatenate(([True], which[1:] != which[:-1])))
     return np.where(near, np.minimum.reduceat(metres, first), np.nan)
 
 
-def _many_scales(lats: Floats) -> tuple[Floats, Floats]:
-    """Do as ``_scales`` does, of many."""
-    middles = (lats * _RADIANS).tolist()
+def _many_degrees_m(lats: Floats) -> tuple[Floats, Floats]:
+    """Do as ``degree_m`` does, of many."""
+    middles = (lats * RADIANS).tolist()
     sine, cosine = np.array(list(map(math.sin, middles))), np.array(list(map(math.cos, middles)))
     square = 1.0 - ECCENTRICITY_2 * sine * sine
     root = np.sqrt(square)
-    return _EAST_M * cosine / root, _NORTH_M / (root * square)
+    return DEGREE_EAST_M * cosine / root, DEGREE_NORTH_M / (root * square)

@@ -24,7 +24,7 @@ else:
 
 __all__ = [
     "MOST_CONSENTS", "MOST_PREFERENCES", "MOST_SUBJECTS", "Consent", "Endpoint", "Hours", "Person",
-    "Precision", "Preference", "windows_of",
+    "Precision", "Preference", "language_tag", "windows_of",
 ]  # fmt: skip
 
 Precision = Literal["exact", "geohash-6", "venue"]
@@ -200,6 +200,16 @@ _BAND = re.compile(r"(?P<under>under-)?(?P<least>[0-9]{1,3})(-[0-9]{1,3}|\+)?")
 _JURISDICTION = re.compile(r"(?P<country>[A-Z]{2})(-[A-Z0-9]{1,3})?")  # ISO 3166-1, or 3166-2
 
 
+def language_tag(text: str) -> str:
+    """Give a language tag as BCP 47 writes it, of POSIX's pt_BR too. Raises ValueError."""
+    if not _LANGUAGE.fullmatch(text):
+        raise ValueError(
+            f"{text!r:.60} is no language tag: write one such as fr or pt-BR, letters and digits "
+            "joined by hyphens, at most 35 characters"
+        )
+    return text.replace("_", "-")
+
+
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whoever carries one or more subjects: consents, time zone and languages (contract 3).
 
@@ -232,15 +242,11 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _check_count(self.endpoints, "endpoints", _MOST_ENDPOINTS, "leave out those that are dead")
         for subject in self.subjects:
             check_id(subject, "subject")
-        for language in self.languages:
-            if not _LANGUAGE.fullmatch(language):
-                raise ValueError(
-                    f"languages: {language!r:.60} is no language tag: write one such as fr or "
-                    "pt-BR, letters and digits joined by hyphens, at most 35 characters"
-                )
-        if any("_" in language for language in self.languages):
-            # POSIX writes pt_BR for BCP 47's pt-BR.
-            tags = tuple(language.replace("_", "-") for language in self.languages)
+        try:
+            tags = tuple(map(language_tag, self.languages))
+        except ValueError as error:
+            raise ValueError(f"languages: {error}") from None
+        if tags != self.languages:
             msgspec.structs.force_setattr(self, "languages", tags)
         if self.attributes:
             size = len(msgspec.json.encode(self.attributes))

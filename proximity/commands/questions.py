@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from proximity.model import Person, ProximityError, parse_time
+from proximity.model import ProximityError, parse_time
+from proximity.person import language_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +46,9 @@ class Language(click.types.StringParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read the tag, or refuse the option: of no language anybody would get the default's."""
         try:
-            return Person(person="any", languages=(str(value),)).languages[0]
+            return language_tag(str(value))
         except ValueError as error:
-            self.fail(str(error).removeprefix("languages: "), param, ctx)
+            self.fail(str(error), param, ctx)
 
 
 def where(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proximity.explain.explain import Explanation, explain, with_recent
 from proximity.explain.readers import AUDIENCES, Table, table
 from proximity.explain.sentences import Told, tell
-from proximity.model import Person
+from proximity.person import language_tag
 from proximity.server.auth import Caller, Role
 from proximity.server.problems import Problem, answer
 from proximity.server.reading import AT, id_param
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from sqlalchemy import Connection
 
+    from proximity.model import Person
     from proximity.server.parts import Parts
 
 # They speak for people, and may be told what people are told.
@@ -32,11 +33,6 @@ TELLERS = frozenset({Role.FEED, Role.DEVICE})
 def _read_audience(text: str) -> str:
     if text not in AUDIENCES:
         raise ValueError(f"it must be one of {', '.join(AUDIENCES)}")
-    return text
-
-
-def _read_language(text: str) -> str:
-    Person(person="any", languages=(text,))
     return text
 
 
@@ -53,7 +49,7 @@ LANGUAGE = Param(
     name="language",
     schema={"type": "string", "maxLength": 35},
     meaning="a language tag, where it is not to be the person's own",
-    read=_read_language,
+    read=language_tag,
 )
 
 
