@@ -55,6 +55,7 @@ def take_all(
     by_place = occupants.by_place
     row_bytes, keep_bytes = ROW_BYTES, history.KEEP_EVERY * ROW_BYTES
     time_at = AT.unpack_from
+    fades, most = nowhere.FADES, keep_bytes
     heap, told_due = timers.heap, timers.told
     numbers = range(len(batch.fixes))
     for number, fix, ahead, row, now, refusal in zip(numbers, *batch, strict=True):
@@ -72,7 +73,14 @@ def take_all(
         known = subjects.get(subject)
         if not isinstance(known, Subject):
             if not here and not track:
-                trail = nowhere.lengthened(known, row, at, late_s)
+                trail = known
+                if trail is not None:
+                    size = len(trail)
+                    # What nowhere.lengthened nearly always does.
+                    if size % fades and size < most and time_at(trail, size - row_bytes)[0] < at:
+                        subjects[subject] = trail + row
+                        continue
+                trail = nowhere.lengthened(trail, row, at, late_s)
                 if trail is None:
                     one(number)
                 else:
