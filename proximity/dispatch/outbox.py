@@ -8,6 +8,7 @@ as its channel has it. Functions on the caller's connection; ``now`` is given, i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from proximity.dispatch.leasing import Lease
 
 __all__ = [
-    "LEASE_S", "InFlight", "again", "append", "depth", "held", "next_due", "release", "settle",
-    "take_out", "withdraw",
+    "LEASE_S", "InFlight", "again", "append", "depth", "expire", "held", "next_due", "release",
+    "settle", "take_out", "withdraw",
 ]  # fmt: skip
 
 _AT_ONCE = 500
@@ -216,6 +217,24 @@ def release(connection: Connection, some: sa.ColumnElement[bool]) -> int:
         stock.give_back(connection, keys[start : start + _AT_ONCE])
         for start in range(0, len(keys), _AT_ONCE)
     )
+
+
+def expire(connection: Connection, keys: Sequence[str], *, at: float) -> None:
+    """Tell of offers that are about to go, long past their time, that they have expired.
+
+    For what nobody took up, since no server ran: at most 500 of them, at Unix second ``at``. What
+    cannot be read was reported when it was set aside.
+    """
+    some = outbox.c.key.in_(keys)
+    release(connection, some)
+    query = sa.select(outbox.c.offer, outbox.c.attempts).where(some, outbox.c.state != ASIDE)
+    told = []
+    for row in connection.execute(query.order_by(outbox.c.key)):
+        with suppress(msgspec.MsgspecError):
+            offer = _decode(row.offer)
+            told.append(record(offer, row.attempts, at, "expired", reason="expired"))
+    ledger.append(connection, [ledger.entry(one) for one in told])
+    offers.move(connection, [offers.News(one.key, one.outcome, at) for one in told])
 
 
 def next_due(connection: Connection) -> float | None:

@@ -170,7 +170,7 @@ def sweep(store: Store, now: float, days: Mapping[str, float]) -> Iterator[tuple
             yield (
                 aged.table.name,
                 store.write(
-                    lambda c, a=aged, k=keys: _drop(c, a, k),  # type: ignore[misc]
+                    lambda c, a=aged, k=keys: _drop(c, a, k, now),  # type: ignore[misc]
                     freeing=True,
                 ).result(),
             )
@@ -227,7 +227,9 @@ def _keys(
     return [tuple(row) for row in connection.execute(query)]
 
 
-def _drop(connection: Connection, aged: Aged, keys: Sequence[tuple[object, ...]]) -> int:
+def _drop(
+    connection: Connection, aged: Aged, keys: Sequence[tuple[object, ...]], now: float
+) -> int:
     """Delete these rows; of the people in them the last day stays."""
     table, columns = aged.table, _key(aged.table)
     if aged in _SEEN:
@@ -236,8 +238,8 @@ def _drop(connection: Connection, aged: Aged, keys: Sequence[tuple[object, ...]]
         _release(connection, [str(key[0]) for key in keys])
     if table is schema.outbox:
         for start in range(0, len(keys), _AT_ONCE):
-            some = [key[0] for key in keys[start : start + _AT_ONCE]]
-            outbox.release(connection, schema.outbox.c.key.in_(some))
+            some = [str(key[0]) for key in keys[start : start + _AT_ONCE]]
+            outbox.expire(connection, some, at=now)
     chosen = sa.and_(*(column == sa.bindparam(f"k{n}") for n, column in enumerate(columns)))
     connection.execute(
         table.delete().where(chosen), [{f"k{n}": one for n, one in enumerate(key)} for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from proximity.dispatch import offers, outbox
 from proximity.model import ProximityError
 from proximity.privacy import retention
 from proximity.privacy.policy import parse_policy
 from proximity.privacy.retention import AGED, DAY_S, SCHEDULE, keep_days
 from proximity.store import Store, schema
+from tests.proximity import given
 
 NOW = 1_800_000_000.0
 
@@ -126,6 +129,32 @@ def test_with_a_send_goes_what_it_took(store: Store) -> None:
     assert store.read(lambda c: list(c.scalars(sa.select(schema.reservations.c.decision)))) == [
         "d2"
     ]
+
+
+def test_what_nobody_took_up_for_a_week_has_expired(store: Store) -> None:
+    """A server that was off over the holidays: what its offers came to is known all the same."""
+
+    def wait(connection: sa.Connection) -> None:
+        some = [given.offer(key=key, created_at=NOW, expires_at=NOW + 60.0) for key in ("a", "b")]
+        offers.put(connection, some)
+        outbox.append(connection, some)
+
+    def told(connection: sa.Connection) -> list[Any]:
+        table = schema.ledger
+        return [
+            json.loads(one)["outcome"]
+            for one in connection.scalars(
+                sa.select(table.c.record).where(table.c.kind == "delivery")
+            )
+        ]
+
+    store.write(wait).result()
+    assert swept(store, NOW + 8 * DAY_S) == Counter(outbox=2)
+    assert store.read(told) == ["expired", "expired"]
+    states = sa.select(schema.offers.c.key, schema.offers.c.state).order_by(schema.offers.c.key)
+    assert store.read(lambda c: [tuple(row) for row in c.execute(states)]) == [
+        ("a", "expired"), ("b", "expired"),
+    ]  # fmt: skip
 
 
 def consent(store: Store, person: str, at: float) -> None:
