@@ -6,9 +6,6 @@ input that cannot be read.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from beacon_gateway import agent, calibrate, doctor, scan, systemd
+from beacon_gateway import agent, calibrate, doctor, scan, systemd, terminal
 from beacon_gateway.adverts import decode_line
 from beacon_gateway.model import BOM, GatewayError
 from beacon_gateway.options import TYPED, asked, told
@@ -32,58 +29,18 @@ if TYPE_CHECKING:
 MAX_LINE = 8192
 
 
-# What a full disk, a broken one or a closed descriptor answers to whoever writes.
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-
-
 def _refuse(problem: object, status: int = 2) -> NoReturn:
     click.echo(str(problem), err=True)
     sys.exit(status)
 
 
-def _unwritable(error: Exception) -> str | None:
-    """Say why standard output cannot be written; None where it is not that: a file has a name."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
-        return f"standard output cannot be written ({error.strerror})"
-    return None
-
-
-def _let_go() -> None:
-    """Send what standard output still holds nowhere; at the end it would be tried once more."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _seen_enough() -> Iterator[None]:
-    """End well where who reads the output went away; ``click`` would make it status 1, a "no"."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _let_go()
-        raise click.exceptions.Exit(0) from None
-
-
-class Commands(click.Group):
+class Commands(terminal.Commands):
     """A group whose bad usage is one line and exit status 2, as every other problem is."""
-
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Read the words; where they ask for help, this prints it."""
-        with _seen_enough():
-            return super().make_context(*args, **options)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the words name."""
-        with _seen_enough():
-            return super().invoke(ctx)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave with its status."""
         options["standalone_mode"] = False
-        # Where a stream is closed there is nothing to read, and nobody to read what is written.
-        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
-        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        terminal.open_streams()
         try:
             status = super().main(*args, **options)
         except click.UsageError as error:
@@ -97,8 +54,8 @@ class Commands(click.Group):
         except click.Abort:
             sys.exit(130)
         except Exception as error:  # noqa: BLE001 - whatever it is, a user gets one line
-            if (reason := _unwritable(error)) is not None:
-                _let_go()
+            if (reason := terminal.unwritable(error)) is not None:
+                terminal.let_go()
                 _refuse(f"beacon-gateway: {reason}")
             # Where, and not what: the text of an error may name what was heard of bystanders.
             last = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,4 +1,4 @@
-"""The question: where does a running agent say how it fares, and in which form.
+"""The question: where does a running agent, or server, say how it fares, and in which form.
 
 Lines of JSON on standard error, which the journal of the system keeps; for a person, where one is
 watching. Never an id, an address or a token at INFO or above: that is up to who writes a line.
@@ -16,9 +16,16 @@ import structlog
 LEVEL = "BEACON_GATEWAY_LOG"
 
 
-def log_to_stderr(least: str = "info") -> None:
-    """Write the log to standard error, from level ``least`` on, or the environment's own."""
-    level = getattr(logging, os.environ.get(LEVEL, least).upper(), logging.INFO)
+def log_to_stderr(
+    least: str = "info",
+    variable: str = LEVEL,
+    hushed: tuple[str, ...] = ("bleak", "aiohttp", "aiomqtt", "asyncio"),
+) -> None:
+    """Write the log to standard error, from level ``least`` on, or what ``variable`` says.
+
+    ``variable`` is one of the environment; of ``hushed`` libraries only what is critical is told.
+    """
+    level = getattr(logging, os.environ.get(variable, least).upper(), logging.INFO)
     show: Any = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
         show = structlog.dev.ConsoleRenderer()
@@ -32,6 +39,6 @@ def log_to_stderr(least: str = "info") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    # Libraries' own lines may name what was heard, hosts and topics.
-    for library in ("bleak", "aiohttp", "aiomqtt", "asyncio"):
+    # Libraries' own lines may name what was heard or sent, hosts and topics.
+    for library in hushed:
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -6,18 +6,16 @@ Words go to standard error, answers to standard output. Exit status: 0 done, 1 t
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import structlog
 
+from beacon_gateway import terminal
+from beacon_gateway.logs import log_to_stderr
 from proximity.commands.backing import COMMANDS as BACKING
 from proximity.commands.campaigning import COMMANDS as CAMPAIGNING
 from proximity.commands.consenting import COMMANDS as CONSENTING
@@ -37,7 +35,6 @@ from proximity.model import ProximityError
 from proximity.site.installing import COMMANDS as INSTALLING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import closing
 
     from proximity.store import Store
@@ -49,46 +46,13 @@ _NO_WORDS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 ROLES = ("device", "gateway", "feed", "marketer", "analyst", "admin")
 
 
-# What writing to a full or broken standard output ends with.
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-
-
-def _let_go() -> None:
-    """Send what standard output still holds nowhere; Python would try it once more at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _seen_enough() -> Iterator[None]:
-    """End well where who reads the answer went away: ``click`` would make it status 1, a "no"."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _let_go()
-        raise click.exceptions.Exit(0) from None
-
-
-class Commands(click.Group):
+class Commands(terminal.Commands):
     """A group whose commands end in one line and a status, never in a traceback."""
-
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Read the words; where they ask for help, this prints it."""
-        with _seen_enough():
-            return super().make_context(*args, **options)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the words name."""
-        with _seen_enough():
-            return super().invoke(ctx)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command and leave with its status."""
         options["standalone_mode"] = False
-        # Where a stream is closed there is nothing to read, and nobody to read what is written.
-        sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
-        sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        terminal.open_streams()
         try:
             status = super().main(*args, **options)
         except click.exceptions.Exit as end:
@@ -107,10 +71,9 @@ class Commands(click.Group):
             refuse_missing(error)
         except Exception as error:
             problems = getattr(error, "problems", None)
-            # A file that cannot be written has a name, standard output has none.
-            if isinstance(error, OSError) and not error.filename and error.errno in _UNWRITABLE:
-                _let_go()
-                problems = (f"standard output cannot be written ({error.strerror}): make room",)
+            if (reason := terminal.unwritable(error)) is not None:
+                terminal.let_go()
+                problems = (f"{reason}: make room",)
             if problems is None:
                 logging.getLogger("proximity").debug("failed", exc_info=True)
                 problems = (f"this is a fault of the program: {type(error).__name__}: {error}",)
@@ -130,26 +93,6 @@ def _refuse(*problems: object) -> NoReturn:
 def main() -> None:
     """Who is where, and what is said to them."""
     refuse_collision()
-
-
-def _log_to_stderr() -> None:
-    """Write the log as lines of JSON, or for a person where one is watching."""
-    level = getattr(logging, os.environ.get("PROXIMITY_LOG", "info").upper(), logging.INFO)
-    show: Any = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
-        show = structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            show,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # aiohttp tells of broken requests with what was sent; the counters tell enough.
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 
 
 @main.command()
@@ -198,7 +141,7 @@ def serve(**options: Any) -> int:
         if value == STANDARD:
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag} cannot be standard input: the server reads it again.")
-    _log_to_stderr()
+    log_to_stderr(variable="PROXIMITY_LOG", hushed=("aiohttp",))
     from proximity.server import pauses
 
     with pauses.put_off():

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from beacon_gateway import terminal
 from proximity.commands.questions import Finite
 from proximity.inputs import STANDARD
 from proximity.installation import missing_extra, refuse_collision
 from proximity.model import ProximityError, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 INPUTS = ("site", "fences", "campaigns", "people", "events")
 """The options that name a file to be read, each of which may be standard input."""
@@ -41,7 +41,7 @@ COMMANDS = {
 """Command -> the file that has it, under the same name; one that is not asked for is not loaded."""
 
 
-class Commands(click.Group):
+class Commands(terminal.Commands):
     """The command's own group: what COMMANDS names is loaded when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -54,33 +54,6 @@ class Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return found
-
-    def make_context(self, *words: Any, **told: Any) -> click.Context:
-        """Read the words; where they ask for help, this prints it."""
-        with _seen_enough():
-            return super().make_context(*words, **told)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the words name."""
-        with _seen_enough():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _seen_enough() -> Iterator[None]:
-    """End well where who reads the output went away; ``click`` would make it status 1, a "no"."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _let_go()
-        raise click.exceptions.Exit(0) from None
-
-
-def _let_go() -> None:
-    """Send what standard output still holds nowhere; at the end it would be tried once more."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
@@ -247,9 +220,7 @@ def _until(text: str) -> Callable[[float], float]:
 def main(words: list[str] | None = None) -> int:
     """Run the command with ``words``, else those of the process; give the exit status."""
     refuse_collision()
-    # Where a stream is closed there is nothing to read, and nobody to read what is written.
-    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    terminal.open_streams()
     try:
         status: int = cli.main(words, prog_name="simulator", standalone_mode=False)
     except click.UsageError as error:
@@ -270,7 +241,7 @@ def main(words: list[str] | None = None) -> int:
         if error.filename is not None or error.errno is None:
             return _refuse(f"this is a fault of the program: {type(error).__name__}: {error}")
         # What is read and what is written to a file is named where that is done.
-        _let_go()
+        terminal.let_go()
         return _refuse(f"standard output: cannot be written: {error.strerror}: make room there")
     except Exception as error:  # noqa: BLE001 - a person reads this, so no traceback
         return _refuse(f"this is a fault of the program: {type(error).__name__}: {error}")
