@@ -25,6 +25,7 @@ BOM = b"\xef\xbb\xbf"
 """What some editors put before UTF-8 text."""
 PARQUET = b"PAR1"
 """How a Parquet file begins (Apache Parquet, "File Format")."""
+NO_FILE = "it is no file of this kind"
 
 
 @contextmanager
@@ -42,9 +43,14 @@ def called(path: Path) -> str:
     return "standard input" if path == STANDARD else path.name
 
 
-def read_text(path: Path, most: int) -> str:
-    """Read a text of at most ``most`` bytes; raises ProximityError where it cannot be read."""
-    return _text(_bytes(path, most), called(path))
+def read_text(path: Path, most: int, mend: str = NO_FILE, name: str | None = None) -> str:
+    """Read a text of at most ``most`` bytes, less a byte order mark.
+
+    Raises ProximityError where it cannot be read; ``mend`` says what to do with a larger one.
+    ``name`` leads the problem, where the path's own does not.
+    """
+    name = called(path) if name is None else name
+    return _text(_bytes(path, most, mend, name), name)
 
 
 def read_table(path: Path, most: int, own: Collection[str], kinds: Collection[str] = ()) -> str:
@@ -53,7 +59,7 @@ def read_table(path: Path, most: int, own: Collection[str], kinds: Collection[st
     ``own`` and ``kinds`` are what ``parquet.as_csv`` needs to know of the columns. Raises
     ProximityError where it cannot be read.
     """
-    raw = _bytes(path, most)
+    raw = _bytes(path, most, NO_FILE, called(path))
     if not raw.startswith(PARQUET):
         return _text(raw, called(path))
     from proximity.parquet import as_csv
@@ -77,15 +83,17 @@ def read_parquet(
     return as_csv(raw, name, own, kinds)
 
 
-def _bytes(path: Path, most: int) -> bytes:
-    name = called(path)
+def _bytes(path: Path, most: int, mend: str, name: str) -> bytes:
     try:
         with open_input(path) as stream:
             raw = stream.read(most + 1)
-    except OSError as error:
-        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a name may hold a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ProximityError(
+            f"{name}: cannot be read: {reason}: check the name and the rights"
+        ) from None
     if len(raw) > most:
-        raise ProximityError(f"{name}: larger than {most} bytes: it is no file of this kind")
+        raise ProximityError(f"{name}: larger than {most} bytes: {mend}")
     return raw
 
 
@@ -93,4 +101,5 @@ def _text(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ProximityError(f"{name}: line {line} is not UTF-8: save the file as UTF-8") from None

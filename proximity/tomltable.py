@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import difflib
 import math
+import tomllib
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from beacon_gateway.model import check_id
-from proximity.model import parse_time
+from proximity.model import ProximityError, parse_time
 from proximity.windows import Window, parse_windows, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["TomlTable"]
+__all__ = ["TomlTable", "nearest", "parse_toml"]
 
 _MOST_NAMES = 10_000
 """Names in one list; a chain with that many shops would use a tag."""
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """Read a text of TOML; raises ProximityError, led by ``name``, where it is none."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
+        raise ProximityError(f"{name}: this is no TOML: {error}") from None
+    except RecursionError:
+        raise ProximityError(f"{name}: this is nested too deeply: these are tables of values") from None
 
 
 class TomlTable:

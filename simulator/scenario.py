@@ -8,7 +8,6 @@ reading of walkers and phones is in ``actors``, that of what is where in ``venue
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from pathlib import Path
 import msgspec
 
 from proximity.campaigns.form import parse_campaigns
-from proximity.inputs import STANDARD, called
+from proximity.inputs import STANDARD, called, read_text
 from proximity.model import Person, ProximityError
-from proximity.tomltable import TomlTable, nearest
+from proximity.tomltable import TomlTable, nearest, parse_toml
 from simulator.actors import Actor, Crowd, read_actor, read_crowd
 from simulator.expect import read_expectations
 from simulator.shapes import Plan
-from simulator.sources import read_small
+from simulator.sources import MAX_BYTES, read_small
 from simulator.tomltext import array_of_tables
 from simulator.venue import Sender, Venue, plain, read_venue
 
@@ -81,14 +80,7 @@ def find(name: str) -> Path:
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file; ProximityError lists every problem, each led by the file's name."""
     name = called(path)
-    try:
-        table = tomllib.loads(read_small(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ProximityError(f"{name}: no UTF-8 at byte {error.start}: save it so") from None
-    except RecursionError:
-        raise ProximityError(f"{name}: is nested too deeply: a scenario has flat tables") from None
-    except ValueError as error:
-        raise ProximityError(f"{name}: is not TOML: {error}") from None
+    table = parse_toml(read_text(path, MAX_BYTES, "split it"), name)
     reader = _Reader(TomlTable(table, name), path)
     try:
         scenario = reader.read()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from proximity.campaigns.campaigns import Campaigns
 from proximity.campaigns.form import parse_campaigns
-from proximity.inputs import called, open_input
-from proximity.model import ProximityError
+from proximity.inputs import called, read_text
 
 __all__ = ["load_campaigns", "read_campaigns"]
 
@@ -28,16 +27,4 @@ def load_campaigns(path: str | Path) -> Campaigns:
 
 def read_campaigns(path: str | Path) -> str:
     """Read the text of a campaigns file; raises ProximityError where it cannot be read."""
-    file = Path(path)
-    name = called(file)
-    try:
-        with open_input(file) as stream:
-            raw = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
-    if len(raw) > _MOST_BYTES:
-        raise ProximityError(f"{name}: larger than {_MOST_BYTES} bytes; split the campaigns")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
+    return read_text(Path(path), _MOST_BYTES, "split the campaigns")

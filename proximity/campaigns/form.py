@@ -6,7 +6,6 @@ are named at once. Pure: reading the file itself is ``file``'s.
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns import forms
@@ -19,7 +18,7 @@ from proximity.content.content import check_link, check_text, check_words, links
 from proximity.content.deeplinks import check_links, check_origin
 from proximity.model import ProximityError, digest
 from proximity.segments.segments import read_audience, read_segments
-from proximity.tomltable import TomlTable, nearest
+from proximity.tomltable import TomlTable, nearest, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,13 +41,7 @@ def parse_campaigns(text: str, name: str = "campaigns") -> Campaigns:
 
     Raises ProximityError with every problem at once, each led by ``name`` and the campaign's id.
     """
-    try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
-        raise ProximityError(f"{name}: this is no TOML: {error}") from None
-    except RecursionError:
-        raise ProximityError(f"{name}: this is nested too deeply") from None
-    top = TomlTable(table, name)
+    top = TomlTable(parse_toml(text, name), name)
     values = forms.read(FILE, top)
     days = frozenset(day.toordinal() for day in values.pop("holiday", ()))
     values["holidays"] = Calendar(values.pop("holidays", None), days)

@@ -7,7 +7,6 @@ Reads files and prints answers; what is wrong with a campaign is for ``lint``, `
 from __future__ import annotations
 
 import time
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,14 +210,10 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
     from proximity.campaigns.file import read_campaigns
     from proximity.campaigns.form import parse_campaigns
     from proximity.channels import open_channels
+    from proximity.tomltable import parse_toml
 
     name, text = called(file), read_campaigns(file)
-    try:
-        tomllib.loads(text)
-    except RecursionError:
-        raise ProximityError(f"{name}: is nested too deeply: mend the text there") from None
-    except ValueError as error:
-        raise ProximityError(f"{name}: is not TOML ({error}): mend the text there") from None
+    parse_toml(text, name)
     try:
         campaigns = parse_campaigns(text, name)
     except ProximityError as error:

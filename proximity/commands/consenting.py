@@ -469,20 +469,9 @@ def _quoted(name: str) -> str:
 
 
 def _text_of(file: Path) -> str:
-    from proximity.inputs import called, open_input
+    from proximity.inputs import read_text
 
-    name = called(file)
-    try:
-        with open_input(file) as stream:
-            content = stream.read(_MOST_FILE + 1)
-    except OSError as error:
-        raise ProximityError(f"{name}: cannot be read: {error.strerror}") from None
-    if len(content) > _MOST_FILE:
-        raise ProximityError(f"{name}: is longer than {_MOST_FILE} bytes: nobody would read it")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise ProximityError(f"{name}: is not UTF-8 at byte {error.start}") from None
+    return read_text(file, _MOST_FILE, "nobody would read it")
 
 
 COMMANDS: tuple[Any, ...] = (consent, optin)

@@ -5,7 +5,6 @@ Reads the subscribers' file. It must not know the ledger, nor how anything is se
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -16,7 +15,7 @@ from proximity.channels.envelope import DEFAULT_SOURCE
 from proximity.channels.signatures import read_secrets
 from proximity.inputs import called, read_text
 from proximity.model import ProximityError
-from proximity.tomltable import TomlTable
+from proximity.tomltable import TomlTable, parse_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,10 +97,7 @@ def load_subscribers(path: Path) -> tuple[Subscriber, ...]:
 
 def parse_subscribers(text: str, name: str, folder: Path) -> tuple[Subscriber, ...]:
     """Read the text of a subscribers' file. Raises ProximityError with every problem."""
-    try:
-        table = TomlTable(tomllib.loads(text), name)
-    except (ValueError, RecursionError) as error:
-        raise ProximityError(f"{name}: this is no TOML: {error}") from None
+    table = TomlTable(parse_toml(text, name), name)
     found = []
     names: set[str] = set()
     files: set[Path] = set()

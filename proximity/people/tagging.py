@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from proximity.model import ProximityError, digest
 from proximity.people.preferences import problems_of
-from proximity.tomltable import TomlTable, nearest
+from proximity.tomltable import TomlTable, nearest, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -294,13 +293,7 @@ def parse_plan(text: str, name: str = "plan") -> Plan:
 
     Raises ProximityError with every problem at once, each led by ``name`` and the event's name.
     """
-    try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
-        raise ProximityError(f"{name}: this is no TOML: {error}") from None
-    except RecursionError:
-        raise ProximityError(f"{name}: this is nested too deeply") from None
-    top = TomlTable(table, name)
+    top = TomlTable(parse_toml(text, name), name)
     unknown = top.choice("unknown", UNKNOWN) or "refuse"
     events: dict[str, EventRule] = {}
     for item in _named(top, "event"):

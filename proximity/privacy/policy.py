@@ -8,7 +8,6 @@ what any of it does is ``retention``'s, ``erasing``'s and ``sensitive``'s.
 from __future__ import annotations
 
 import ipaddress
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,11 @@ import msgspec
 from geofences import Fence, GeofenceError, load
 from proximity.channels.egress import check_url
 from proximity.channels.signatures import read_secrets
-from proximity.inputs import called, open_input
+from proximity.inputs import called, read_text
 from proximity.model import ProximityError
 from proximity.privacy.retention import SCHEDULE, keep_days
 from proximity.privacy.sensitive import BUFFER_M, CATEGORIES
-from proximity.tomltable import TomlTable
+from proximity.tomltable import TomlTable, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,18 +56,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 def load_policy(path: str | Path) -> Policy:
     """Read a privacy file and what it names; raises ProximityError with every problem."""
     file = Path(path)
-    try:
-        with open_input(file) as stream:
-            raw = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ProximityError(f"{called(file)}: cannot be read: {error.strerror}") from None
-    if len(raw) > _MOST_BYTES:
-        raise ProximityError(f"{called(file)}: larger than {_MOST_BYTES} bytes: no privacy file")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ProximityError(f"{called(file)}: no UTF-8 at byte {error.start}") from None
-    return parse_policy(text, called(file), file.parent)
+    return parse_policy(read_text(file, _MOST_BYTES), called(file), file.parent)
 
 
 def parse_policy(text: str, name: str, folder: Path) -> Policy:
@@ -76,13 +64,7 @@ def parse_policy(text: str, name: str, folder: Path) -> Policy:
 
     Raises ProximityError with every problem.
     """
-    try:
-        table = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
-        raise ProximityError(f"{name}: this is no TOML: {error}") from None
-    except RecursionError:
-        raise ProximityError(f"{name}: this is nested too deeply") from None
-    top = TomlTable(table, name)
+    top = TomlTable(parse_toml(text, name), name)
     days = _read_days(top.child("retention"))
     places = top.child("sensitive")
     buffer_m = places.number("buffer_m", BUFFER_M, most=100_000.0)

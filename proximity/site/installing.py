@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proximity.commands.questions import FILE, Finite, echo_json, where
-from proximity.inputs import called, open_input
+from proximity.inputs import called, read_text
 from proximity.model import ProximityError
 from proximity.site.sitefile import MAX_BEACONS_BYTES
 
@@ -152,19 +152,7 @@ def enrol(data: Path | None, server: str | None, token: str | None, file: Path) 
     "marketing;service@email").
     """
     name = called(file)
-    try:
-        with open_input(file) as stream:
-            content = stream.read(MAX_BEACONS_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise ProximityError(
-            f"{name}: cannot be read ({error.strerror}): check the name and the rights"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ProximityError(f"{name}: line {line} is not UTF-8: save the file as UTF-8") from None
-    if len(content) > MAX_BEACONS_BYTES:
-        raise ProximityError(f"{name}: is larger than {MAX_BEACONS_BYTES} bytes: split it")
+    text = read_text(file, MAX_BEACONS_BYTES, "split it")
     with _open(data, server, token) as ends:
         count = ends.enrol(text, name)
     sys.stderr.write(f"proximity: {count} beacons are enrolled\n")

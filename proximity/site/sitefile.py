@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from proximity.inputs import STANDARD, called, open_input
+from proximity.inputs import STANDARD, called, read_text
 from proximity.model import ProximityError
 from proximity.site.entries import (
     ID_CHECKS,
@@ -25,7 +24,7 @@ from proximity.site.entries import (
     rings,
 )
 from proximity.site.registry import Enrolled, Gateway, Key, Place, Site
-from proximity.tomltable import TomlTable
+from proximity.tomltable import TomlTable, parse_toml
 from proximity.windows import load_zone
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 # larger is a mistake or an attack, and is not even parsed.
 MAX_SITE_BYTES = 16 * 1024 * 1024
 MAX_BEACONS_BYTES = 128 * 1024 * 1024
+_MEND = "split the site"
 # More problems than a person mends in one go are not listed.
 MAX_PROBLEMS = 100
 FIRST_INSIDE: dict[str, Literal["enter", "quiet"]] = {"enter": "enter", "quiet": "quiet"}
@@ -57,13 +57,14 @@ def read_site(path: Path) -> tuple[str, str | None]:
     Raises ProximityError where one cannot be read; what they say is ``parse_site``'s to judge.
     """
     name = called(path)
-    text = _read(path, name, MAX_SITE_BYTES)
-    beacons = _parse_toml(text, name).get("beacons")
+    text = read_text(path, MAX_SITE_BYTES, _MEND)
+    beacons = parse_toml(text, name).get("beacons")
     if not isinstance(beacons, str):
         return text, None
     # Resolved, so that a list called "-" is a file and not standard input.
     beside = path.parent.resolve() / beacons
-    return text, _read(beside, f"{name}: beacons: {beside.name}", MAX_BEACONS_BYTES)
+    listed = f"{name}: beacons: {beside.name}"
+    return text, read_text(beside, MAX_BEACONS_BYTES, _MEND, listed)
 
 
 def fences_beside(path: Path, site: Site) -> Path | None:
@@ -80,7 +81,7 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
 
     Raises ProximityError with a line for each problem: the file, the table, the mend.
     """
-    top = TomlTable(_parse_toml(text, name), name)
+    top = TomlTable(parse_toml(text, name), name)
     fences, listed = top.file_name("fences"), top.file_name("beacons")
     timezone = top.text("timezone")
     if timezone is not None and load_zone(timezone) is None:
@@ -126,33 +127,6 @@ def parse_site(text: str, name: str, beacons_csv: str | None = None) -> Site:
         gateways=gateways,
         beacons=tuple(beacons.values()),
     )
-
-
-def _read(path: Path, name: str, most: int) -> str:
-    try:
-        with open_input(path) as file:
-            content = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ProximityError(
-            f"{name}: cannot be read ({reason}): check the name and the rights"
-        ) from None
-    if len(content) > most:
-        raise ProximityError(f"{name}: is larger than {most} bytes: split the site")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ProximityError(f"{name}: line {line} is not UTF-8: save the file as UTF-8") from None
-
-
-def _parse_toml(text: str, name: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ProximityError(f"{name}: is nested too deeply: a site has tables of values") from None
-    except ValueError as error:
-        raise ProximityError(f"{name}: is not TOML: {error}") from None
 
 
 def read_rows(text: str, name: str, problems: list[str]) -> Iterator[tuple[int, TomlTable]]:

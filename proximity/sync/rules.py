@@ -6,7 +6,6 @@ counts. Pure but for reading one file of bounded size.
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from proximity.inputs import called, read_text
 from proximity.model import ProximityError
 from proximity.sync.fields import DEFAULT_OWNERS, check_field
-from proximity.tomltable import TomlTable
+from proximity.tomltable import TomlTable, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +53,7 @@ def load_rules(path: Path) -> Rules:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of bounded size; raises ProximityError where it is none."""
-    name = called(path)
-    try:
-        return tomllib.loads(read_text(path, _MOST_BYTES))
-    except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
-        raise ProximityError(f"{name}: this is no TOML: {error}") from None
-    except RecursionError:
-        raise ProximityError(f"{name}: this is nested too deeply") from None
+    return parse_toml(read_text(path, _MOST_BYTES), called(path))
 
 
 def parse_rules(table: Mapping[str, Any], name: str) -> Rules:

@@ -160,7 +160,7 @@ def test_a_file_is_read_from_disk_with_its_name_in_problems(tmp_path: Any) -> No
     file.write_text("\ufeff" + LEAST, encoding="utf-8")
     assert list(load_campaigns(file).campaigns) == ["coffee"]
     for content, problem in [
-        (b"\xff\xfe", "campaigns.toml: no UTF-8 at byte 0; save it so"),
+        (b"\xff\xfe", "campaigns.toml: line 1 is not UTF-8: save the file as UTF-8"),
         (b"#" * (4 * 1024 * 1024 + 1), "campaigns.toml: larger than 4194304 bytes"),
         (b"[[camp]]", "campaigns.toml: unknown key 'camp'"),
     ]:
