@@ -32,7 +32,9 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError, or a number of more digits than Python reads
         raise ProximityError(f"{name}: this is no TOML: {error}") from None
     except RecursionError:
-        raise ProximityError(f"{name}: this is nested too deeply: these are tables of values") from None
+        raise ProximityError(
+            f"{name}: this is nested too deeply: these are tables of values"
+        ) from None
 
 
 class TomlTable:
