@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
+from proximity.inputs import called
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
@@ -82,21 +83,37 @@ def set_up(campaigns: Campaigns) -> set[str]:
     return used | set(campaigns.channel)
 
 
-def open_channels(campaigns: Campaigns, folder: Path | None = None) -> dict[str, Channel]:
-    """Open every channel that is set up; ``folder`` is where the campaigns file lies.
+def open_channels(campaigns: Campaigns, file: Path | None = None) -> dict[str, Channel]:
+    """Open every channel that is set up; ``file`` is the campaigns file, beside which theirs lie.
 
-    Raises ProximityError with the problems of all of them.
+    Raises ProximityError with the problems of all of them, each led by the file and its table.
     """
+    folder = Path() if file is None else file.parent
+    lead = "" if file is None else f"{called(file)}: "
     opened: dict[str, Channel] = {}
     problems: list[str] = []
     for name in sorted(set_up(campaigns)):
+        table = campaigns.channel.get(name, {})
         try:
-            opened[name] = _open(name, campaigns.channel.get(name, {}), folder or Path())
+            opened[name] = _open(name, table, folder)
         except ProximityError as error:
-            problems += error.problems
+            kind = str(table.get("kind", name))
+            problems += [lead + _placed(problem, name, kind) for problem in error.problems]
     if problems:
         raise ProximityError(*problems)
     return opened
+
+
+def _placed(problem: str, name: str, kind: str) -> str:
+    """Let a problem begin with the table it is of: what opens a channel knows only its kind."""
+    if problem.startswith(f"channel.{name}:"):
+        return problem
+    before, found, rest = problem.partition(f"channel.{kind}")
+    if not found:
+        rest = f": {problem}"
+    elif before:  # a provider's number
+        rest = f": {before}{rest.lstrip(':. ')}"
+    return f"channel.{name}{rest}"
 
 
 def _open(name: str, table: Mapping[str, Any], folder: Path) -> Channel:

@@ -219,9 +219,9 @@ def _read(file: Path) -> tuple[Campaigns | None, list[str]]:
     except ProximityError as error:
         return None, list(error.problems)
     try:
-        open_channels(campaigns, file.parent)
-    except ProximityError as error:  # which names its table, and knows no file
-        return campaigns, [f"{name}: {problem}" for problem in error.problems]
+        open_channels(campaigns, file)
+    except ProximityError as error:
+        return campaigns, list(error.problems)
     return campaigns, []
 
 

@@ -85,7 +85,7 @@ def _open(file: Path, name: str) -> tuple[str, Channel]:
         there = nearest(name, campaigns.channel) if campaigns.channel else "write one"
         raise ProximityError(f"{called(file)}: there is no [channel.{name}]; {there}")
     alone = replace(campaigns, campaigns={}, channel={name: table})
-    channel = open_channels(alone, file.parent)[name]
+    channel = open_channels(alone, file)[name]
     if not channel.to_endpoints:
         raise ProximityError(f"channel {name}: hands over to no device, so there is nothing to try")
     return str(table.get("kind", name)), channel

@@ -116,7 +116,7 @@ def read_files(settings: Settings) -> Files:
     if settings.campaigns is not None:
         try:
             campaigns = load_campaigns(settings.campaigns)
-            channels = open_channels(campaigns, settings.campaigns.parent)
+            channels = open_channels(campaigns, settings.campaigns)
         except ProximityError as error:
             problems += error.problems
     plan = NO_PLAN

@@ -190,7 +190,18 @@ def test_every_provider_at_fault_is_named() -> None:
     text = CAMPAIGN + PROVIDER.format(host="a").replace("WHSEC", "NOTHING_THERE") * 2
     with pytest.raises(ProximityError) as caught:
         open_channels(parse_campaigns(text))
-    assert [one[:11] for one in caught.value.problems] == ["provider 1:", "provider 2:"]
+    assert [one.partition(" secret_env")[0] for one in caught.value.problems] == [
+        "channel.webhook: provider 1:", "channel.webhook: provider 2:",
+    ]  # fmt: skip
+
+
+def test_a_fault_names_the_file_and_the_table_whatever_its_kind() -> None:
+    table = CAMPAIGN.replace('channels = ["webhook"]', 'channels = ["hook"]')
+    table = table.replace("[channel.webhook]", '[channel.hook]\nkind = "webhook"')
+    with pytest.raises(ProximityError) as caught:
+        open_channels(parse_campaigns(table), Path("shops/campaigns.toml"))
+    assert {one.partition(": ")[0] for one in caught.value.problems} == {"campaigns.toml"}
+    assert all(one.split(": ")[1] == "channel.hook" for one in caught.value.problems)
 
 
 @pytest.mark.parametrize("tables", ["x", [], [1], [{}] * 9])

@@ -86,7 +86,7 @@ async def test_a_channel_of_somebody_else_s_carries_a_whole_server_s_offers(
 def test_one_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
     rules = parse_campaigns(BY_PIGEON.replace("pigeon_post:", "no_such_module:"))
     with pytest.raises(ProximityError, match=r"channel\.pigeon: kind 'no_such_module:open_pigeon'"):
-        open_channels(rules, tmp_path)
+        open_channels(rules, tmp_path / "campaigns.toml")
 
 
 # -- providers -----------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def opened(pair: Mails | Hooks, folder: Path, *, swapped: bool = False) -> Chann
     if swapped:
         ports.reverse()
     text = pair.text.format(first=ports[0], second=ports[1], ca=TLS / "cert.pem")
-    return open_channels(parse_campaigns(text), folder)[pair.kind]
+    return open_channels(parse_campaigns(text), folder / "campaigns.toml")[pair.kind]
 
 
 def count(pair: Mails | Hooks) -> list[int]:
@@ -224,8 +224,9 @@ async def test_a_mail_that_may_have_been_taken_goes_to_nobody_else(tmp_path: Pat
 async def test_what_is_wrong_with_a_provider_is_named_by_its_number(tmp_path: Path) -> None:
     text = MAIL.format(first=1, second=70000, ca=TLS / "cert.pem")
     with pytest.raises(ProximityError) as caught:
-        open_channels(parse_campaigns(text), tmp_path)
+        open_channels(parse_campaigns(text), tmp_path / "campaigns.toml")
     problems: Any = caught.value.problems
     assert len(problems) == 1
-    assert "provider 2" in problems[0]
-    assert "port must be a number from 1 to 65535" in problems[0]
+    assert problems[0].startswith(
+        "campaigns.toml: channel.email: provider 2: port must be a number"
+    )

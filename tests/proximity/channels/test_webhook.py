@@ -231,10 +231,10 @@ async def test_channels_are_opened_for_what_campaigns_use(
     assert list(open_channels(parse_campaigns(LEAST))) == ["console"]
     assert open_channels(parse_campaigns("")) == {}
     monkeypatch.setenv("OFFER_SECRET", SECRET)
-    opened = open_channels(parse_campaigns(FULL), tmp_path)
+    opened = open_channels(parse_campaigns(FULL), tmp_path / "campaigns.toml")
     assert sorted(opened) == ["console", "webhook"]
     for channel in opened.values():
         await channel.close()
     monkeypatch.delenv("OFFER_SECRET")
     with pytest.raises(ProximityError, match="secret_env 'OFFER_SECRET' is empty"):
-        open_channels(parse_campaigns(FULL), tmp_path)
+        open_channels(parse_campaigns(FULL), tmp_path / "campaigns.toml")
