@@ -79,8 +79,7 @@ def _place(fault: BaseException) -> dict[str, str | int]:
 
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop_on_signals(stop)
     source, clock, health = open_source(settings)
     credentials = None
     if settings.token_file is not None:
@@ -100,6 +99,16 @@ async def _run(settings: Settings) -> int:
         notify("STOPPING=1")
         beating.cancel()
         await link.close()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set ``stop`` on SIGTERM and SIGINT, from the loop that runs."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except RuntimeError:  # of which kind Windows' refusal is: its loops know no signals
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
 
 
 def open_source(settings: Settings) -> tuple[Source, Clock, Health]:

@@ -150,11 +150,20 @@ def zones(labelled: tuple[str, ...], beacon: str | None, site: Path | None) -> i
     record together. Status 1 where a place is recognised less than 80 % of the time.
     """
     pairs = [text.partition("=") for text in labelled]
-    for text, (place, _, file) in zip(labelled, pairs, strict=True):
-        if not place or not file:
-            raise GatewayError(f"{text!r}: write PLACE=RECORDING, such as shoes=shoes.jsonl")
-        if site is not None:
+    problems = [
+        f"{text!r}: write PLACE=RECORDING, such as shoes=shoes.jsonl"
+        for text, (place, _, file) in zip(labelled, pairs, strict=True)
+        if not place or not file
+    ]
+    for place in dict.fromkeys(place for place, _, file in pairs if place and file):
+        if site is None:
+            break
+        try:
             calibration.check_place(site, place)
+        except GatewayError as error:
+            problems.append(str(error))
+    if problems:
+        raise GatewayError("\n".join(dict.fromkeys(problems)))
     recordings = read_all(_once([Path(file) for _, _, file in pairs]), beacon)
     found = [(place, recording) for (place, _, _), recording in zip(pairs, recordings, strict=True)]
     gateways = calibration.site_gateways(site)

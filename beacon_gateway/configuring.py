@@ -7,6 +7,7 @@ start without network hears what was heard before. It must not know radios, spoo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -31,6 +32,12 @@ EVERY_S = 30.0
 SOON_S, SOON_MOST_S = 2.0, 60.0
 
 
+class _Paired(msgspec.Struct):
+    """What is added to the document that is kept: a digest of the token file it came by."""
+
+    paired: str | None = None
+
+
 class Configuring:
     """The configuration over ``link``, kept in ``folder``; ``gateway`` is the id where it is told.
 
@@ -47,6 +54,8 @@ class Configuring:
     ) -> None:
         self._link, self._credentials, self._sleep = link, credentials, sleep
         self._path = folder / CONFIG
+        #: Under which token file the document in the folder was kept; None where that is not known.
+        self._paired: str | None = None
         self.gateway = gateway
         self.listed = AllowList()
         self.place: str | None = None
@@ -57,16 +66,23 @@ class Configuring:
         self.trouble: str | None = None
 
     def recall(self) -> None:
-        """Go on with what was kept; one of another gateway, or a broken one, is none."""
+        """Go on with what was kept; one of another gateway, or a broken one, is none.
+
+        Who this is by its token alone, a new token file may have changed: the server says then.
+        """
         content = read_file(self._path, MAX_BYTES)
         if content is None:
             return
         try:
             kept = read_configuration(content)
-        except GatewayError as error:
+            self._paired = msgspec.json.decode(content, type=_Paired).paired
+        except (GatewayError, msgspec.MsgspecError) as error:
             log.warning("the list kept from last time cannot be read", reason=str(error))
             return
-        if self.gateway in {None, kept.gateway}:
+        known = self.gateway is not None or self._credentials is None
+        if not known and self._paired not in {None, self._pairing}:
+            log.info("paired anew since the list was kept: the server says who this is")
+        elif self.gateway in {None, kept.gateway}:
             self._use(kept)
 
     async def begin(self) -> str:
@@ -98,6 +114,8 @@ class Configuring:
                     raise GatewayError("the configuration is another gateway's")
                 self._keep(told, content)
                 self._use(told)
+            elif self._pairing != self._paired:
+                self._keep_pairing()
         except (Away, GatewayError) as problem:
             if not isinstance(problem, Away):
                 self._link.unread()
@@ -128,11 +146,26 @@ class Configuring:
             if told.secret is not None and self._credentials is not None:
                 self._credentials.renew(told.secret)
                 log.info("the server replaced this gateway's secret")
-            fields = msgspec.json.decode(content)
-            fields.pop("secret", None)
-            write_file(self._path, msgspec.json.encode(fields))
+            self._write(content)
         except OSError as error:
             log.warning("the folder cannot be written", reason=error.strerror)
+
+    def _keep_pairing(self) -> None:
+        """Write the document that is there under the token file of now."""
+        with contextlib.suppress(OSError, GatewayError):
+            content = read_file(self._path, MAX_BYTES) or b""
+            if read_configuration(content).gateway == self.gateway:
+                self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        fields = msgspec.json.decode(content)
+        fields.pop("secret", None)
+        write_file(self._path, msgspec.json.encode({**fields, "paired": self._pairing}))
+        self._paired = self._pairing
+
+    @property
+    def _pairing(self) -> str | None:
+        return None if self._credentials is None else self._credentials.digest
 
 
 def _soon(tries: int) -> float:

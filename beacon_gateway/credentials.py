@@ -40,7 +40,8 @@ class Credentials:
 
     def __init__(self, token_file: Path, folder: Path) -> None:
         self._file, self._path = token_file, folder / SECRET
-        self._digest = ""
+        #: Tells one token file from another; nothing of what is in it can be learnt from this.
+        self.digest = ""
         #: The bearer token; None where requests are signed.
         self.token: str | None = None
         self._secrets: list[bytes] = []
@@ -51,20 +52,23 @@ class Credentials:
 
         What cannot be read, or is none, is as good as unchanged: somebody may be writing it.
         """
-        before = self._digest
+        before = self.digest
         with contextlib.suppress(GatewayError):
             self._read()
-        return self._digest != before
+        return self.digest != before
 
     def _read(self) -> None:
         content = read_file(self._file, MOST_BYTES)
         if content is None:
-            raise GatewayError(f"{self._file}: cannot be read: check the name and the rights")
-        text = content.decode("utf-8", "replace").strip()
+            raise GatewayError(
+                f"{self._file}: cannot be read, or is longer than any token: "
+                "check the name and the rights"
+            )
+        text = content.decode("utf-8-sig", "replace").strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise GatewayError(f"{self._file}: holds no token: one line, as it was printed")
         digest = hashlib.sha256(text.encode()).hexdigest()
-        if digest == self._digest:
+        if digest == self.digest:
             return
         token: str | None = text
         secrets: list[bytes] = []
@@ -77,7 +81,7 @@ class Credentials:
                 kept = msgspec.json.decode(read_file(self._path, MOST_BYTES) or b"", type=Kept)
                 if kept.after == digest:
                     secrets.insert(0, read_secret(kept.secret))
-        self._digest, self.token, self._secrets = digest, token, secrets
+        self.digest, self.token, self._secrets = digest, token, secrets
 
     @property
     def secret(self) -> bytes | None:
@@ -93,7 +97,7 @@ class Credentials:
         secret = read_secret(text)
         if self.token is not None or secret in self._secrets[:1]:
             return
-        write_file(self._path, msgspec.json.encode(Kept(text, self._digest)))
+        write_file(self._path, msgspec.json.encode(Kept(text, self.digest)))
         self._secrets = [secret, *self._secrets[:1]]
 
     def other(self) -> bool:

@@ -38,20 +38,26 @@ MOST_ANSWER = 1024 * 1024
 POISON = {400, 413, 422}
 #: What is wrong with the proof itself, and not only with its time or its being sent twice.
 REFUSED, TIMELY = {401, 403}, {"clock", "repeated"}
-#: What a server of ours says a refusal in; others' answers teach nothing, not even the time.
-PROBLEM = "application/problem+json"
+#: What a server of ours says a refusal in, and all else; others' answers teach nothing, not even
+#: the time.
+PROBLEM, JSON = "application/problem+json", "application/json"
+STRANGER = "something else answers at the server's address"
 #: The id that a gateway asks by which does not know its own: whoever the token speaks for.
 SELF = "self"
 
 
 class Said(NamedTuple):
-    """An answer: its status, its body, and what a server of ours says about a refusal."""
+    """An answer: its status, its body, and what a server of ours says about a refusal.
+
+    ``problem`` is whether it was refused as a server of ours refuses.
+    """
 
     status: int
     body: bytes
     etag: str | None
     after_s: float
     code: str | None
+    problem: bool
 
 
 class Counts(msgspec.Struct):
@@ -89,7 +95,10 @@ class HttpsLink:
         try:
             trusted = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
-            raise GatewayError(f"{ca_file}: holds no certificate ({error.strerror})") from None
+            raise GatewayError(
+                f"{ca_file}: holds no certificate ({error.strerror}): "
+                "give the PEM file of who signed the server's"
+            ) from None
         self._server = server.rstrip("/")
         self._credentials, self._wall = credentials, wall
         self.gateway = gateway
@@ -110,12 +119,12 @@ class HttpsLink:
             # It was taken, and the answer lost on the way.
             return Receipt()
         if said.status in POISON:
-            raise Poison(f"refused with {said.status}")
+            raise Poison(f"refused with {said.status}", sure=said.problem)
         self._check(said)
         try:
             counts = msgspec.json.decode(said.body, type=Counts)
         except (ValueError, RecursionError):
-            raise Away("something else answers at the server's address") from None
+            raise Away(STRANGER) from None
         return Receipt(late=counts.late, refused=len(counts.rejected))
 
     async def configuration(self) -> bytes | None:
@@ -124,6 +133,8 @@ class HttpsLink:
         path = f"/v1/gateways/{quote(self.gateway or SELF, safe='')}/config"
         said = await self._ask("GET", path, headers=headers)
         if said.status == 304:
+            if not headers:  # no server of ours says so to who knows none
+                raise Away(STRANGER)
             return None
         self._check(said)
         self._etag = said.etag
@@ -178,14 +189,21 @@ class HttpsLink:
                 allow_redirects=False,
             ) as response:
                 content = await _read(response, limit)
-                code = _code(response, content)
-                if response.status < 400 or response.content_type == PROBLEM:
+                code, problem = _code(response, content), response.content_type == PROBLEM
+                known = response.status == 304 and "If-None-Match" in headers
+                if problem or known or (response.ok and response.content_type == JSON):
                     self._learn_time(response)
                 return Said(
-                    response.status, content, response.headers.get("ETag"), _after(response), code
+                    response.status,
+                    content,
+                    response.headers.get("ETag"),
+                    _after(response),
+                    code,
+                    problem,
                 )
-        except aiohttp.ClientConnectorCertificateError:
-            raise Away("its certificate is not one to trust: see ca_file") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            code = getattr(error.certificate_error, "verify_code", None)
+            raise Away(f"its certificate {_DISTRUST.get(code, UNTRUSTED)}") from None
         except aiohttp.ClientSSLError as error:
             if "WRONG_VERSION" in str(error) or "RECORD_LAYER" in str(error):
                 raise Away("the port speaks no TLS: is http:// meant?") from None
@@ -245,6 +263,16 @@ _REASONS: dict[int, str] = {
     429: "the server asks for patience",
     503: "the server asks for patience",
 }
+
+
+# By OpenSSL's code: what is wrong with a certificate, where it is not who signed it.
+_DISTRUST: dict[int | None, str] = {
+    9: "is not valid yet: this computer's clock may be wrong (timedatectl)",
+    10: "has expired, or this computer's clock is wrong (timedatectl)",
+    62: "is for another host: give the server's own name",
+    64: "is for another host: give the server's own name",
+}
+UNTRUSTED = "is not one to trust: see ca_file"
 
 
 def _reason(said: Said) -> str:

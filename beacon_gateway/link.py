@@ -33,7 +33,14 @@ class Away(Exception):  # noqa: N818 - a state of affairs, and the caller comes 
 
 
 class Poison(Exception):  # noqa: N818 - a kind of batch, not of fault
-    """The server will never take this batch as it is; the text says why in a few words."""
+    """The server will never take this batch as it is; the text says why in a few words.
+
+    ``sure`` is false where something on the way may have said so: a smaller batch may pass it.
+    """
+
+    def __init__(self, reason: str, *, sure: bool = True) -> None:
+        super().__init__(reason)
+        self.sure = sure
 
 
 class Link(Protocol):

@@ -25,7 +25,9 @@ def log_to_stderr(
 
     ``variable`` is one of the environment; of ``hushed`` libraries only what is critical is told.
     """
-    level = getattr(logging, os.environ.get(variable, least).upper(), logging.INFO)
+    levels = logging.getLevelNamesMapping()
+    said = os.environ.get(variable) or least
+    level = levels.get(said.upper(), levels[least.upper()])
     show: Any = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
         show = structlog.dev.ConsoleRenderer()
@@ -42,3 +44,7 @@ def log_to_stderr(
     # Libraries' own lines may name what was heard or sent, hosts and topics.
     for library in hushed:
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    if said.upper() not in levels:
+        structlog.get_logger(__name__).warning(
+            "there is no such level of the log: debug, info, warning or error", variable=variable
+        )

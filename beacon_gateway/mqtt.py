@@ -54,7 +54,10 @@ class MqttLink:
             try:
                 trusted = ssl.create_default_context(cafile=ca_file)
             except OSError as error:
-                raise GatewayError(f"{ca_file}: holds no certificate ({error.strerror})") from None
+                raise GatewayError(
+                    f"{ca_file}: holds no certificate ({error.strerror}): "
+                    "give the PEM file of who signed the broker's"
+                ) from None
         self.gateway: str | None = gateway
         self.clock_offset_s = 0.0
         self._topic = f"proximity/{gateway}/"

@@ -15,8 +15,19 @@ import click
 
 from beacon_gateway.settings import KEYS, Settings, load
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+class Named(click.Path):
+    """The name of a file or folder; an empty one, as an unset variable leaves it, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the name, or refuse the option."""
+        if value == "":
+            self.fail("is empty: give a name.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = Named(path_type=Path, dir_okay=False)
+FOLDER = Named(path_type=Path, file_okay=False)
 
 # How each key is typed, in the order in which help shows them; the rest is for a settings file.
 TYPED: dict[str, dict[str, Any]] = {

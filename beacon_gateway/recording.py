@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -99,22 +98,27 @@ def read_all(files: Sequence[Path], beacon: str | None = None) -> list[Recording
 def made(name: str, sightings: Sequence[Sighting], beacon: str | None = None) -> Recording:
     """Make a recording of sightings; the same choice of a beacon and the same errors as `read`."""
     sightings = [one for one in sightings if one.gateway is not None and one.measured]
-    names = Counter(named(one.beacon) for one in sightings)
-    wanted = [known for known in names if beacon is None or known.endswith(beacon.lower())]
+    by_name: dict[str, list[Sighting]] = {}
+    for one in sightings:
+        by_name.setdefault(named(one.beacon), []).append(one)
+    wanted = [known for known in by_name if beacon is None or known.endswith(beacon.lower())]
     if not wanted:
         which = (
             f"of a beacon that ends with {beacon}" if beacon else "by a gateway and with a level"
         )
-        heard = ", ".join(sorted(names)[:5])
+        heard = ", ".join(sorted(by_name)[:5])
         raise GatewayError(
             f"{name}: has no sighting {which}{f' (there are {heard})' if heard else ''}: "
             "record again with the tag switched on and enrolled"
         )
-    levels = {
-        known: [one.rssi_dbm for one in sightings if named(one.beacon) == known] for known in wanted
-    }
-    chosen = max(wanted, key=lambda known: (names[known], statistics.median(levels[known])))
-    ours = sorted((one for one in sightings if named(one.beacon) == chosen), key=lambda one: one.at)
+    chosen = max(
+        wanted,
+        key=lambda known: (
+            len(by_name[known]),
+            statistics.median(one.rssi_dbm for one in by_name[known]),
+        ),
+    )
+    ours = sorted(by_name[chosen], key=lambda one: one.at)
     start, seconds = ours[0].at, max(STEP_S, ours[-1].at - ours[0].at)
     if seconds > LONGEST_S:
         raise GatewayError(
@@ -138,14 +142,21 @@ def _heard(sightings: Sequence[Sighting], start: float, seconds: float) -> Heard
     level: Level | None = None
     following = iter([*sightings, None])
     coming = next(following)
-    for step in range(int(seconds / STEP_S) + 1):
+    step, last = 0, int(seconds / STEP_S)
+    while step <= last:
         now = start + step * STEP_S
         while coming is not None and coming.at <= now:
             level = FILTER(level, coming.rssi_dbm, coming.at)
             coming = next(following)
-        settled = now - start >= min(SETTLE_S, seconds / 2)
-        if level is not None and settled and not level.stale(now):
+        if level is None or level.stale(now):
+            if coming is None:
+                break
+            # Nothing until the next reading, however far off: a day has many steps.
+            step = max(step + 1, int((coming.at - start) / STEP_S))
+            continue
+        if now - start >= min(SETTLE_S, seconds / 2):
             steps[step] = level.dbm
+        step += 1
     return Heard([one.rssi_dbm for one in sightings], steps, len(sightings) / seconds)
 
 

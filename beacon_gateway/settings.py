@@ -110,6 +110,8 @@ def load(
     ]
     if problems:
         raise SettingsError(problems)
+    if said.get("data") == NOWHERE:
+        said["data"] = NOWHERE.absolute()  # this folder, as somebody said, and not none
     return Settings(**{"server": "", "data": NOWHERE, **said})
 
 
@@ -173,7 +175,10 @@ def _server(value: Any) -> str:
         raise ValueError("must hold no name or password: put the secret into a file, token_file")
     if parts.query or parts.fragment:
         raise ValueError("must end with the host, a port or a path: nothing after ? or #")
-    return url.rstrip("/")
+    if parts.scheme.startswith("mqtt") and parts.path.strip("/"):
+        raise ValueError("must end with the host or a port: a broker has no paths")
+    # Whoever asks what it begins with need not think of HTTPS://.
+    return f"{parts.scheme}{url[len(parts.scheme) :]}".rstrip("/")
 
 
 def _path(value: Any) -> Path:
@@ -197,12 +202,12 @@ def _macs(value: Any) -> tuple[str, ...]:
     if not isinstance(many, Sequence) or not all(isinstance(mac, str) for mac in many):
         raise ValueError('must be a list of addresses: ["00:1A:7D:DA:71:13"]')
     macs = tuple(mac.strip().upper().replace("-", ":") for mac in many)
-    for mac in macs:
-        if not _MAC.fullmatch(mac):
-            raise ValueError(
-                f"{mac!r} is no adapter's address such as 00:1A:7D:DA:71:13: "
-                "`bluetoothctl list` shows them (hci0 and its like change between starts)"
-            )
+    strange = [repr(mac) for mac in macs if not _MAC.fullmatch(mac)]
+    if strange:
+        raise ValueError(
+            f"{', '.join(strange)}: not an adapter's address such as 00:1A:7D:DA:71:13: "
+            "`bluetoothctl list` shows them (hci0 and its like change between starts)"
+        )
     if len(set(macs)) < len(macs):
         raise ValueError("names an adapter twice: one scanner for each")
     return macs

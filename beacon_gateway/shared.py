@@ -19,6 +19,10 @@ RETURNS = 3
 # What is remembered: in a mall one identity came from 235 radios, on one floor.
 MOST_ADDRESSES = 512
 MOST_IDENTITIES = 4096
+# Of all identities together, some 100 bytes each: whoever makes up both would fill the memory else.
+MOST_RADIOS = 65_536
+# What a person looks into, in some 20 kB: a server takes 64 of a gateway's health.
+MOST_TOLD = 100
 
 Identity = Sequence[str | int | None]
 
@@ -38,15 +42,14 @@ class Shared:
     def __init__(self) -> None:
         self._radios: dict[Identity, dict[int, Radio]] = {}
         self._returns: dict[Identity, int] = {}
+        self._count = 0
 
     def heard(self, identity: Identity, address: str, mono_s: float) -> None:
         """Take one advertisement of an enrolled beacon, by its format and id fields."""
         radios = self._radios.get(identity)
         if radios is None:
             if len(self._radios) >= MOST_IDENTITIES:
-                gone = next(iter(self._radios))
-                del self._radios[gone]
-                self._returns.pop(gone, None)
+                self._forget_one()
             radios = self._radios[identity] = {}
         # Python salts the hashes of text anew in each process. The newest address stands last.
         number = hash(address)
@@ -55,6 +58,7 @@ class Shared:
             radios[number].last = mono_s
             return
         radio = radios.pop(number, None)
+        self._count += radio is None
         if radio is None or mono_s - radio.last > WINDOW_S:
             radio = Radio(mono_s)
         else:
@@ -64,11 +68,23 @@ class Shared:
         oldest = next(iter(radios))
         if len(radios) > MOST_ADDRESSES or mono_s - radios[oldest].last > WINDOW_S:
             del radios[oldest]
+            self._count -= 1
             if len(radios) == 1:
                 self._returns.pop(identity, None)
+        if self._count > MOST_RADIOS:
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        """Forget the identity that has been known for longest."""
+        gone = next(iter(self._radios))
+        self._count -= len(self._radios.pop(gone))
+        self._returns.pop(gone, None)
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """List the identities that several radios say: how many at once, of how many addresses."""
+        """List the identities that several radios say: how many at once, of how many addresses.
+
+        The worst MOST_TOLD of them, so that what tells of it stays small.
+        """
         found: list[dict[str, Any]] = []
         for identity, returns in self._returns.items():
             radios = self._radios[identity].values()
@@ -76,7 +92,7 @@ class Shared:
             if returns >= RETURNS and at_once > 1:
                 name = "/".join(str(part) for part in identity if part is not None)
                 found.append({"identity": name, "radios": at_once, "addresses": len(radios)})
-        return found
+        return sorted(found, key=lambda one: -one["radios"])[:MOST_TOLD]
 
 
 def _most_at_once(radios: Any) -> int:

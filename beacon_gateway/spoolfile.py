@@ -14,7 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beacon_gateway.folder import write_file
 from beacon_gateway.model import GatewayError
@@ -39,19 +39,26 @@ EVICTED_SHARE = 100
 CLOCK_SET = 1_704_067_200.0
 #: How often age and free room are looked at, s: neither bound is a matter of seconds.
 LOOK_S = 60.0
-#: Beacons no row speaks of are forgotten once so many more are known than after the last time:
-#: rotating identities and telemetry make new ones for ever.
+#: Beacons no row speaks of are forgotten once so many more were made since the last time, or half
+#: as many as there were: rotating identities and telemetry make new ones for ever.
 FORGET_AFTER = 2000
+#: Beacons whose numbers are held in memory, some 3 MB; one beyond them may get two. Whoever
+#: makes up identities under a listed UUID would fill the memory else, long before the disk.
+MOST_HELD = 10_000
 
 FULL, AGED, DISK, BROKEN = "full", "aged", "disk", "broken"
 
 #: Faults that room or a new start of the file may mend, and those after which it is set aside, by
 #: SQLite's primary result code. None: the library's own, of a file that could not be reopened.
+#: ERROR: a statement of ours that does not fit its tables, so their description is damaged.
 MENDABLE = {
     None, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
 }  # fmt: skip
-BROKEN_FILE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+BROKEN_FILE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+#: Where a file says by which version of SQLite's format it is read and written: 1, or 2 with a log.
+#: One with a higher number would be taken for a disk that is read-only.
+FORMATS = slice(18, 20)
 
 SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -82,6 +89,10 @@ class Record(NamedTuple):
     at: float
     mono_s: float
     rssi_dbm: int
+
+
+# What a row holds, unless it is damaged: not every change of a byte breaks a page's own order.
+TYPES = (int, str, str, int, bytes, float, float, int)
 
 
 class Limits(NamedTuple):
@@ -133,7 +144,7 @@ class SpoolFile:
         #: How many pages there may be while the disk is full; None while it is not.
         self._ceiling: int | None = None
         self._looked_at = mono()
-        self._changed = 0
+        self._changed = self._made = 0
         self._numbers: dict[str, dict[tuple[object, ...], int]] = {}
         self._db = self._opened()
         self._lay_ballast()
@@ -189,7 +200,7 @@ class SpoolFile:
         )
         for mended in (False, True):
             try:
-                return [Record(*row) for row in self._db.execute(ask, (before, limit))]
+                return [_sound(row) for row in self._db.execute(ask, (before, limit))]
             except sqlite3.DatabaseError as error:
                 if mended:
                     raise SpoolError(self.path, error) from None
@@ -227,6 +238,10 @@ class SpoolFile:
             marks = ", ".join("?" * (1 + len(values)))
             made = self._db.execute(f"INSERT INTO {table} VALUES ({marks})", (None, *values))
             number = made.lastrowid or 0
+            if table == "beacons":
+                self._made += 1
+                if len(self._numbers[table]) >= MOST_HELD:
+                    self._numbers[table].clear()
             self._numbers[table][values] = number
         return number
 
@@ -296,7 +311,7 @@ class SpoolFile:
     def _tidy(self) -> None:
         """After a commit: forget names nobody speaks of, give room back, lay the ballast again."""
         with contextlib.suppress(sqlite3.DatabaseError):
-            if len(self._numbers["beacons"]) > self._forget_at:
+            if self._made > self._forget_at:
                 for table, column in (("beacons", "beacon"), ("senders", "sender")):
                     self._db.execute(
                         f"DELETE FROM {table} WHERE id NOT IN (SELECT {column} FROM records)"
@@ -320,11 +335,16 @@ class SpoolFile:
             self._ceiling = None
 
     def _read_numbers(self) -> None:
+        newest = "ORDER BY id DESC LIMIT"
         self._numbers = {
-            table: {tuple(values): n for n, *values in self._db.execute(f"SELECT * FROM {table}")}
-            for table in ("senders", "beacons")
+            table: {
+                tuple(values): n
+                for n, *values in self._db.execute(f"SELECT * FROM {table} {newest} {most}")
+            }
+            for table, most in (("senders", -1), ("beacons", MOST_HELD))
         }
-        self._forget_at = len(self._numbers["beacons"]) + FORGET_AFTER
+        self._made = 0
+        self._forget_at = max(FORGET_AFTER, self._ask("SELECT count(*) FROM beacons") // 2)
 
     # -- faults -------------------------------------------------------------------------------
 
@@ -390,6 +410,8 @@ class SpoolFile:
         db = sqlite3.connect(self.path, timeout=0.0, isolation_level=None)
         try:
             self.path.chmod(0o600)
+            if not set(_head(self.path)[FORMATS]) <= {1, 2}:
+                raise _broken("no format that is known")
             # One program, one file: nobody else may open it, and no shared memory is needed.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -407,9 +429,15 @@ class SpoolFile:
                 raise _broken("a page is damaged")
             self._db = db
             self._read_numbers()
-            self.dropped = Counter(dict(db.execute("SELECT reason, records FROM dropped")))
+            self.dropped = _drops(db)
             self.rows, last = db.execute("SELECT count(*), max(n) FROM records").fetchone()
             self.last_n = max(self.last_n, last or 0)
+        except UnicodeDecodeError:  # the library's, of a message with damaged text in it
+            db.close()
+            raise _broken("its text is damaged") from None
+        except OSError as error:  # another user's file, or a card that cannot even be read
+            db.close()
+            raise _fault(error.strerror or str(error), sqlite3.SQLITE_CANTOPEN) from None
         except BaseException:
             db.close()
             raise
@@ -419,22 +447,48 @@ class SpoolFile:
 def _code(error: sqlite3.DatabaseError) -> int | None:
     """Give SQLite's primary result code of a fault."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None and isinstance(error, sqlite3.OperationalError):
+        return sqlite3.SQLITE_CORRUPT  # the library's own: text that is none
     return None if code is None else code & 0xFF
 
 
 def _broken(reason: str) -> sqlite3.DatabaseError:
+    return _fault(reason, sqlite3.SQLITE_CORRUPT)
+
+
+def _fault(reason: str, code: int) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(reason)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    error.sqlite_errorcode = code
     return error
+
+
+def _sound(row: tuple[Any, ...]) -> Record:
+    if tuple(map(type, row)) != TYPES:
+        raise _broken("a row is damaged")
+    return Record(*row)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(FORMATS.stop)
+
+
+def _drops(db: sqlite3.Connection) -> Counter[str]:
+    """Read how many records were dropped, by reason."""
+    found = dict(db.execute("SELECT reason, records FROM dropped"))
+    if not all(type(reason) is str and type(number) is int for reason, number in found.items()):
+        raise _broken("a count is damaged")
+    return Counter(found)
 
 
 def _salvaged(path: Path) -> Counter[str]:
     """Read what a broken file still tells of drops, and how many rows are lost with it."""
     dropped: Counter[str] = Counter()
     with (
-        contextlib.suppress(sqlite3.DatabaseError),
+        contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError),
         contextlib.closing(sqlite3.connect(path, timeout=0.0)) as db,
     ):
-        dropped.update(dict(db.execute("SELECT reason, records FROM dropped")))
+        with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+            dropped += _drops(db)
         dropped[BROKEN] += int(db.execute("SELECT count(*) FROM records").fetchone()[0])
     return dropped

@@ -48,6 +48,7 @@ EVIDENCE_S = 600.0
 MOST_REFUSALS = 32
 
 POISON, REFUSED, LATE = "poison", "refused", "late"
+REFUSED_ALL = "everything is refused: check the server's address"
 
 
 class Uplink:
@@ -140,15 +141,20 @@ class Uplink:
         """Hand a batch over, cut in two again and again around what the server refuses."""
         parts: list[list[Record]] = [list(records)]
         suspects: list[Record] = []
-        refusals, taken = 0, False
+        refusals, taken, sure = 0, False, True
+
+        def taking() -> bool:
+            # What a login page or a proxy says ends a record only if others passed meanwhile.
+            return taken or (sure and self._taking())
+
         try:
             while parts:
                 part = parts.pop()
                 try:
                     receipt = await self._send(lines(part))
-                except Poison:
-                    refusals += 1
-                    if refusals >= MOST_REFUSALS and not (taken or self._taking()):
+                except Poison as poison:
+                    refusals, sure = refusals + 1, sure and poison.sure
+                    if refusals >= MOST_REFUSALS and not taking():
                         break
                     if len(part) == 1:
                         suspects += part
@@ -156,18 +162,22 @@ class Uplink:
                         half = len(part) // 2
                         parts += [part[half:], part[:half]]
                     continue
+                if not (taken or sure):
+                    # Who refused them may have gone by now, and the server be back: asked again.
+                    parts[:0] = [[one] for one in suspects]
+                    suspects.clear()
                 taken = True
                 self._spool.settle(part)
                 self._spool.count(REFUSED, receipt.refused)
                 self._spool.count(LATE, receipt.late)
                 self._took(len(part))
-            if refusals and not (taken or self._taking()):
-                raise Away("everything is refused: check the server's address")
+            if refusals and not taking():
+                raise Away(REFUSED_ALL)
         except Away as away:
             self._spool.release(records)
             self._wait(away)
             # What was refused alone, while other things were taken, need not be found again.
-            self._give_up(suspects if taken or self._taking() else [])
+            self._give_up(suspects if taking() else [])
             return False
         self._give_up(suspects)
         return True

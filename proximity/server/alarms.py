@@ -12,7 +12,7 @@ import msgspec
 from proximity.ingest.redating import BELIEVED_S
 from proximity.model import format_time
 from proximity.server.auth import Caller, Role
-from proximity.server.gateways import SILENT_S, heard_at, silent
+from proximity.server.gateways import SILENT_S, heard_at, missed
 from proximity.server.problems import answer
 from proximity.server.routes import Content, Route
 
@@ -70,15 +70,14 @@ def _identities(parts: Parts) -> Iterator[AlarmRecord]:
 
 
 def _silent(parts: Parts) -> Iterator[AlarmRecord]:
-    for name in parts.ingest.site.gateways:
-        if silent(parts, name):
-            yield AlarmRecord(
-                kind="gateway",
-                name=name,
-                reason="silent",
-                since=_heard(parts, name),
-                because={"why": f"not heard of for {SILENT_S:.0f} s: is it on, and connected?"},
-            )
+    for name in missed(parts):
+        yield AlarmRecord(
+            kind="gateway",
+            name=name,
+            reason="silent",
+            since=_heard(parts, name),
+            because={"why": f"not heard of for {SILENT_S:.0f} s: is it on, and connected?"},
+        )
 
 
 def _clocks(parts: Parts) -> Iterator[AlarmRecord]:

@@ -143,6 +143,12 @@ def silent(parts: Parts, name: str) -> bool:
     return parts.clock() > (parts.started_at if since is None else since) + SILENT_S
 
 
+def missed(parts: Parts) -> list[str]:
+    """Name the gateways that are silent and should not be: those known to be dead are let be."""
+    gateways = parts.ingest.site.gateways.values()
+    return [one.id for one in gateways if not one.dead and silent(parts, one.id)]
+
+
 def watched_gateways(parts: Parts) -> dict[str, tuple[str, Callable[[], float]]]:
     """Give what is counted of all gateways together; none of them is named."""
 
@@ -152,8 +158,8 @@ def watched_gateways(parts: Parts) -> dict[str, tuple[str, Callable[[], float]]]
     return {
         "gateways": ("Gateways enrolled.", lambda: len(names())),
         "gateways_silent": (
-            "Gateways not heard of for minutes.",
-            lambda: sum(silent(parts, name) for name in names()),
+            "Gateways not heard of for minutes, but for those known to be dead.",
+            lambda: len(missed(parts)),
         ),
         "sightings_redated": (
             "Sightings dated by the server since its start: their gateway's clock was wrong.",
@@ -323,6 +329,9 @@ async def _delete_one(request: web.Request, parts: Parts, caller: Caller) -> web
     await parts.signatures.arefresh()
     parts.healths.pop(name, None)
     parts.configurations.pop(name, None)
+    # Another computer may come under this name: how the clock of this one was is not its matter.
+    parts.ingest.redating.heard.pop(name, None)
+    parts.ingest.redating.errors.pop(name, None)
     return gone
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beacon_gateway.model import check_id
 from proximity.commands.questions import FILE, Finite, echo_json, where
 from proximity.inputs import called, read_text
 from proximity.model import ProximityError
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
 
     from proximity.site.enrolling import Ends
 
-_ID = click.option("--id", "gateway", required=True, help="The gateway's id.")
+
+def _checked(_ctx: click.Context, _option: click.Parameter, value: str) -> str:
+    """Refuse what is no id, before anything is asked."""
+    try:
+        check_id(value, "--id")
+    except ValueError as error:
+        raise ProximityError(f"{error}: give the id that the gateway has in the site") from None
+    return value
+
+
+_ID = click.option(
+    "--id", "gateway", required=True, callback=_checked, help="The gateway's id."
+)  # fmt: skip
 DAY_S = 86_400.0
 
 
@@ -105,6 +118,12 @@ def rotate(
 ) -> None:
     """Replace the secret; the gateway fetches the new one by itself, over TLS alone."""
     with _open(data, server, token) as ends:
+        known = next((one for one in ends.gateways() if one["id"] == gateway), None)
+        if known is not None and not known["secrets"]:
+            raise ProximityError(
+                f"gateway {gateway!r} has no secret that it could fetch a new one with: give it "
+                "its first (proximity gateway pair, or secret)"
+            )
         ends.make_secret(gateway, days * DAY_S)
     sys.stderr.write(f"proximity: the secrets before end in {days:g} days\n")
 

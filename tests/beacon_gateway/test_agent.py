@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import structlog
 
-from beacon_gateway.agent import Agent, boot_id, open_link, open_source, run
+from beacon_gateway.agent import Agent, boot_id, open_link, open_source, run, stop_on_signals
 from beacon_gateway.configuring import Configuring
 from beacon_gateway.credentials import Credentials
 from beacon_gateway.folder import CONFIG as CONFIG_FILE
@@ -213,6 +213,24 @@ def test_the_radio_knows_the_beacon_that_always_lies_in_the_shop(tmp_path: Path)
     radio, _, _ = open_source(msgspec.structs.replace(told, canary=None))
     assert isinstance(radio, Radio)
     assert radio.canary is None
+
+
+async def test_a_stop_is_heard_where_loops_know_no_signals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", unknown)
+    stop = asyncio.Event()
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop_on_signals(stop)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), 10.0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_each_start_has_a_name_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import tomllib
 from pathlib import Path
 
@@ -213,6 +214,24 @@ def test_a_recording_to_standard_output_and_to_a_full_disk(tmp_path: Path) -> No
     assert not folder.exists()
 
 
+def test_a_flood_of_names_and_receivers_is_read_at_once() -> None:
+    flood = [
+        Sighting(
+            beacon=msgspec.structs.replace(TAG, minor=number % 30_000),
+            gateway=f"gw-{number % 60_000}",
+            at=BEGAN + number * 0.7,
+            rssi_dbm=-60,
+        )
+        for number in range(100_000)
+    ]
+    began = time.monotonic()
+    found = made("flood", [*flood, *heard("gw-1", -60.0, seconds=6.0)])
+    assert found.beacon.endswith(f"/{TAG.minor}")
+    many = [msgspec.structs.replace(one, beacon=TAG) for one in flood]
+    made("receivers", many)
+    assert time.monotonic() - began < 60.0
+
+
 def test_a_place_that_the_site_does_not_know_is_refused(tmp_path: Path) -> None:
     ring = write(tmp_path / "ring.jsonl", heard("gw-1", -70.0))
     site = tmp_path / "site.toml"
@@ -285,6 +304,17 @@ def test_a_zone_that_the_site_does_not_know_is_refused(tmp_path: Path) -> None:
     assert status == 2
     assert "knows no place 'shoos': did you mean shoes?" in error
     assert calibrate("zones", f"shoes={fine}", "--site", site)[0] == 0
+
+
+def test_every_zone_that_is_wrong_is_told(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('[[place]]\nid = "bags"\n')
+    site = tmp_path / "site.toml"
+    status, out, err = calibrate("zones", "--site", site, "shoes=a", "c=", "bags=b", "=d", "hats=e")
+    assert (status, out) == (2, "")
+    told = err.splitlines()
+    assert len(told) == 4
+    for word, line in zip(("'c='", "'=d'", "'shoes'", "'hats'"), told, strict=True):
+        assert word in line
 
 
 def test_nobody_stands_still_for_a_folder_that_is_not_there(tmp_path: Path) -> None:

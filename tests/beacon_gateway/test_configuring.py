@@ -121,7 +121,37 @@ async def test_another_gateways_list_in_the_folder_is_not_used(
     assert not made(gateway="gw-2").came.is_set()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\x00" * 100])
+async def test_who_its_token_says_it_is_counts_and_not_who_it_was(
+    made: Made, listener: Listener
+) -> None:
+    await made(gateway=None, token="px_first").ask()
+    assert made(gateway=None, token="px_first").gateway == "gw-1"
+    listener.config = {**listener.config, "gateway": "gw-2"}
+    moved = made(gateway=None, token="px_second")
+    assert moved.gateway is None
+    assert not moved.came.is_set()
+    assert await moved.begin() == "gw-2"
+    assert made(gateway=None, token="px_second").gateway == "gw-2"
+
+
+async def test_a_token_that_was_replaced_under_way_is_no_other_gateway(
+    made: Made, tmp_path: Path
+) -> None:
+    configuring = made(gateway=None, token="px_first")
+    await configuring.ask()
+    (tmp_path / "token").write_text("px_second")
+    assert configuring._credentials is not None
+    assert configuring._credentials.again()
+    assert await configuring.ask()
+    assert made(gateway=None, token="px_second").gateway == "gw-1"
+
+
+async def test_a_list_of_before_tokens_were_noted_is_used(made: Made, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text(json.dumps({"gateway": "gw-1", "beacons": [{"uuid": UUID}]}))
+    assert made(gateway=None).gateway == "gw-1"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00" * 100, b'{"gateway":"gw-1","paired":7}'])
 async def test_a_broken_file_is_as_good_as_none(made: Made, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONFIG).write_bytes(content)
     configuring = made()

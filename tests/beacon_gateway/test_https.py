@@ -4,12 +4,16 @@ import base64
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from beacon_gateway.credentials import Credentials
@@ -141,6 +145,45 @@ async def test_strangers_cannot_set_the_clock(listener: Listener, linked: Linked
     assert link.clock_offset_s == 0.0
 
 
+@pytest.mark.parametrize("status", [200, 302])
+async def test_a_login_page_cannot_set_the_clock(
+    listener: Listener, linked: Linked, status: int
+) -> None:
+    listener.answer = lambda *_: web.Response(
+        status=status,
+        text="<html>Sign in to the hotel</html>",
+        content_type="text/html",
+        headers={"Date": "Thu, 01 Jan 1998 00:00:00 GMT", "Location": "/sign-in"},
+    )
+    link = linked(OLD)
+    with pytest.raises(Away):
+        await link.send(BODY)
+    assert link.clock_offset_s == 0.0
+    assert not link.timed
+
+
+async def test_an_unchanged_list_sets_the_clock(linked: Linked) -> None:
+    off_s = 0.0
+    link = linked("px_token", wall=lambda: time.time() - off_s)
+    await link.configuration()
+    off_s = 7200.0
+    assert await link.configuration() is None
+    assert abs(link.clock_offset_s - 7200.0) < 3
+
+
+async def test_what_was_never_asked_for_is_not_unchanged(
+    listener: Listener, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unchanged(_listener: Listener, _request: web.Request) -> web.Response:
+        return web.Response(status=304)
+
+    await listener.stop()
+    monkeypatch.setattr(Listener, "_config", unchanged)
+    await listener.start()
+    with pytest.raises(Away, match="something else answers"):
+        await linked(gateway=None).configuration()
+
+
 async def test_a_batch_seen_before_was_taken(listener: Listener, linked: Linked) -> None:
     listener.answer = lambda *_: problem(401, "repeated")
     assert await linked(OLD).send(BODY) == Receipt()
@@ -153,6 +196,14 @@ async def test_a_batch_that_can_never_be_taken_is_poison(
     listener.answer = lambda *_: problem(status)
     with pytest.raises(Poison):
         await linked().send(BODY)
+
+
+async def test_strangers_poison_nothing_for_sure(listener: Listener, linked: Linked) -> None:
+    for answer, sure in ((problem(400), True), (web.Response(status=400), False)):
+        listener.answer = lambda *_, answer=answer: answer
+        with pytest.raises(Poison) as poison:
+            await linked().send(BODY)
+        assert poison.value.sure is sure
 
 
 async def test_the_server_says_when_to_come_back(listener: Listener, linked: Linked) -> None:
@@ -261,6 +312,11 @@ def test_a_token_file_that_holds_no_token_is_refused(tmp_path: Path, content: by
         Credentials(tmp_path / "nowhere", tmp_path)
 
 
+def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfpx_token\r\n")
+    assert Credentials(tmp_path / "token", tmp_path).token == "px_token"
+
+
 @pytest.mark.parametrize("code", [None, "unknown", "signature"])
 async def test_a_gateway_that_is_paired_anew_reads_its_token_again(
     listener: Listener, linked: Linked, tmp_path: Path, code: str | None
@@ -309,6 +365,49 @@ async def test_a_port_that_speaks_no_tls_is_told_from_a_certificate(
     with pytest.raises(Away, match="speaks no TLS"):
         await link.send(BODY)
     await link.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "begins", "ends", "says"),
+    [
+        ("localhost", -9, -2, "has expired, or this computer's clock is wrong"),
+        ("localhost", 2, 9, "is not valid yet: this computer's clock may be wrong"),
+        ("elsewhere.example", -2, 9, "is for another host"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_is_told(
+    tmp_path: Path, host: str, begins: int, ends: int, says: str
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=begins))
+        .not_valid_after(now + timedelta(days=ends))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "cert.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem, tmp_path / "key.pem")
+    server = TestServer(web.Application(), scheme="https", host="localhost")
+    await server.start_server(ssl=context)
+    (tmp_path / "token").write_text("px_token")
+    credentials = Credentials(tmp_path / "token", tmp_path)
+    link = HttpsLink(f"https://localhost:{server.port}", credentials, "gw-1", time.time, pem)
+    with pytest.raises(Away, match=says):
+        await link.send(BODY)
+    await link.close()
+    await server.close()
 
 
 async def test_a_certificate_is_always_verified(

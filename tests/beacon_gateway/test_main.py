@@ -160,6 +160,21 @@ def test_run_names_everything_that_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--server", "http://engine", "--data", ""],
+        ["doctor", "--server", "http://engine", "--data", "d", "--token-file", ""],
+        ["calibrate", "near", ""],
+    ],
+)
+def test_an_empty_name_is_not_this_folder(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert "is empty: give a name" in line
+
+
+@pytest.mark.parametrize(
     "words", [["nonsense"], ["decode", "--nonsense"], ["decode", "a", "b"], []]
 )
 def test_bad_usage_is_one_line(words: list[str]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from beacon_gateway.model import Beacon
-from beacon_gateway.settings import KEYS, PREFIX, Settings, SettingsError, load
+from beacon_gateway.settings import KEYS, NOWHERE, PREFIX, Settings, SettingsError, load
 
 LEAST = {"server": "https://engine.example", "data": "kept"}
 
@@ -69,6 +69,21 @@ def test_the_command_line_overrules_the_environment_and_that_the_file(tmp_path: 
     )
 
 
+def test_a_scheme_in_capitals_is_the_same() -> None:
+    for said, meant in (
+        ("MQTTS://broker.example:1/", "mqtts://broker.example:1"),
+        ("HTTPS://Engine.example/a", "https://Engine.example/a"),
+    ):
+        assert load({"server": said, "data": "d"}, {}).server == meant
+
+
+def test_this_folder_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for said in (".", Path()):
+        assert load({"server": "http://engine", "data": said}, {}).data == tmp_path
+    assert load({}, {}, needs=()).data == NOWHERE
+
+
 def test_paths_of_a_file_are_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text('server = "http://s"\ndata = "kept"\ntoken_file = "token"\n')
@@ -114,7 +129,9 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("server", 7, "not empty"),
         ("data", "a\0b", "name of a file or folder"),
         ("gateway", "g" * 129, "1 to 128 characters"),
+        ("server", "mqtt://broker.example/shops", "a broker has no paths"),
         ("adapters", ["hci0"], "bluetoothctl list"),
+        ("adapters", ["hci0", "00:1A:7D:DA:71:13", "hci1"], "'HCI0', 'HCI1': not an adapter"),
         ("adapters", ["00:1A:7D:DA:71:13"] * 2, "twice"),
         ("adapters", 5, "list of addresses"),
         ("adapters", [5], "list of addresses"),

@@ -2,7 +2,14 @@
 
 import pytest
 
-from beacon_gateway.shared import MOST_ADDRESSES, MOST_IDENTITIES, WINDOW_S, Shared
+from beacon_gateway.shared import (
+    MOST_ADDRESSES,
+    MOST_IDENTITIES,
+    MOST_RADIOS,
+    MOST_TOLD,
+    WINDOW_S,
+    Shared,
+)
 
 ONE = ("ibeacon", "f7826da6-4fa2-4e98-8024-bc5b71e0893e", 1, 7, None)
 
@@ -56,6 +63,27 @@ def test_memory_is_bounded():
     assert len(shared._radios) == MOST_IDENTITIES
     assert len(shared._returns) <= MOST_IDENTITIES
     assert not any(isinstance(number, str) for number in shared._radios[("ibeacon", "u", 100)])
+
+
+def test_made_up_names_and_addresses_together_are_bounded():
+    shared = Shared()
+    for n in range(4 * MOST_RADIOS):
+        shared.heard((*ONE[:3], n % 2000), str(n), n * 1e-3)
+        assert shared._count <= MOST_RADIOS
+    assert sum(len(radios) for radios in shared._radios.values()) == shared._count
+    for n in range(9):
+        shared.heard(ONE, "AB"[n % 2], 1e3 + n)
+    assert [one["radios"] for one in shared.snapshot()] == [2]
+
+
+def test_the_worst_are_told_and_not_thousands():
+    shared = Shared()
+    for n in range(3 * 300 * 4):
+        radio = n // 300 % (3 if n % 300 == 7 else 2)
+        shared.heard((*ONE[:3], n % 300), f"{radio}", n * 1e-2)
+    told = shared.snapshot()
+    assert len(told) == MOST_TOLD
+    assert told[0]["identity"].endswith("/7")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from beacon_gateway.model import GatewayError
-from beacon_gateway.spoolfile import AGED, BROKEN, FULL, Limits, Record, SpoolFile
+from beacon_gateway.spoolfile import AGED, BROKEN, FULL, MOST_HELD, Limits, Record, SpoolFile
 
 ROOT = Path(__file__).resolve().parents[2]
 BEACON = b'{"format":"ibeacon","uuid":"f7826da6-4fa2-4e98-8024-bc5b71e0893e","major":1,"minor":7}'
@@ -181,6 +183,20 @@ def test_identities_without_rows_are_forgotten(opened: Opened, time: Time) -> No
     assert last.beacon == BEACON.replace(b'"minor":7', b'"minor":10000')
 
 
+def test_made_up_identities_fill_the_disk_and_not_the_memory(opened: Opened, time: Time) -> None:
+    file = opened()
+    for n in range(1, 4 * MOST_HELD, 1000):
+        file.commit([one._replace(beacon=b"%d" % one.n) for one in records(n, 1000, time)])
+        assert len(file._numbers["beacons"]) <= MOST_HELD
+    file.close()
+    again = opened(boot="next")
+    assert len(again._numbers["beacons"]) == MOST_HELD
+    # One of those that are no longer held gets another number, and is the same.
+    again.commit([one._replace(beacon=b"1") for one in records(4 * MOST_HELD + 1, 2, time)])
+    told = everything(again)
+    assert [one.beacon for one in told] == [b"%d" % one.n for one in told[:-2]] + [b"1"] * 2
+
+
 def test_an_emptied_spool_gives_its_room_back(opened: Opened, time: Time) -> None:
     file = opened()
     file.commit(records(1, 100_000, time))
@@ -244,6 +260,76 @@ def test_another_programs_file_is_set_aside(opened: Opened, tmp_path: Path) -> N
         db.execute("CREATE TABLE t (x)")
     db.close()
     assert opened().replaced
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("UPDATE sqlite_schema SET sql = replace(sql, 'rssi_dbm', 'rssi-dbm')", id="column"),
+        pytest.param("UPDATE sqlite_schema SET sql = replace(sql, 'boot', 'b' || CAST(x'cc' AS TEXT))", id="text"),
+        pytest.param("UPDATE senders SET boot = CAST(x'cc' AS TEXT)", id="sender"),
+        pytest.param("UPDATE dropped SET reason = CAST(x'ccb0ff' AS TEXT)", id="reason"),
+        pytest.param("UPDATE dropped SET records = 'many'", id="count"),
+        pytest.param("PRAGMA user_version = 0", id="version"),
+    ],
+)  # fmt: skip
+def test_damage_that_no_page_shows_is_set_aside_too(
+    opened: Opened, time: Time, damage: str
+) -> None:
+    file = opened()
+    file.commit(records(1, 3, time), dropped=Counter({"poison": 1}))
+    file.close()
+    with contextlib.closing(sqlite3.connect(file.path, isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(damage)
+    again = opened(boot="next")
+    again.commit(records(1, 3, time, "next"))
+    assert everything(again) == records(1, 3, time, "next")
+    assert again.replaced
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["seq = 'x'", "at = 'noon'", "mono_s = x'00'", "rssi_dbm = 'loud'", "beacon = 9"],
+)
+def test_a_damaged_row_ends_no_agent(opened: Opened, time: Time, damage: str) -> None:
+    file = opened()
+    file.commit(records(1, 3, time))
+    file._db.execute("INSERT INTO beacons VALUES (9, 'text')")
+    file._db.execute(f"UPDATE records SET {damage} WHERE n = 2")
+    assert everything(file) == []
+    assert file.replaced
+    assert file.dropped == {BROKEN: 3}
+    file.commit(records(4, 3, time))
+    assert everything(file) == records(4, 3, time)
+
+
+def test_a_format_of_tomorrow_is_not_taken_for_a_disk_that_is_read_only(
+    opened: Opened, time: Time
+) -> None:
+    file = opened()
+    file.commit(records(1, 3, time))
+    file.close()
+    with file.path.open("r+b") as raw:
+        raw.seek(18)
+        raw.write(bytes([136]))
+    again = opened(boot="next")
+    again.commit(records(1, 3, time, "next"))
+    assert again.replaced
+
+
+def test_another_users_file_is_named(
+    opened: Opened, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = opened()
+    file.close()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(GatewayError, match=r"cannot be used .*not permitted.*check the rights"):
+        opened()
 
 
 def test_nobody_else_may_read_it(opened: Opened) -> None:

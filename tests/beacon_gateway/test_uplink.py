@@ -245,6 +245,52 @@ async def test_a_server_that_refuses_everything_empties_no_spool(rig: Rig) -> No
     await rig.wait(lambda: len(rig.listener.taken) == 2 * BATCH + 4)
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_stranger_that_answers_after_the_server_empties_no_spool(
+    rig: Rig, status: int
+) -> None:
+    add(rig.spool, 1)
+    await rig.wait(lambda: len(rig.listener.taken) == 1)
+    asked = 0
+
+    def sign_in(*_: object) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=status, text="<html>Sign in</html>")
+
+    rig.listener.answer = sign_in
+    add(rig.spool, BATCH)
+    await rig.wait(lambda: asked > 40)
+    assert rig.spool.waiting == BATCH
+    assert rig.spool.dropped == {}
+    rig.listener.answer = lambda *_: None
+    add(rig.spool, 1)
+    await rig.wait(lambda: len(rig.listener.taken) == BATCH + 2)
+    assert not rig.listener.doubled
+
+
+async def test_what_a_proxy_refuses_alone_holds_nothing_up(rig: Rig) -> None:
+    """A filter on the way dislikes one record for good: the others pass it, and it is counted."""
+
+    def filtered(_: object, records: list[dict[str, Any]]) -> web.Response | None:
+        bad = any(record["id"] == "boot:7" for record in records)
+        return web.Response(status=400, text="<html>Blocked</html>") if bad else None
+
+    rig.listener.answer = filtered
+    add(rig.spool, 20)
+    await rig.wait(lambda: len(rig.listener.taken) == 19)
+    await rig.wait(lambda: rig.spool.waiting == 0)
+    assert rig.spool.dropped == {"poison": 1}
+
+
+async def test_what_a_proxy_finds_too_long_goes_in_parts(rig: Rig) -> None:
+    rig.listener.answer = lambda _, records: web.Response(status=413) if len(records) > 40 else None
+    await rig.stored(BATCH)
+    add(rig.spool, 1)
+    await rig.wait(lambda: len(rig.listener.taken) == BATCH + 1)
+    assert rig.spool.dropped == {}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

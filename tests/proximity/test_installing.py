@@ -101,6 +101,22 @@ def test_what_cannot_be_paired_is_told(data: Path, tmp_path: Path) -> None:
     assert run("gateway", "list", "--data", tmp_path / "none").exit_code == 2
 
 
+def test_a_first_secret_is_no_replacement_that_nobody_could_fetch(data: Path) -> None:
+    ended = run("gateway", "rotate", "--data", data, "--id", "gw-bar")
+    assert ended.exit_code == 2
+    assert "has no secret that it could fetch a new one with" in ended.stderr
+    assert "no secret" in run("gateway", "list", "--data", data).stdout
+
+
+@pytest.mark.parametrize("command", ["pair", "secret", "rotate", "revoke"])
+@pytest.mark.parametrize("name", ["", "g" * 129, "a\nb"])
+def test_what_is_no_id_is_told_before_anything_is_asked(command: str, name: str) -> None:
+    ended = run("gateway", command, "--server", "http://127.0.0.1:9", "--token", "t", "--id", name)
+    assert ended.exit_code == 2
+    (line,) = ended.stderr.splitlines()
+    assert "--id must have" in line
+
+
 def test_secrets_are_replaced_and_ended(data: Path) -> None:
     first = run("gateway", "secret", "--data", data, "--id", "gw-bar").stdout.strip()
     rotated = run("gateway", "rotate", "--data", data, "--id", "gw-bar", "--overlap", "1")

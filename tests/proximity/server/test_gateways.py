@@ -474,6 +474,21 @@ class TestEdited:
         assert (await send(rig, signed(key, body), body)).json["code"] == "unknown"
         assert (await rig.ask("DELETE", "/v1/gateways/gw-2/secrets")).status == 404
 
+    async def test_the_clock_of_one_that_went_is_not_the_next_ones(self, rig: Rig) -> None:
+        await rig.consent("member-42")
+        path, body = "/v1/gateways/gw-2", {"place": "store-7"}
+        await rig.ask("PUT", path, body=body)
+        for seq in range(3):
+            mono_s = time.time() - 1_700_000_000.0
+            record = heard("gw-2", ago_s=40 * 86400, boot="b", seq=seq, mono_s=mono_s)
+            await rig.ask("POST", "/v1/sightings", body=[record])
+        assert (await rig.ask("GET", "/v1/alarms")).json["total"] == 1
+        assert (await rig.ask("DELETE", path)).status == 204
+        assert (await rig.ask("PUT", path, body=body)).status == 201
+        assert (await rig.ask("GET", "/v1/alarms")).json["total"] == 0
+        shown = (await rig.ask("GET", path)).json
+        assert not {"heard_at", "clock_error_s"} & shown.keys()
+
     async def test_an_edit_counts_for_the_next_record(self, rig: Rig) -> None:
         await rig.consent("member-42")
         await rig.ask("PUT", "/v1/places/yard", body={"exit_after_s": 20})
