@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -59,17 +59,23 @@ class Run(msgspec.Struct):
     kept_at: float = 0.0
 
 
+class Wrong(NamedTuple):
+    """A clock that is wrong: how many seconds ahead (behind: below 0), since which Unix second."""
+
+    ahead_s: float
+    since: float
+
+
 class Redating:
     """Dates the records of gateways by their monotonic clocks.
 
-    ``heard`` is when each gateway was last heard (Unix seconds), ``errors`` by how many seconds
-    the clock of one was ahead (or behind, below 0) whose record was dated last, ``redated`` how
-    many records were.
+    ``heard`` is when each gateway was last heard (Unix seconds), ``errors`` says whose newest
+    record was of a wrong clock, ``redated`` how many records were.
     """
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self.heard: dict[str, float] = {}
-        self.errors: dict[str, float] = {}
+        self.errors: dict[str, Wrong] = {}
         self.redated = 0
         self._runs: dict[str, dict[str, Run]] = {}
         self._changed: dict[tuple[str, str], Run] = {}
@@ -107,11 +113,13 @@ class Redating:
             true = run.offset_s + record.mono_s
             behind_s = true - record.at
             if abs(behind_s) <= BELIEVED_S:
+                self.errors.pop(run.gateway, None)
                 continue
             if behind_s > 0 and not (run.trusted or behind_s > LONGEST_WAIT_S):
                 continue
             dated[place] = _at(record, max(0.0, true))
-            self.errors[run.gateway] = -behind_s
+            known = self.errors.get(run.gateway)
+            self.errors[run.gateway] = Wrong(-behind_s, now if known is None else known.since)
             self.redated += 1
         return dated
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from proximity.ingest.redating import BELIEVED_S
 from proximity.model import format_time
 from proximity.server.auth import Caller, Role
 from proximity.server.gateways import SILENT_S, heard_at, missed
@@ -83,16 +82,16 @@ def _silent(parts: Parts) -> Iterator[AlarmRecord]:
 def _clocks(parts: Parts) -> Iterator[AlarmRecord]:
     errors = parts.ingest.redating.errors
     for name in parts.ingest.site.gateways:
-        error_s = errors.get(name)
-        if error_s is not None and abs(error_s) > BELIEVED_S:
+        wrong = errors.get(name)
+        if wrong is not None:
             yield AlarmRecord(
                 kind="gateway",
                 name=name,
                 reason="clock",
-                since=_heard(parts, name),
+                since=format_time(wrong.since),
                 because={
                     "why": "its clock is wrong; its records are dated by the server's",
-                    "ahead_s": round(error_s, 1),
+                    "ahead_s": round(wrong.ahead_s, 1),
                 },
             )
 

@@ -171,12 +171,12 @@ def watched_gateways(parts: Parts) -> dict[str, tuple[str, Callable[[], float]]]
 def _state(parts: Parts, shown: GatewayRecord, *, whole: bool) -> GatewayRecord:
     """Add how a gateway is; ``whole``: with all that it told of itself."""
     told, heard = parts.healths.get(shown.id), heard_at(parts, shown.id)
-    error_s = parts.ingest.redating.errors.get(shown.id)
+    wrong = parts.ingest.redating.errors.get(shown.id)
     return msgspec.structs.replace(
         shown,
         silent=silent(parts, shown.id),
         heard_at=None if heard is None else format_time(heard),
-        clock_error_s=None if error_s is None else round(error_s, 1),
+        clock_error_s=None if wrong is None else round(wrong.ahead_s, 1),
         health_at=None if told is None or not whole else format_time(told.at),
         health=None if told is None or not whole else msgspec.json.decode(told.said),
     )

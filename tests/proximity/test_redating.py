@@ -62,7 +62,17 @@ def test_a_clock_that_is_behind_is_known_after_some_seconds() -> None:
     for second in range(11):
         (record,) = redating.date([heard(NOW + second, -1200.0)], GATEWAYS, NOW + second + 0.3)
         assert record.at == pytest.approx(NOW + second - (1200.0 if second < 10 else 0.0), abs=0.5)
-    assert redating.errors["gw-1"] == pytest.approx(-1200.0, abs=1)
+    assert redating.errors["gw-1"].ahead_s == pytest.approx(-1200.0, abs=1)
+
+
+def test_a_clock_is_wrong_since_it_was_first_found_so_and_until_it_is_set() -> None:
+    redating = Redating()
+    for second in range(20):
+        redating.date([heard(NOW + second, 3600.0)], GATEWAYS, NOW + second)
+    ahead_s, since = redating.errors["gw-1"]
+    assert (round(ahead_s), since) == (3600, NOW)
+    redating.date([heard(NOW + 21, 0.0)], GATEWAYS, NOW + 21)
+    assert redating.errors == {}
 
 
 def test_what_waited_with_a_right_clock_stays_what_it_is() -> None:
