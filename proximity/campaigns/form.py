@@ -151,6 +151,10 @@ def _read_campaign(
     start, end = campaign.valid_from, campaign.valid_until
     if start is not None and end is not None and end <= start:
         faults.append("valid_until is not after valid_from, so it is never valid")
+    if item.table.get("max_age_s") == 0 and campaign.ttl_s is None:
+        faults.append(
+            "max_age_s = 0 leaves its offers no time: say with ttl_s how long they are good"
+        )
     if isinstance(item.table.get("on"), list):
         faults.append("on is one thing: for several write [[campaign.trigger]], each with its on")
     for key in sorted(_OF_FILE & item.table.keys()):

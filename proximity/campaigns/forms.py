@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from beacon_gateway.model import check_id
+from proximity.person import language_tag
 from proximity.windows import DAYS, parse_windows
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from proximity.tomltable import TomlTable
 
 __all__ = [
-    "Form", "Key", "Shape", "choice", "day", "dayparts", "flag", "identity", "moment", "names",
+    "Form", "Key", "Shape", "choice", "day", "dayparts", "flag", "identity", "language", "moment",
+    "names",
     "number", "properties", "read", "schema_of", "table", "tables", "text", "texts", "whole",
     "windows",
 ]  # fmt: skip
@@ -102,6 +104,22 @@ def _plain(text: str) -> str:
 def text() -> Shape:
     """Make the shape of a text that is not blank."""
     return Shape(lambda item, key: item.text(key), {"type": "string", "pattern": r"\S"})
+
+
+def language() -> Shape:
+    """Make the shape of a language tag."""
+    return Shape(_read_language, {"type": "string", "maxLength": 35})
+
+
+def _read_language(item: TomlTable, key: str) -> str | None:
+    value = item.text(key)
+    if value is None:
+        return None
+    try:
+        return language_tag(value)
+    except ValueError as error:
+        item.fault(f"{key}: {error}")
+        return None
 
 
 def identity() -> Shape:

@@ -547,7 +547,7 @@ FILE: forms.Form = (
         "`[[holiday]]`: further days, each with `date`",
         "none",
     ),
-    Key("language", forms.text(), "the language for people of whom no other is known", "`en`"),
+    Key("language", forms.language(), "the language for people of whom no other is known", "`en`"),
     Key("link_hosts", forms.names(), "the only hosts that links may lead to", "any host"),
     Key(
         "public_url",

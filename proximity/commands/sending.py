@@ -77,8 +77,8 @@ def _in_folder(
     from proximity.people.people import People
 
     rules = load_campaigns(file)
-    wish = manual.wish_for(rules, campaign, **whom, rehearsal=dry_run)
     places = store.read(lambda conn: InForce(conn).places)
+    wish = manual.wish_for(rules, campaign, **whom, places=places, rehearsal=dry_run)
     world = World(lambda: rules, People(store), places, assumed)
     now = time.time()
     found: Queued | Rehearsal

@@ -14,7 +14,8 @@ import msgspec
 import sqlalchemy as sa
 
 from beacon_gateway.model import check_id
-from proximity.model import Person, ProximityError
+from proximity.model import ProximityError
+from proximity.person import language_tag
 from proximity.store import schema
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Wording(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         check_id(self.version, "version")
-        Person(person="-", languages=(self.locale,))  # says what is wrong with a language tag
+        try:
+            language_tag(self.locale)
+        except ValueError as error:
+            raise ValueError(f"locale: {error}") from None
         if not 0 < len(self.text.strip()) <= len(self.text) <= MOST_TEXT:
             raise ValueError(f"text must have 1 to {MOST_TEXT} characters")
         if self.benefit is not None and not (self.benefit.strip() and self.benefit in self.text):

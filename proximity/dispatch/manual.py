@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proximity.campaigns.campaigns import Campaign, Campaigns, TriggerRule
     from proximity.dispatch.weighing import World
     from proximity.segments.rules import Rule
+    from proximity.site.places import Places
     from proximity.store import Store
 
 __all__ = ["Queued", "Rehearsal", "Wish", "queue_all", "rehearse", "wish_for"]
@@ -81,13 +82,15 @@ def wish_for(
     audience: str | None = None,
     occasion: str | None = None,
     place: str | None = None,
+    places: Places | None = None,
     rehearsal: bool = False,
 ) -> Wish:
     """Make the wish to send a campaign to ``person``, or to the segment ``audience``, else its own.
 
     ``occasion`` None is the campaign's version: each version goes to everybody once. A
     ``rehearsal`` may be of any campaign: where it is not sent by hand, as if what it waits for
-    happened now. Raises ProximityError with every reason why there is no such wish.
+    happened now. ``place`` must be one of ``places``, where these are known. Raises ProximityError
+    with every reason why there is no such wish.
     """
     found = rules.campaigns.get(campaign)
     if found is None:
@@ -109,6 +112,8 @@ def wish_for(
             f"campaign {campaign!r}: it says nowhere whom it is for; name an audience or a person, "
             "or give it its own audience"
         )
+    if place and places is not None and not places.known(place):
+        problems.append(f"there is no place {place!r:.80}: name a fence or a zone that is in force")
     where = _only_place(found) if place is None else place
     played = None if by_hand else found.waits_for[0]
     if not problems and played is not None and played.on != "event" and not where:

@@ -61,7 +61,8 @@ async def _send(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     try:
         wish = manual.wish_for(
             rules, campaign, person=asked.person, audience=asked.audience,
-            occasion=asked.occasion, place=asked.place, rehearsal=asked.dry_run,
+            occasion=asked.occasion, place=asked.place, places=parts.places,
+            rehearsal=asked.dry_run,
         )  # fmt: skip
     except ProximityError as error:
         raise Problem(422, "It cannot be sent so.", problems=error.problems) from None

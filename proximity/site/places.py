@@ -58,6 +58,13 @@ class Places:
                 found = self._facts[place] = self._gather(place)
             return found
 
+    def known(self, place: str) -> bool:
+        """Whether there is a fence or a zone of this id."""
+        with self._lock:
+            if self._index.version != self._version:
+                self._begin()
+            return self._layout.known(place)
+
     def _begin(self) -> None:
         """Forget everything: from here on it is asked of the index as it stands."""
         self._version = self._index.version

@@ -126,6 +126,9 @@ def test_the_version_is_that_of_the_text() -> None:
         (LEAST.replace("Coffee, half price until eleven.", " "), "c.toml: campaign 'coffee': text.en is"),
         (least(tail="\nfr_FR = 'x'"), "c.toml: campaign 'coffee': text.'fr_FR' is no language"),
         (least(tail="\nfr = '{plce}'"), "c.toml: campaign 'coffee': text.fr: unknown placeholder"),
+        (LEAST.replace("120 ", "0 "), "c.toml: campaign 'coffee': max_age_s = 0 leaves its offers"),
+        (least("ttl_s = 60").replace("120 ", "0 "), None),
+        ("language = 'Deutsch, bitte'\n" + LEAST, "c.toml: language: 'Deutsch, bitte' is no language"),
         ("link_hosts = ['a.test']\n" + LEAST, "c.toml: campaign 'coffee': link leads to"),
     ],
 )  # fmt: skip

@@ -191,6 +191,14 @@ def test_what_cannot_be_wished_for_says_why(asked: dict[str, Any], problem: str)
         manual.wish_for(campaigns, **asked)
 
 
+def test_a_place_that_is_not_there_is_named() -> None:
+    street = Places(index(fence("cafe-1")))
+    said = {"person": "anna", "places": street}
+    assert manual.wish_for(rules(NEWS), "news", place="cafe-1", **said).place == "cafe-1"
+    with pytest.raises(ProximityError, match="there is no place 'cafe-9'"):
+        manual.wish_for(rules(NEWS), "news", place="cafe-9", **said)
+
+
 def test_it_is_sent_once_though_what_was_decided_is_no_longer_kept(store: Store) -> None:
     way = Way(store, rules(NEWS)).put()
     wish = manual.wish_for(way.rules, "news", person="anna")
