@@ -268,7 +268,10 @@ class _Run:
         if back_s is None:
             return {}
         names = {one.person for one in due if asks[one.campaign] is not None}
-        return {name: self._bygone.profile(name, now - back_s, now) for name in names}
+        asking = any(self._rules.get(one).asks is not None for one in asks)
+        return {
+            name: self._bygone.profile(name, now - back_s, now, asking=asking) for name in names
+        }
 
 
 # -- what is counted ------------------------------------------------------------------------------

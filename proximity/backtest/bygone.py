@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import sqlalchemy as sa
 
+from proximity.consent.optin import EVENTS
 from proximity.people.behaviour import MOST
 from proximity.people.facts import NOTHING, Happened, Profile, Stay
 from proximity.store.schema import events, visits
@@ -85,18 +86,26 @@ class Bygone:
         """Give the places in which a subject is by now, as was told, each with the visit's id."""
         return self._present.get(subject, {})
 
-    def profile(self, person: str, since: float, now: float) -> Profile:
+    def profile(self, person: str, since: float, now: float, *, asking: bool = False) -> Profile:
         """Give what was known of a person at Unix second ``now``, back to ``since``.
 
-        As ``behaviour.read_profiles`` would have read it then.
+        As ``behaviour.read_profiles`` would have read it then; where somebody is ``asking`` for a
+        consent, with all answers, as ``asked.with_answers`` adds them.
         """
         life = self._life(person)
-        did = [one for one in life.events if since <= one.at <= now]
+        did = [one for one in life.events if since <= one.at <= now][-MOST:]
+        if asking:
+            lately = {one.id for one in did}
+            answers = [one for one in life.events if one.name in EVENTS and one.at <= now]
+            did = sorted(
+                [*did, *(one for one in answers if one.id not in lately)],
+                key=lambda one: (one.at, one.id),
+            )
         stayed = [one for one in life.stays.values() if one.exit_at is None or one.exit_at >= since]
         if not did and not stayed:
             return NOTHING
         stayed.sort(key=lambda one: (one.enter_at, one.visit))
-        return Profile(tuple(did[-MOST:]), tuple(stayed[-MOST:]), since)
+        return Profile(tuple(did), tuple(stayed[-MOST:]), since)
 
     def _life(self, person: str) -> _Life:
         life = self._lives.get(person)
@@ -109,7 +118,8 @@ class Bygone:
         life, oldest = _Life(), self._since - self._back_s
         did = (
             sa.select(events)
-            .where(events.c.person == person, events.c.at >= oldest, events.c.at < self._until)
+            .where(events.c.person == person, events.c.at < self._until)
+            .where(sa.or_(events.c.at >= oldest, events.c.name.in_(sorted(EVENTS))))
             .order_by(events.c.at, events.c.id)
         )
         for row in self._connection.execute(did):

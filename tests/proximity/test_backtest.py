@@ -3,10 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from proximity.backtest.backtest import Backtest, backtest
+from proximity.backtest.bygone import Bygone
 from proximity.campaigns.campaigns import Campaigns
 from proximity.campaigns.form import parse_campaigns
+from proximity.site.places import Places
+from proximity.store import Store, schema
 from tests import days
 
 PLAIN = """
@@ -111,6 +115,28 @@ def test_what_was_sent_before_counts_and_what_came_after_does_not() -> None:
             if one["at"] >= "2026-05-04T12:00:00" and one["id"] not in waiting
         ]
         assert decisions == expected
+
+
+@pytest.mark.parametrize("days_ago", [1.0, 400.0, 4000.0])
+def test_a_no_stands_however_long_ago_it_was(days_ago: float) -> None:
+    store, at = Store.open(":memory:"), days.MONDAY - days_ago * 86_400.0
+    row = {
+        "id": "e", "person": "anna", "subject": "anna", "name": "optin-declined", "at": at,
+        "properties": "{}",
+    }  # fmt: skip
+    store.write(lambda conn: conn.execute(schema.events.insert(), row)).result()
+
+    def names(since: float, *, asking: bool) -> list[str]:
+        def read(conn: sa.Connection) -> list[str]:
+            bygone = Bygone(conn, Places(None).facts, days.MONDAY, days.MONDAY + 10.0, 86_400.0)
+            found = bygone.profile("anna", since, days.MONDAY + 1.0, asking=asking)
+            return [one.name for one in found.events]
+
+        return store.read(read)
+
+    assert names(days.MONDAY - 3600.0, asking=True) == ["optin-declined"]
+    assert names(days.MONDAY - 3600.0, asking=False) == []
+    store.close()
 
 
 def test_no_time_has_nothing_in_it() -> None:
