@@ -23,7 +23,7 @@ from proximity.ingest.clock import ClockSetBack
 from proximity.ingest.ingest import Overloaded
 from proximity.server.auth import NOBODY, Role
 from proximity.server.problems import Problem
-from proximity.server.reading import ENCODED, Asked, known_query
+from proximity.server.reading import Asked, cut_short, known_query, unknown_encoding
 from proximity.server.table import TABLE
 from proximity.store import StoreBroken, StoreFailed, StoreFull
 
@@ -148,7 +148,9 @@ class _Connection(RequestHandler):
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         if isinstance(exc, ContentEncodingError):
-            problem = ENCODED
+            # A body that came with its head and cannot be unpacked; else nobody here unpacks such.
+            known = any(name in exc.message for name in ("gzip", "deflate"))
+            problem = cut_short() if known else unknown_encoding()
         else:
             problem = Problem(status, "This is no HTTP request that can be read.")
         answer = problem.response()

@@ -38,11 +38,6 @@ SMALL_LIMIT = 2**20
 BODY_DEADLINE_S = 15.0
 # How a body may be compressed: aiohttp undoes these without another library.
 ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
-ENCODED = Problem(
-    415,
-    "Content-Encoding: send the body as it is, or compressed with gzip or deflate.",
-    headers={"Accept-Encoding": "gzip, deflate", "Connection": "close"},
-)
 # What editors on Windows put before UTF-8 text; it says nothing.
 BOM = b"\xef\xbb\xbf"
 # Above this many bytes reading a body takes more than about a millisecond: it leaves the event
@@ -93,6 +88,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                     raise _too_large(limit)
                 chunks.append(chunk)
     except TimeoutError:
+        if request.content_length is not None and content.total_raw_bytes == request.content_length:
+            raise cut_short() from None  # it arrived, and what is packed in it has no end
         raise Problem(
             408,
             f"The body did not arrive within {BODY_DEADLINE_S:g} s.",
@@ -103,10 +100,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     except Exception as error:
         if isinstance(error, Problem):
             raise
-        # What comes after such a body cannot be told from it: this connection is over.
-        raise Problem(
-            400, "The body is cut short or wrongly encoded.", headers={"Connection": "close"}
-        ) from None
+        raise cut_short() from None
     return b"".join(chunks)
 
 
@@ -114,7 +108,26 @@ def _check_encoding(request: web.Request) -> None:
     """Refuse a body that is compressed in a way nobody here undoes. Raises Problem 415."""
     said = request.headers.get("Content-Encoding")
     if said is not None and said.strip().lower() not in ENCODINGS:
-        raise ENCODED
+        raise unknown_encoding()
+
+
+def unknown_encoding() -> Problem:
+    """Make the problem of a body that is compressed in a way nobody here undoes."""
+    return Problem(
+        415,
+        "Content-Encoding: send the body as it is, or compressed with gzip or deflate.",
+        headers={"Accept-Encoding": "gzip, deflate", "Connection": "close"},
+    )
+
+
+def cut_short() -> Problem:
+    """Make the problem of a body that does not unpack.
+
+    What comes after it cannot be told from it: this connection is over.
+    """
+    return Problem(
+        400, "The body is cut short or wrongly encoded.", headers={"Connection": "close"}
+    )
 
 
 def _too_large(limit: int) -> Problem:

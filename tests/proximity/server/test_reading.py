@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from proximity.inbox.marking import Mark
 from proximity.server.problems import Problem
-from proximity.server.reading import parse_json, parse_lines
+from proximity.server.reading import parse_json, parse_lines, unknown_encoding
 
 
 class Told(msgspec.Struct):
@@ -41,3 +42,11 @@ def test_what_is_nested_too_deeply_is_told_in_plain_words() -> None:
     for body in (b"[" * 200_000, b'{"outcome": ' + b"[" * 200_000):
         with pytest.raises(Problem, match="nested too deeply"):
             parse_lines(body, Told, "receipts")
+
+
+def test_each_refusal_is_made_anew() -> None:
+    """One that is raised again keeps every frame that it ever went through, with what is in it."""
+    for module in [one for name, one in sys.modules.items() if name.startswith("proximity.")]:
+        kept = [name for name, what in vars(module).items() if isinstance(what, BaseException)]
+        assert kept == [], module.__name__
+    assert unknown_encoding() is not unknown_encoding()

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import time
+import zlib
 from typing import Any
 
 import pytest
@@ -166,6 +167,27 @@ async def test_a_compressed_body_counts_as_large_as_it_unpacks(rig: Rig) -> None
     assert (await rig.ask("POST", "/v1/fixes", raw=bomb, headers=headers)).status == 413
     answer = await rig.ask("POST", "/v1/fixes", raw=b"no gzip at all", headers=headers)
     assert answer.status == 400
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+@pytest.mark.parametrize("raw", [zlib.compress(b"[{}]" * 99)[:-3], b"[{}]", b"\xff\xff\xff"])
+async def test_a_body_that_does_not_unpack_is_said_to_be_so(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, raw: bytes, pause_s: float
+) -> None:
+    """Whether it comes with its head or after it."""
+    monkeypatch.setattr(reading, "BODY_DEADLINE_S", 0.5)
+    reader, writer = await asyncio.open_connection(*rig.url.removeprefix("http://").split(":"))
+    head = (
+        f"POST /v1/fixes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {rig.token(Role.FEED)}\r\n"
+        f"Content-Encoding: deflate\r\nContent-Length: {len(raw)}\r\n\r\n"
+    ).encode()
+    for part in (head, raw) if pause_s else (head + raw,):
+        writer.write(part)
+        await asyncio.sleep(pause_s)
+    answer = (await asyncio.wait_for(reader.read(), 10)).decode()
+    assert answer.split()[1] == "400"
+    assert "The body is cut short or wrongly encoded." in answer
+    writer.close()
 
 
 async def test_a_body_too_large_is_refused_before_it_is_read(rig: Rig) -> None:
