@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import sqlalchemy as sa
 
+from beacon_gateway.model import check_id
 from proximity.consent.grants import Grant, record_grant
 from proximity.consent.optin import EVENTS, Answer, asked, free_at
 from proximity.model import Event, format_time
@@ -53,13 +54,20 @@ class Answered(Grant, frozen=True, kw_only=True):
     """What somebody answered when they were asked for a consent; a yes is recorded as such.
 
     ``campaign`` is what asked; an answer with the same ``id`` counts once. ``subject`` is on which
-    device (else the person's own id).
+    device (else the person's own id). Raises ValueError where a field is out of range.
     """
 
     answer: Answer
     campaign: str | None = None
     subject: str | None = None
     id: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("campaign", "subject", "id"):
+            value = getattr(self, name)
+            if value is not None:
+                check_id(value, name)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

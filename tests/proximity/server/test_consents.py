@@ -291,6 +291,17 @@ async def test_answers_to_the_question_are_kept_and_a_yes_counts(rig: Rig) -> No
     assert proof.json["in_force"]
 
 
+@pytest.mark.parametrize("name", ["id", "subject", "campaign"])
+@pytest.mark.parametrize("value", ["", "x" * 129, "a\0b"])
+async def test_an_answer_with_what_is_no_id_changes_nothing(
+    rig: Rig, name: str, value: str
+) -> None:
+    body = {"person": "ada", "purpose": "marketing", "answer": "accepted", name: value}
+    refused = await rig.ask("POST", "/v1/optin", body=body)
+    assert refused.status == 422
+    assert refused.json["problems"][0].startswith(name)
+
+
 async def test_a_phone_answers_for_itself_alone(rig: Rig) -> None:
     """A device's token names its own person, its own subject, or nobody; else nothing is kept."""
     for person, subject in (("ada", "ada-phone"), ("bob", "bob-phone")):
