@@ -23,6 +23,7 @@ from proximity.server.etags import etag_of, unchanged
 from proximity.server.problems import HEADERS, Problem, answer, json_answer
 from proximity.server.reading import SMALL_LIMIT, Asked, off_loop, parse_json, read_body, read_id
 from proximity.server.routes import READERS, Content, Route
+from proximity.site import gatewaysecrets
 from proximity.site.entries import record_of
 from proximity.site.registry import Enrolled, Gateway
 
@@ -115,7 +116,7 @@ class SecretList(msgspec.Struct, frozen=True):
 class Overlap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the secrets before go on, seconds; 0 ends them at once."""
 
-    overlap_s: float = signing.OVERLAP_S
+    overlap_s: float = gatewaysecrets.OVERLAP_S
 
 
 def _ids(parts: Parts) -> list[str]:
@@ -284,14 +285,14 @@ async def _make_secret(request: web.Request, parts: Parts, _caller: Caller) -> w
     if name not in parts.ingest.site.gateways:
         raise Problem(404, "There is no gateway with this id: enrol it first.")
     body = await read_body(request, SMALL_LIMIT) if request.body_exists else b""
-    overlap_s = parse_json(body, Overlap).overlap_s if body.strip() else signing.OVERLAP_S
+    overlap_s = parse_json(body, Overlap).overlap_s if body.strip() else gatewaysecrets.OVERLAP_S
     if not (overlap_s == 0.0 or LEAST_OVERLAP_S <= overlap_s <= MOST_OVERLAP_S):
         raise Problem(422, "overlap_s must be 0, or from an hour to 90 days in seconds.")
     now = parts.clock()
 
     def work(conn: Connection) -> SecretRecord:
-        text = signing.make_secret(conn, name, now, overlap_s)
-        made = signing.list_secrets(conn, now, name)[0]
+        text = gatewaysecrets.make_secret(conn, name, now, overlap_s)
+        made = gatewaysecrets.list_secrets(conn, now, name)[0]
         return msgspec.structs.replace(_secret(made), secret=text)
 
     made = await parts.store.awrite(work)
@@ -301,19 +302,19 @@ async def _make_secret(request: web.Request, parts: Parts, _caller: Caller) -> w
 
 async def _list_secrets(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     name, now = read_id(request), parts.clock()
-    rows = await parts.store.aread(lambda conn: signing.list_secrets(conn, now, name))
+    rows = await parts.store.aread(lambda conn: gatewaysecrets.list_secrets(conn, now, name))
     return answer(SecretList(tuple(_secret(row) for row in rows)))
 
 
 async def _end_secrets(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
     name = read_id(request)
-    if not await parts.store.awrite(lambda conn: signing.end_secrets(conn, name)):
+    if not await parts.store.awrite(lambda conn: gatewaysecrets.end_secrets(conn, name)):
         raise Problem(404, "No secret of this gateway is in force.")
     await parts.signatures.arefresh()
     return web.Response(status=204, headers=HEADERS)
 
 
-def _secret(row: signing.SecretRow) -> SecretRecord:
+def _secret(row: gatewaysecrets.SecretRow) -> SecretRecord:
     return SecretRecord(
         id=row.id,
         gateway=row.gateway,
@@ -344,7 +345,7 @@ RESOURCE = Resource(
     editors=OPERATORS,
     ids=_ids,
     show=_show,
-    goes=signing.end_secrets,
+    goes=gatewaysecrets.end_secrets,
     derived=frozenset({"source", "silent", "heard_at", "clock_error_s", "health_at", "health"}),
 )
 _delete_entry = delete_one(RESOURCE)

@@ -7,10 +7,7 @@ long as its signature would still be good. Must not know what a request is for.
 
 from __future__ import annotations
 
-import base64
 import hmac
-import secrets
-from collections import defaultdict
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,16 +17,15 @@ import sqlalchemy as sa
 from beacon_gateway.model import check_id
 from beacon_gateway.signing import (
     ID_HEADER,
-    PREFIX,
     SIGNATURE_HEADER,
     TIME_HEADER,
-    read_secret,
     signature,
 )
 from proximity.server.auth import Caller, Role
 from proximity.server.problems import Problem
 from proximity.server.reading import RECORDS_LIMIT, Asked, off_loop, read_body
-from proximity.store import journal, schema
+from proximity.site import gatewaysecrets
+from proximity.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +36,6 @@ if TYPE_CHECKING:
 
 # The tolerance that Standard Webhooks names: how far a sender's clock may be off, seconds.
 TOLERANCE_S = 300.0
-# A replaced secret goes on for so long: a gateway asks for its configuration every five minutes,
-# and one that is off for a weekend comes back within it.
-OVERLAP_S = 7 * 86400.0
-# Secrets of one gateway in force at a time; a rotation more ends the oldest.
-MOST_SECRETS = 3
 # How often what can come no more is deleted.
 PRUNE_S = 60.0
 GATEWAY_HEADER = "Gateway"
@@ -56,28 +47,6 @@ SELF_BYTES = 64 * 2**10
 # 150 kB, are read by so many at a time, or strangers could fill the memory.
 USUAL_BYTES = 256 * 2**10
 MOST_LARGE = 4
-VERSION_KEY = "secrets_version"
-# A secret is as long as the hash that signs with it.
-SECRET_BYTES = 32
-
-
-class SecretRow(NamedTuple):
-    """A secret as it may be listed: never the secret itself; times in Unix seconds."""
-
-    id: str
-    gateway: str
-    created_at: float
-    until: float | None
-
-
-class _Secret(NamedTuple):
-    id: str
-    key: bytes
-    text: str
-    until: float | None
-
-    def __repr__(self) -> str:
-        return f"_Secret({self.id!r})"
 
 
 class Signed(NamedTuple):
@@ -96,53 +65,6 @@ class Signed(NamedTuple):
         return f"Signed({self.gateway!r}, {self.message!r})"
 
 
-def make_secret(conn: Connection, gateway: str, now: float, overlap_s: float = OVERLAP_S) -> str:
-    """Make a gateway's secret and give its text; the ones before end in ``overlap_s`` seconds."""
-    table = schema.gateway_secrets
-    mine = table.c.gateway == gateway
-    conn.execute(table.delete().where(mine, table.c.until <= now))
-    earlier = conn.scalars(sa.select(table.c.id).where(mine).order_by(*_NEWEST))
-    for number, secret_id in enumerate(list(earlier)):
-        ends = now if number + 1 >= MOST_SECRETS else now + overlap_s
-        conn.execute(
-            table.update()
-            .where(table.c.id == secret_id)
-            .where(sa.or_(table.c.until.is_(None), table.c.until > ends))
-            .values(until=ends)
-        )
-    text = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    row = {
-        "id": secrets.token_hex(4),
-        "gateway": gateway,
-        "secret": text,
-        "created_at": now,
-        "until": None,
-    }
-    conn.execute(table.insert(), row)
-    _moved(conn)
-    return text
-
-
-def end_secrets(conn: Connection, gateway: str) -> int:
-    """End all secrets of a gateway at once; how many that were."""
-    table = schema.gateway_secrets
-    ended = conn.execute(table.delete().where(table.c.gateway == gateway)).rowcount
-    if ended:
-        _moved(conn)
-    return int(ended)
-
-
-def list_secrets(conn: Connection, now: float, gateway: str | None = None) -> list[SecretRow]:
-    """Give the secrets in force at Unix second ``now``, by gateway, the newest first."""
-    table = schema.gateway_secrets
-    statement = sa.select(table.c.id, table.c.gateway, table.c.created_at, table.c.until)
-    statement = statement.where(sa.or_(table.c.until.is_(None), table.c.until > now))
-    if gateway is not None:
-        statement = statement.where(table.c.gateway == gateway)
-    ordered = statement.order_by(table.c.gateway, *_NEWEST)
-    return [SecretRow(*row) for row in conn.execute(ordered)]
-
-
 class Signatures:
     """Secrets in force and the requests that were taken, in memory as on disk.
 
@@ -154,7 +76,7 @@ class Signatures:
         self._store = store
         self._clock = clock
         self._version: str | None = ""
-        self._secrets: dict[str, list[_Secret]] = {}
+        self._secrets: dict[str, list[gatewaysecrets.Secret]] = {}
         self._taken: dict[tuple[str, str], float] = store.read(_taken)
         self._taking: set[tuple[str, str]] = set()
         self._large = 0
@@ -162,9 +84,9 @@ class Signatures:
 
     async def arefresh(self) -> None:
         """Read the secrets again if their version moved."""
-        version = await self._store.aread(_version)
+        version = await self._store.aread(gatewaysecrets.version)
         if version != self._version:
-            self._secrets = await self._store.aread(_in_force)
+            self._secrets = await self._store.aread(gatewaysecrets.in_force)
             self._version = version
 
     async def admit(self, request: Asked) -> Signed:
@@ -253,7 +175,7 @@ class Signatures:
 
     def _match(
         self, gateway: str, message: str, time: str, body: bytes, headers: object
-    ) -> tuple[str, _Secret, str | None] | None:
+    ) -> tuple[str, gatewaysecrets.Secret, str | None] | None:
         """Find who made one of the signatures, with which secret in force, and a newer one.
 
         All from one look: secrets may change while a large body is read in a thread.
@@ -315,10 +237,6 @@ def _is_id(text: str) -> bool:
 
 # The newest is the one that nothing replaces: by time alone a clock set back would hand out an old
 # secret in place of the new one.
-_NEWEST = (
-    schema.gateway_secrets.c.until.is_not(None),
-    schema.gateway_secrets.c.created_at.desc(),
-)
 _INSERT = schema.signed_requests.insert()
 _PRUNE = schema.signed_requests.delete().where(schema.signed_requests.c.at < sa.bindparam("gone"))
 
@@ -326,21 +244,3 @@ _PRUNE = schema.signed_requests.delete().where(schema.signed_requests.c.at < sa.
 def _taken(conn: Connection) -> dict[tuple[str, str], float]:
     table = schema.signed_requests
     return {(row.gateway, row.message): row.at for row in conn.execute(sa.select(table))}
-
-
-def _version(conn: Connection) -> str | None:
-    return journal.read_meta(conn, VERSION_KEY)
-
-
-def _moved(conn: Connection) -> None:
-    journal.write_meta(conn, VERSION_KEY, secrets.token_hex(8))
-
-
-def _in_force(conn: Connection) -> dict[str, list[_Secret]]:
-    """Read the secrets of each gateway, the newest first."""
-    table = schema.gateway_secrets
-    found: dict[str, list[_Secret]] = defaultdict(list)
-    for row in conn.execute(sa.select(table).order_by(*_NEWEST)):
-        secret = _Secret(row.id, read_secret(row.secret), row.secret, row.until)
-        found[row.gateway].append(secret)
-    return dict(found)

@@ -16,7 +16,7 @@ import msgspec
 from proximity.commands.asking import Http, alone, open_either
 from proximity.model import ProximityError, format_time
 from proximity.people.people import People
-from proximity.server import signing
+from proximity.site import gatewaysecrets
 from proximity.site.enrolment import Asked, Enrolments, carried, faults, plan, read_asked, read_list
 from proximity.site.registry import Site
 from proximity.site.sitefile import parse_site
@@ -68,7 +68,7 @@ class _Local:
     def gateways(self) -> list[dict[str, Any]]:
         now = time.time()
         fixed, enrolments = self._store.read(_in_force)
-        secrets = self._store.read(lambda conn: signing.list_secrets(conn, now))
+        secrets = self._store.read(lambda conn: gatewaysecrets.list_secrets(conn, now))
         found = []
         for name, gateway in sorted(enrolments.join(fixed).gateways.items()):
             mine = [
@@ -96,11 +96,13 @@ class _Local:
             raise ProximityError(f"there is no gateway {gateway!r}: pair it with its --place first")
         now = time.time()
         return self._store.write(
-            lambda conn: signing.make_secret(conn, gateway, now, overlap_s)
+            lambda conn: gatewaysecrets.make_secret(conn, gateway, now, overlap_s)
         ).result()
 
     def end_secrets(self, gateway: str) -> bool:
-        return bool(self._store.write(lambda conn: signing.end_secrets(conn, gateway)).result())
+        return bool(
+            self._store.write(lambda conn: gatewaysecrets.end_secrets(conn, gateway)).result()
+        )
 
     def enrol(self, text: str, name: str) -> int:
         problems: list[str] = []

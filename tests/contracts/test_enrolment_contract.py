@@ -10,7 +10,7 @@ import pytest
 
 from proximity.ingest.redating import Run
 from proximity.model import Consent, ProximityError
-from proximity.server import signing
+from proximity.site import gatewaysecrets
 from proximity.site.enrolment import EntryFixed
 from proximity.site.registry import Enrolled, Gateway, Place
 from proximity.store import Store, clocks, journal
@@ -90,14 +90,14 @@ async def test_whoever_enrols_is_enrolled_with_it_or_not_at_all(target: str) -> 
 
 def test_secrets_and_clocks(store: Store) -> None:
     made = [
-        store.write(lambda c, n=n: signing.make_secret(c, "gw", 100.0 + n, 50.0)).result()  # type: ignore[misc]
-        for n in range(signing.MOST_SECRETS + 1)
+        store.write(lambda c, n=n: gatewaysecrets.make_secret(c, "gw", 100.0 + n, 50.0)).result()  # type: ignore[misc]
+        for n in range(gatewaysecrets.MOST_SECRETS + 1)
     ]
     assert len(set(made)) == len(made)
-    rows = store.read(lambda c: signing.list_secrets(c, 104.0))
+    rows = store.read(lambda c: gatewaysecrets.list_secrets(c, 104.0))
     assert [row.until for row in rows] == [None, 153.0, 152.0]
-    assert store.read(lambda c: len(signing.list_secrets(c, 152.5))) == 2
-    assert store.write(lambda c: signing.end_secrets(c, "gw")).result() == 4 - 1 + 1
+    assert store.read(lambda c: len(gatewaysecrets.list_secrets(c, 152.5))) == 2
+    assert store.write(lambda c: gatewaysecrets.end_secrets(c, "gw")).result() == 4 - 1 + 1
     runs = [Run("gw", f"b{n}", 1.0 + n, 1.0 + n, 2.0, 3.0 + n, trusted=n == 5) for n in range(6)]
     store.write(lambda c: clocks.save(c, runs)).result()
     store.write(lambda c: clocks.save(c, runs[5:])).result()

@@ -21,7 +21,7 @@ from proximity.channels.envelope import Envelope, as_batch, as_binary, as_struct
 from proximity.channels.signatures import sign, signer_of
 from proximity.channels.webhook import open_webhook
 from proximity.model import ProximityError
-from proximity.server import signing
+from proximity.site import gatewaysecrets
 from tests.npm import node
 from tests.proximity.channels.receivers import receiver
 from tests.proximity.given import offer
@@ -116,7 +116,7 @@ async def test_a_secret_is_changed_over_without_a_message_being_refused(tmp_path
 async def test_what_npm_signs_our_server_takes_once(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         secret = rig.parts.store.write(
-            lambda conn: signing.make_secret(conn, "gw-1", time.time())
+            lambda conn: gatewaysecrets.make_secret(conn, "gw-1", time.time())
         ).result()
         await rig.parts.signatures.arefresh()
         sighting = {"type": "sighting", "gateway": "gw-1", "at": time.time(), "rssi": -60,

@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import Webhook
 
 from proximity.server import signing
 from proximity.server.auth import Role
+from proximity.site import gatewaysecrets
 from proximity.store import schema
 from tests.proximity.server.rig import Answer, Rig, running
 
@@ -176,11 +177,11 @@ class TestSigned:
 
     async def test_a_secret_made_elsewhere_counts_at_once(self, rig: Rig) -> None:
         key = rig.parts.store.write(
-            lambda conn: signing.make_secret(conn, "gw-1", time.time())
+            lambda conn: gatewaysecrets.make_secret(conn, "gw-1", time.time())
         ).result()
         body = lines(heard())
         assert (await send(rig, signed(key, body), body)).status == 202
-        rig.parts.store.write(lambda conn: signing.end_secrets(conn, "gw-1")).result()
+        rig.parts.store.write(lambda conn: gatewaysecrets.end_secrets(conn, "gw-1")).result()
         await rig.parts.signatures.arefresh()
         answer = await send(rig, signed(key, body), body)
         assert answer.json["code"] == "unknown"
@@ -257,11 +258,11 @@ class TestSigned:
         now = time.time()
         for made_at in (now, now - 60.0, now - 30.0):
             made = rig.parts.store.write(
-                lambda conn, at=made_at: signing.make_secret(conn, "gw-1", at)
+                lambda conn, at=made_at: gatewaysecrets.make_secret(conn, "gw-1", at)
             ).result()
-            (newest, *_) = rig.parts.store.read(signing._in_force)["gw-1"]
+            (newest, *_) = rig.parts.store.read(gatewaysecrets.in_force)["gw-1"]
             assert (newest.text, newest.until) == (made, None)
-            (listed, *_) = rig.parts.store.read(lambda conn: signing.list_secrets(conn, now))
+            (listed, *_) = rig.parts.store.read(lambda conn: gatewaysecrets.list_secrets(conn, now))
             assert listed.id == newest.id
             assert made not in repr(newest)
 
@@ -581,15 +582,15 @@ async def test_a_gateway_and_its_secrets_go_together_or_stay(
 ) -> None:
     await rig.ask("PUT", "/v1/gateways/gw-2", body={"place": "store-7"})
     await secret(rig, "gw-2")
-    whole = signing._moved
+    whole = gatewaysecrets.moved
 
     def cut(_conn: Any) -> None:
         raise ValueError("cut off")
 
-    monkeypatch.setattr(signing, "_moved", cut)
+    monkeypatch.setattr(gatewaysecrets, "moved", cut)
     assert (await rig.ask("DELETE", "/v1/gateways/gw-2")).status == 500
     assert (await rig.ask("GET", "/v1/gateways/gw-2")).status == 200
     assert len((await rig.ask("GET", "/v1/gateways/gw-2/secrets")).json["items"]) == 1
-    monkeypatch.setattr(signing, "_moved", whole)
+    monkeypatch.setattr(gatewaysecrets, "moved", whole)
     assert (await rig.ask("DELETE", "/v1/gateways/gw-2")).status == 204
     assert (await rig.ask("GET", "/v1/gateways/gw-2/secrets")).json["items"] == []
