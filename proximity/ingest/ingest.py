@@ -18,6 +18,7 @@ import structlog
 
 from proximity.engine.intake import Intake
 from proximity.faults import log_fault
+from proximity.ingest import gatewayclocks
 from proximity.ingest.admission import Admission, Receipt
 from proximity.ingest.backlog import Backlog, Pending
 from proximity.ingest.clock import Present
@@ -31,7 +32,7 @@ from proximity.ingest.remembering import Remembering
 from proximity.model import ProximityError
 from proximity.people.tagging import NO_PLAN
 from proximity.site.sitefile import read_site
-from proximity.store import StoreFailed, StoreFull, clocks, journal
+from proximity.store import StoreFailed, StoreFull, journal
 from proximity.store.journal import SiteText
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Ingest:
         found = await self._store.aread(partial(recover, decide=self._decide, late_s=self._late_s))
         self._fold, self._admission.intake = found.fold, found.intake
         self._present = Present(self._clock, found.now)
-        self.redating = Redating(await self._store.aread(clocks.load))
+        self.redating = Redating(await self._store.aread(gatewayclocks.load))
         # A server that is killed again and again has less to fold each time, not more.
         self._keeping = Keeping(self._store, self._late_s, found.snapshot, found.records)
         self._remembering = Remembering(self._store)

@@ -11,7 +11,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proximity.store import StoreFailed, clocks, journal
+from proximity.ingest import gatewayclocks
+from proximity.store import StoreFailed, journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ class Keeping:
         runs = redating.changed()
         if runs:
             with contextlib.suppress(StoreFailed):
-                await self._store.awrite(partial(clocks.save, runs=runs))
+                await self._store.awrite(partial(gatewayclocks.save, runs=runs))
 
     def begin(self, fold: Fold, now: float, *, rests: float = RESTS) -> asyncio.Task[None]:
         """Save the state as it is now, while the fold goes on; the task raises StoreFailed.

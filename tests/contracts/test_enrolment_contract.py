@@ -8,12 +8,13 @@ from typing import cast
 import msgspec
 import pytest
 
+from proximity.ingest import gatewayclocks
 from proximity.ingest.redating import Run
 from proximity.model import Consent, ProximityError
 from proximity.site import gatewaysecrets
 from proximity.site.enrolment import EntryFixed
 from proximity.site.registry import Enrolled, Gateway, Place
-from proximity.store import Store, clocks, journal
+from proximity.store import Store, journal
 from tests.proximity.test_ingest import START, Rig
 from tests.street import UUID, heard
 
@@ -99,7 +100,7 @@ def test_secrets_and_clocks(store: Store) -> None:
     assert store.read(lambda c: len(gatewaysecrets.list_secrets(c, 152.5))) == 2
     assert store.write(lambda c: gatewaysecrets.end_secrets(c, "gw")).result() == 4 - 1 + 1
     runs = [Run("gw", f"b{n}", 1.0 + n, 1.0 + n, 2.0, 3.0 + n, trusted=n == 5) for n in range(6)]
-    store.write(lambda c: clocks.save(c, runs)).result()
-    store.write(lambda c: clocks.save(c, runs[5:])).result()
-    kept = sorted(store.read(clocks.load), key=lambda run: run.boot)
+    store.write(lambda c: gatewayclocks.save(c, runs)).result()
+    store.write(lambda c: gatewayclocks.save(c, runs[5:])).result()
+    kept = sorted(store.read(gatewayclocks.load), key=lambda run: run.boot)
     assert kept == [msgspec.structs.replace(run, kept_at=run.heard_at) for run in runs[2:]]
