@@ -57,9 +57,17 @@ async function sendReceipts() {
   }
 }
 
+/**
+ * Show notifications, or list them, one call at a time in the page and the worker together.
+ *
+ * Chromium strikes off its list what is being shown while it is listed: the notification stands
+ * there, and nothing that lists them finds it again.
+ */
+const inTurn = (work) => navigator.locks.request("notifications", work);
+
 /** Take down notifications of offers that were opened elsewhere, or are over. */
 async function takeDownRead(registration) {
-  for (const shown of await registration.getNotifications()) {
+  for (const shown of await inTurn(() => registration.getNotifications())) {
     const { receipt, expiresAt } = shown.data ?? {};
     if (expiresAt && expiresAt <= Date.now()) {
       shown.close();

@@ -26,7 +26,7 @@ async function arrive(event) {
   const until = Number(offer.expires_at) * 1000 || null;
   // It waited too long on its way: an offer that is over is shown to nobody.
   if (until !== null && until <= Date.now()) return;
-  await self.registration.showNotification(offer.title || self.location.hostname, {
+  const shown = {
     body: offer.text,
     tag: offer.key, // a repeat takes the place of the first
     lang: offer.lang || "",
@@ -41,7 +41,9 @@ async function arrive(event) {
       expiresAt: until,
     },
     actions: offer.withdraw ? [{ action: "withdraw", title: stop(offer.lang) }] : [],
-  });
+  };
+  const title = offer.title || self.location.hostname;
+  await inTurn(() => self.registration.showNotification(title, shown));
   for (const page of await self.clients.matchAll({ type: "window" })) page.postMessage({ offer });
   await report(offer.receipt, "delivered");
   await takeDownRead(self.registration);

@@ -65,6 +65,10 @@ BEFORE = """
 })()
 """
 
+# As the client itself lists them: not while one is being shown (`inTurn` of its offers.js).
+LISTED = """navigator.serviceWorker.ready.then(one => navigator.locks.request(
+    "notifications", () => one.getNotifications()))"""
+
 
 @dataclass
 class Stage:
@@ -130,18 +134,17 @@ class Stage:
         page knows of the registration earlier. On a busy machine an answer comes after more knocks:
         all of them are waited for, in their order, or one would be shown beside what a test pushes.
         """
-        there = "navigator.serviceWorker.ready.then(one => one.getNotifications())"
         for number in range(200):
             last = f"knock-{number}"
             await self._deliver(json.dumps({"key": last, "text": "knock"}))
             await asyncio.sleep(0.1)
-            if await self.page.run(f"{there}.then(all => all.length)"):
+            if await self.page.run(f"{LISTED}.then(all => all.length)"):
                 break
         else:
             raise AssertionError("the service worker hears nothing")
-        await self.page.until(f"{there}.then(all => all.some(one => one.tag === '{last}'))")
-        await self.page.run(f"{there}.then(all => all.forEach(one => one.close()))")
-        await self.page.until(f"{there}.then(all => all.length === 0)")
+        await self.page.until(f"{LISTED}.then(all => all.some(one => one.tag === '{last}'))")
+        await self.page.run(f"{LISTED}.then(all => all.forEach(one => one.close()))")
+        await self.page.until(f"{LISTED}.then(all => all.length === 0)")
         await self.page.until(f"document.querySelector('[data-key={last}]') !== null")
         await self.page.run(
             "document.querySelectorAll('[data-key^=knock]').forEach(one => one.remove()); "
@@ -158,16 +161,13 @@ class Stage:
     async def notifications(self) -> list[dict[str, Any]]:
         """List what the browser shows."""
         return await self.page.run(
-            """navigator.serviceWorker.ready.then(one => one.getNotifications()).then(all => all.map(
-                one => ({title: one.title, body: one.body, tag: one.tag, lang: one.lang,
-                         dir: one.dir, data: one.data})))"""
+            f"""{LISTED}.then(all => all.map(
+                one => ({{title: one.title, body: one.body, tag: one.tag, lang: one.lang,
+                          dir: one.dir, data: one.data}})))"""
         )
 
     async def shown(self, count: int) -> list[dict[str, Any]]:
-        await self.page.until(
-            f"""navigator.serviceWorker.ready.then(one => one.getNotifications())
-                .then(all => all.length === {count})"""
-        )
+        await self.page.until(f"{LISTED}.then(all => all.length === {count})")
         return await self.notifications()
 
     async def axe(self) -> list[str]:

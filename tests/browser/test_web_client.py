@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proximity.server.auth import Role
-from tests.browser.stage import SUBJECT, Stage, stage
+from tests.browser.stage import LISTED, SUBJECT, Stage, stage
 from tests.proximity.channels.push_service import push_service
 
 if TYPE_CHECKING:
@@ -128,16 +129,23 @@ async def test_the_same_key_twice_is_one_notification(tmp_path: Path) -> None:
         assert (one["title"], one["body"], one["tag"]) == ("Café du Nord", OFFER["text"], "k1")
         assert (one["lang"], one["dir"]) == ("fr", "ltr")
         await on.push({**OFFER, "text": "Un café, encore"})
-        await on.page.until(
-            "navigator.serviceWorker.ready.then(r => r.getNotifications())"
-            ".then(all => all.some(n => n.body === 'Un café, encore'))"
-        )
+        await on.page.until(f"{LISTED}.then(all => all.some(n => n.body === 'Un café, encore'))")
         assert len(await on.notifications()) == 1
         await on.push({**OFFER, "key": "k2"})
         assert len(await on.shown(2)) == 2
         # The page that is open lists what arrived, each once, as text.
         assert await on.page.run("[...document.querySelectorAll('#offers li')].length") == 2
         assert on.page.faults() == []
+
+
+async def test_offers_that_arrive_together_all_stay_listed(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        await on.agree()
+        await on.push({**OFFER, "key": "first"})
+        # Each lists what is shown once it is shown itself, while the next ones are being shown.
+        rest = [f"rest-{number}" for number in range(20)]
+        await asyncio.gather(*(on.push({**OFFER, "key": key}) for key in rest))
+        assert {one["tag"] for one in await on.shown(21)} == {"first", *rest}
 
 
 async def test_what_was_pushed_is_never_markup(tmp_path: Path) -> None:

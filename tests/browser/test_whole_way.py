@@ -56,7 +56,8 @@ async def press(on: Stage, tag: str, action: str = "") -> str:
         f"""(async () => {{
             let opened = "";
             self.clients.openWindow = async (url) => {{ opened = String(url); return null; }};
-            const found = await self.registration.getNotifications({{tag: {json.dumps(tag)}}});
+            const found = await inTurn(
+                () => self.registration.getNotifications({{tag: {json.dumps(tag)}}}));
             const event = new NotificationEvent(
                 "notificationclick", {{notification: found[0], action: {json.dumps(action)}}});
             const waits = [];
