@@ -19,8 +19,8 @@ from proximity.privacy import retention
 from proximity.privacy.leaving import erase_alone
 from proximity.privacy.report import search
 from proximity.privacy.retention import DAY_S, keep_days
-from proximity.server.settings import data_file
 from proximity.store import Store
+from proximity.store.folder import state_of
 
 NOW = 1_767_600_000.0
 GOAL_S = 60.0
@@ -50,7 +50,7 @@ def erasing(scale: Scale) -> Found:
     found = Found()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = data_file(folder)
+        path = state_of(folder)
         _make(path, scale.million, min(REGULAR, scale.million // 2))
         with contextlib.closing(Store.open(path)) as store:
             for what, person in (("a regular", "regular"), ("whose all rows are", "all")):
@@ -77,7 +77,7 @@ def erasing(scale: Scale) -> Found:
 
 def _sweep(count: int) -> Row:
     with tempfile.TemporaryDirectory() as name:
-        path = data_file(Path(name))
+        path = state_of(Path(name))
         _make(path, count, count // 2)
         with contextlib.closing(Store.open(path)) as store:
             began = time.perf_counter()

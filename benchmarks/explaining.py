@@ -21,8 +21,8 @@ from proximity.explain.readers import table
 from proximity.explain.sentences import tell
 from proximity.model import Decision, format_time
 from proximity.people.people import People
-from proximity.server.settings import data_file
 from proximity.store import Store, ledger
+from proximity.store.folder import state_of
 from simulator.offers import Offers
 from simulator.replay import Replay
 
@@ -57,7 +57,7 @@ def deciding_again(scale: Scale) -> Found:
     count = max(20, min(PEOPLE, scale.million // 100))
     index = weeks.shops()
     with tempfile.TemporaryDirectory() as name, contextlib.closing(
-        Store.open(data_file(Path(name)))
+        Store.open(state_of(Path(name)))
     ) as store:  # fmt: skip
         people = weeks.fill(store, index, count)
         spent: list[float] = []
@@ -84,7 +84,7 @@ def explaining(scale: Scale) -> Found:
     count = max(20, min(EXPLAINED, scale.million // 100))
     rules, index = weeks.campaigns(), weeks.shops()
     with tempfile.TemporaryDirectory() as name:
-        path = data_file(Path(name))
+        path = state_of(Path(name))
         with contextlib.closing(Store.open(path)) as store:
             people = weeks.fill(store, index, count)
             decisions: list[Decision] = []

@@ -24,7 +24,7 @@ import msgspec
 from benchmarks import workloads
 from benchmarks.load import SUBJECTS, Job, Outcome
 from benchmarks.timing import Found, Row, Scale, in_words
-from proximity.server.settings import data_file
+from proximity.store.folder import state_of
 
 # More than these servers take in a second, so that a run ends by the clock.
 SINGLE_MOST, BATCH_MOST = 40_000, 200_000
@@ -119,7 +119,7 @@ def engine(folder: Path, stores: int, module: tuple[str, ...] = ("proximity",)) 
     options = ["--port", "0", "--consent", "assumed", "--site", str(folder / "site.toml")]
     with started([*command, *options], folder / "log") as (process, line):
         yield Server(
-            int(line.rpartition(":")[2]), made.stdout.strip(), process, data_file(folder / "data")
+            int(line.rpartition(":")[2]), made.stdout.strip(), process, state_of(folder / "data")
         )
 
 

@@ -26,8 +26,8 @@ from benchmarks.timing import Found, Row, Scale
 from proximity.ingest.recovery import recover
 from proximity.ingest.remembering import remember
 from proximity.model import Fix
-from proximity.server.settings import data_file
 from proximity.store import Store, journal
+from proximity.store.folder import state_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -51,7 +51,7 @@ def starting(scale: Scale) -> Found:
         with engine(folder, STORES) as first:
             first.process.send_signal(signal.SIGTERM)
             first.process.wait(30)
-        with contextlib.closing(Store.open(data_file(folder / "data"))) as store:
+        with contextlib.closing(Store.open(state_of(folder / "data"))) as store:
             _fill(store, count)
         command = [sys.executable, "-m", "proximity", "serve", "--data", str(folder / "data")]
         options = ["--port", "0", "--consent", "assumed", "--site", str(folder / "site.toml")]

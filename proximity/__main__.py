@@ -232,12 +232,9 @@ def _store(folder: Path, *, create: bool = False) -> closing[Store]:
     """Open the store of a data folder for one command; a missing one is made only to ``create``."""
     from contextlib import closing
 
-    from proximity.server.settings import data_file
-    from proximity.store import Store
+    from proximity.store import open_state
 
-    if not create and not (folder / "engine.db").exists():
-        raise ProximityError(f"{folder}: there is no engine here: give the --data of `serve`")
-    return closing(Store.open(data_file(folder)))
+    return closing(open_state(folder, create=create))
 
 
 for _command in (

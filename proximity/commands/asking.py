@@ -25,9 +25,8 @@ from proximity.people.people import People
 from proximity.server.consents import Withdrawn
 from proximity.server.people import Recorded, known_ids, person_record
 from proximity.server.reading import SMALL_LIMIT
-from proximity.server.settings import data_file
 from proximity.site.enrolment import Enrolments
-from proximity.store import Store, StoreFailed, journal
+from proximity.store import Store, StoreFailed, journal, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,9 +98,7 @@ def open_either(data: Path | None, server: str | None, token: str | None) -> Ite
             raise http.strange() from None
         return
     assert data is not None
-    if not (data / "engine.db").exists():
-        raise ProximityError(f"{data}: there is no engine here: give the --data of `serve`")
-    store = Store.open(data_file(data))
+    store = open_state(data)
     try:
         yield store
     finally:

@@ -24,12 +24,13 @@ def backup(data: Path, out: Path, *, as_json: bool) -> None:
     """Copy all state to the new file OUT, beside a running server or without one.
 
     OUT is checked and on the disk when this ends. It holds who was where, and credentials: keep it
-    as you keep the folder. A store on PostgreSQL is copied by its own `pg_dump`.
+    as you keep the folder. It is the same kind of file where the state is in a PostgreSQL.
     """
     from proximity.store.backup import backup as copy
+    from proximity.store.folder import state_of
 
     _refuse_pipe(out)
-    _tell(out, copy(data / "engine.db", out), as_json=as_json)
+    _tell(out, copy(state_of(data), out), as_json=as_json)
 
 
 @click.command("restore")
@@ -39,13 +40,15 @@ def backup(data: Path, out: Path, *, as_json: bool) -> None:
 def restore(data: Path, source: Path, *, as_json: bool) -> None:
     """Make a data folder from BACKUP; a folder that holds state already is refused.
 
+    Where the folder names a PostgreSQL, the state goes there: so a server moves to one.
     Whoever was erased since is in it again: erase them once more before `serve`.
     """
     from proximity.store.backup import restore as copy
+    from proximity.store.folder import state_of
 
     _refuse_pipe(source)
-    target = data / "engine.db"
-    _tell(target, copy(source, target), as_json=as_json)
+    target = state_of(data)
+    _tell(target if isinstance(target, Path) else data, copy(source, target), as_json=as_json)
 
 
 def _refuse_pipe(file: Path) -> None:

@@ -24,9 +24,9 @@ def outbound_list(data: Path, *, as_json: bool) -> None:
     """List subscribers: position, newest row, state, and since when they take nothing."""
     from proximity.model import format_time
     from proximity.outbound import positions
-    from proximity.store import Store
+    from proximity.store import open_state
 
-    store = Store.open(data / "engine.db", create=False)
+    store = open_state(data)
     try:
         rows = store.read(
             lambda conn: [(one, positions.newest(conn, one.feed)) for one in positions.listed(conn)]
@@ -55,9 +55,9 @@ def outbound_list(data: Path, *, as_json: bool) -> None:
 def outbound_enable(subscriber: str, data: Path) -> int:
     """Tell SUBSCRIBER again, who is gone or was given up, from where they were."""
     from proximity.outbound import positions
-    from proximity.store import Store
+    from proximity.store import open_state
 
-    store = Store.open(data / "engine.db", create=False)
+    store = open_state(data)
     try:
         done = store.write(lambda conn: positions.enable(conn, subscriber, time.time())).result()
     finally:

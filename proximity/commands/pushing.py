@@ -60,15 +60,14 @@ def client_link(data: Path, subject: str, url: str) -> None:
     Whoever has the link is this phone: hand it to one person. `token revoke` ends it.
     """
     from proximity.server.auth import Role, make_token
-    from proximity.server.settings import data_file
-    from proximity.store import Store
+    from proximity.store import open_state
 
     try:
         Person(person=subject)
     except ValueError as error:
         raise ProximityError(f"--subject: {error}".replace("person", "an id")) from None
     base = _base(url)
-    with closing(Store.open(data_file(data))) as store:
+    with closing(open_state(data, create=True)) as store:
         token = store.write(
             lambda conn: make_token(conn, Role.DEVICE, subject, time.time())
         ).result()

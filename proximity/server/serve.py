@@ -40,14 +40,13 @@ from proximity.server.settings import (
     check_host,
     check_places,
     check_site,
-    data_file,
     open_tls,
     read_files,
 )
 from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
 from proximity.site.places import Places
-from proximity.store import Store
+from proximity.store import open_state
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
 
     from proximity.server.broker import Broker
     from proximity.server.settings import Files, Settings
+    from proximity.store import Store
 
 log = structlog.get_logger("proximity.server")
 
@@ -109,7 +109,7 @@ def run(settings: Settings) -> int:
     """
     files = read_files(settings)
     tls = open_tls(settings)
-    store = Store.open(data_file(settings.data))
+    store = open_state(settings.data, create=True)
     try:
         check_host(settings.host, store)
         check_site(files, store)

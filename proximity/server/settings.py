@@ -67,20 +67,6 @@ class Settings:
     mqtt_password_file: Path | None = None
 
 
-def data_file(folder: Path) -> Path:
-    """Name the database of a data folder, making the folder, for its owner's eyes alone.
-
-    Raises ProximityError where it cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ProximityError(
-            f"{folder}: no data folder can be made here ({error.strerror}): give another --data"
-        ) from None
-    return folder / "engine.db"
-
-
 @dataclass(frozen=True)
 class Files:
     """What the files named on the command line say."""

@@ -1,8 +1,9 @@
 """How is a store's state carried away while it works, and how does it come back?
 
-A copy is taken by SQLite's online backup on one unchanging view, checked, and given its name once
-it is on the disk: a file of that name is whole, or is not there. Knows files and the schema's
-revision; knows nothing of what is in the rows.
+A copy is a file of SQLite, wherever the state is: taken by SQLite's online backup or out of a
+PostgreSQL, on one unchanging view, checked, and given its name once it is on the disk: a file of
+that name is whole, or is not there. Knows files and the schema's revision; knows nothing of what is
+in the rows.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from proximity.store import schema
 from proximity.store.faults import StoreFailed
+from proximity.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["Copied", "backup", "restore"]
 
@@ -42,28 +45,35 @@ class Copied(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def backup(source: Path, target: Path) -> Copied:
+def backup(source: str | Path, target: Path) -> Copied:
     """Copy the store at ``source`` to a new file ``target``, whatever is writing to it meanwhile.
 
-    One file, readable by its owner alone, whole and on the disk when this returns. Raises
-    StoreFailed where there is a file already, the disk has no room, or what was copied is damaged.
+    ``source`` is as ``state_of`` gives it: SQLite's file, or the URL of a PostgreSQL. One file,
+    readable by its owner alone, whole and on the disk when this returns. Raises StoreFailed where
+    there is a file already, the disk has no room, or what was copied is damaged.
     """
-    if not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise StoreFailed(f"{source}: there is no engine database here: give the --data of `serve`")
     if not target.parent.is_dir():
         raise StoreFailed(
             f"{target.parent}: there is no such folder: make it, or give another name"
         )
-    return _copy(source, target)
+    if isinstance(source, Path):
+        return _copy(source, target)
+    with contextlib.closing(Store.open(source, create=False)) as store:
+        return _made(store.name, target, store.unload)
 
 
-def restore(source: Path, target: Path) -> Copied:
+def restore(source: Path, target: str | Path) -> Copied:
     """Make the store at ``target`` from the file ``source`` that ``backup`` wrote.
 
-    Its folder is made, for its owner's eyes alone. Raises StoreFailed where there is a store
-    already or the rest of one, where ``source`` is no whole store, or where a newer version of the
-    program has written it; then all is as it was, and no folder was made.
+    ``target`` is as ``state_of`` gives it. The folder of a file is made, for its owner's eyes
+    alone. Raises StoreFailed where there is a store already or the rest of one, where ``source`` is
+    no whole store, or where a newer version of the program has written it; then all is as it was,
+    and no folder was made.
     """
+    if not isinstance(target, Path):
+        return _restore_into(source, target)
     for beside in _BESIDE:
         there = target.with_name(target.name + beside)
         if there.exists():
@@ -90,8 +100,33 @@ def restore(source: Path, target: Path) -> Copied:
     return copied
 
 
+def _restore_into(source: Path, url: str) -> Copied:
+    """Fill a PostgreSQL that holds no state from a backup, all of it or nothing."""
+    if not source.exists():
+        raise StoreFailed(f"{source}: there is no backup here: give the file that `backup` wrote")
+    with tempfile.TemporaryDirectory() as folder:
+        # A copy of its own: checked, and brought up to date, which the backup is not to be.
+        copy = Path(folder) / "engine.db"
+        copied = _copy(source, copy)
+        with contextlib.closing(Store.open(copy)) as store:
+            Store.load(url, store)
+    return copied
+
+
 def _copy(source: Path, target: Path) -> Copied:
-    """Copy, check, and only then name the copy."""
+    """Copy SQLite's file page by page, check, and only then name the copy."""
+
+    def filled(fresh: Path) -> None:
+        with _opened(source) as old, _opened(fresh) as new:
+            # All pages in one step: a reader holds one view and stops no writer, while a copy
+            # in pieces begins anew whenever another process writes.
+            old.backup(new)
+
+    return _made(str(source), target, filled)
+
+
+def _made(source: str, target: Path, fill: Callable[[Path], None]) -> Copied:
+    """Have a new file filled, check it, and only then give it its name."""
     fresh = target.with_name(target.name + ".new")
     try:
         _refuse_taken(target)
@@ -99,10 +134,8 @@ def _copy(source: Path, target: Path) -> Copied:
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.ExitStack() as undone:
             undone.callback(_remove, fresh)
-            with _opened(source) as old, _opened(fresh) as new:
-                # All pages in one step: a reader holds one view and stops no writer, while a copy
-                # in pieces begins anew whenever another process writes.
-                old.backup(new)
+            fill(fresh)
+            with _opened(fresh) as new:
                 # A file by itself, without a log beside it.
                 new.execute("PRAGMA journal_mode = DELETE")
                 copied = _judge(new, source, fresh)
@@ -135,7 +168,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _judge(connection: sqlite3.Connection, source: Path, fresh: Path) -> Copied:
+def _judge(connection: sqlite3.Connection, source: str, fresh: Path) -> Copied:
     """Check every page of a copy and tell what it holds. Raises StoreFailed."""
     verdict = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     if verdict != ["ok"]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import OperationalError
+
 from proximity.model import ProximityError
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ class StoreCrossed(StoreFailed):
     """Two who write waited for each other, and the database let the other go first: do it again."""
 
 
+class StoreAway(StoreFailed):
+    """The database server does not answer. Nothing was written, and it may soon be back."""
+
+
 class StoreBroken(StoreFailed):
     """The disk failed while writing or syncing. The store takes no more writes."""
 
@@ -47,6 +53,8 @@ _POSTGRES_FULL = "53100"
 # Deadlock detected, serialization failure: all of the transaction is undone, whichever statement
 # or commit it came from.
 _POSTGRES_CROSSED = {"40P01", "40001"}
+# Connection exceptions, too many connections, and a server that stops, crashed or is starting.
+_POSTGRES_AWAY = ("08", "53300", "57P0")
 
 
 def classify(error: DBAPIError, where: str, *, committing: bool = False) -> StoreFailed | None:
@@ -60,7 +68,16 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
         return StoreFull(full(where))
     if getattr(cause, "sqlstate", None) in _POSTGRES_CROSSED:
         return StoreCrossed(f"{where}: other processes write the same all the time; try again")
-    if (isinstance(code, int) and code & 0xFF in _BROKEN) or error.connection_invalidated:
+    if _away(error):
+        if not committing:
+            return StoreAway(
+                f"{where}: the database does not answer ({_told(cause)}); all goes on once it does"
+            )
+        return StoreBroken(
+            f"{where}: the database went away while it was to commit ({_told(cause)}), so nobody "
+            "knows whether it did; start again"
+        )
+    if isinstance(code, int) and code & 0xFF in _BROKEN:
         damaged = isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_CORRUPT
         return StoreBroken(
             f"{where}: the disk failed ({_told(cause)}); nothing more is acknowledged; "
@@ -75,6 +92,18 @@ def classify(error: DBAPIError, where: str, *, committing: bool = False) -> Stor
     if committing:
         return StoreBroken(f"{where}: the commit failed ({_told(cause)}); start again")
     return None
+
+
+def _away(error: DBAPIError) -> bool:
+    """Whether a database server, rather than what was asked of it, is the matter."""
+    cause = error.orig
+    if not type(cause).__module__.startswith("psycopg"):
+        return False
+    state = getattr(cause, "sqlstate", None)
+    if state is None:
+        # No server had a part in it: there was no connection, or it broke.
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return str(state).startswith(_POSTGRES_AWAY)
 
 
 def full(where: str) -> str:

@@ -8,13 +8,12 @@ connections, transactions and failures; knows nothing of what is written.
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import queue
+import secrets
 import sqlite3
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,7 +24,17 @@ from sqlalchemy.pool import StaticPool
 
 from proximity.store import schema
 from proximity.store.ballast import FREE_PAGES, Ballast
-from proximity.store.faults import StoreCrossed, StoreFailed, StoreFull, classify, full
+from proximity.store.carrying import carry
+from proximity.store.connecting import READERS, connectable
+from proximity.store.faults import (
+    StoreAway,
+    StoreBroken,
+    StoreCrossed,
+    StoreFailed,
+    StoreFull,
+    classify,
+    full,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,25 +46,21 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# Another process (a command beside the server) may hold the write lock; its transactions are
-# short, so ten seconds mean that something hangs.
-_BUSY_S = 10.0
 # Bounds how long the first of a group waits for the last, and how much one failed commit refuses.
 _GROUP = 1000
 # On PostgreSQL works of two processes lock rows in an order that each has for itself, and a group
 # those of all its works: they may wait in a ring, which the database ends by undoing one of them.
 # The other goes on, and each time somebody is done; so often in a row it is bad luck no more.
 _CROSSINGS = 10
-# A log that a long reader kept from being folded back is cut to this size afterwards.
-_LOG_BYTES = 64 * 1024 * 1024
-# What a connection may keep of the file in memory. Ids are hashes, so that the rows of a tenth of a
-# second lie on some 2,000 pages; with the 2 MB that SQLite takes, they are read again for each row.
-_CACHE_KIB = 8 * 1024
-_READERS = 4
 # Since this revision deleted rows are overwritten.
 SECURE_SINCE = "0004"
 # PostgreSQL's advisory locks are numbers: "proximit" as one.
 _OWN_LOCK = int.from_bytes(b"proximit")
+# Who may append to the journal, beside the lock: a name that each holder makes for itself.
+_OWNER = "owner"
+
+
+_TAKEN = "{}: another server works on it; stop that one, or use another data folder"
 
 
 class Store:
@@ -74,6 +79,8 @@ class Store:
         self._engine = engine
         self._closed = False
         self._held: Callable[[], None] | None = None
+        self._owner: str | None = None
+        self._claimed = False
         self._ballast = None if path is None else Ballast(path.with_suffix(".ballast"))
         # In memory there is one connection; whoever calls uses it in turn, and nothing is queued.
         self._turn = threading.RLock()
@@ -83,7 +90,7 @@ class Store:
             self._only = engine.connect()
             return
         self._works: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._writer = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._writer.start()
 
@@ -91,18 +98,19 @@ class Store:
     def open(cls, target: str | Path, *, create: bool = True) -> Self:
         """Open a database file, ``:memory:`` or a ``postgresql://`` URL, and bring it up to date.
 
-        ``create`` false refuses where there is no file yet. Raises StoreFailed where it cannot be
+        ``create`` false refuses where there is no state yet. Raises StoreFailed where it cannot be
         opened, or where a newer version of the program has written it.
         """
-        engine, name, path = _connectable(target, create=create)
+        engine, name, path = connectable(target, create=create)
         try:
-            _prepare(engine, name)
+            _prepare(engine, name, create=create)
         except DBAPIError as error:
             engine.dispose()
-            told = str(error.orig).strip().splitlines() or ["no reason was given"]
-            raise classify(error, name) or StoreFailed(
-                f"{name}: cannot be opened ({told[0]})"
-            ) from None
+            failure = classify(error, name)
+            if failure is None or isinstance(failure, StoreAway):
+                told = str(error.orig).strip().splitlines() or ["no reason was given"]
+                failure = StoreFailed(f"{name}: cannot be opened ({told[0]})")
+            raise failure from None
         except BaseException:
             engine.dispose()
             raise
@@ -173,16 +181,69 @@ class Store:
             raw.close()
         return not busy
 
+    def unload(self, file: Path) -> None:
+        """Write all state, as it is at one moment, into the empty file ``file`` of SQLite.
+
+        Raises StoreFailed where the database does not answer.
+        """
+        with contextlib.closing(Store.open(file)) as into:
+            view = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            try:
+                with view.connect() as source:
+                    into.write(lambda target: carry(source, target)).result()
+            except DBAPIError as error:
+                raise classify(error, self.name) or error from None
+
+    @classmethod
+    def load(cls, url: str, source: Store) -> None:
+        """Fill a PostgreSQL that holds no state with all that ``source`` holds, or not at all.
+
+        Raises StoreFailed where it holds state, or does not answer.
+        """
+        engine, name, _ = connectable(url, create=True)
+
+        def work(connection: Connection) -> None:
+            with engine.begin() as target:
+                target.execute(sa.select(sa.func.pg_advisory_xact_lock(_OWN_LOCK + 1)))
+                if _revision(target) is not None:
+                    raise StoreFailed(
+                        f"{name}: holds state already, which is not overwritten: name a database "
+                        "without any"
+                    )
+                _make(target)
+                carry(connection, target)
+
+        try:
+            source.read(work)
+        except DBAPIError as error:
+            raise classify(error, name) or error from None
+        finally:
+            engine.dispose()
+
     def hold(self) -> None:
         """Claim the journal for this process until ``close``; one engine may append to it.
 
         Room is set aside for the day when the disk is full. Raises StoreFailed where another
         process holds it. Other processes still read and write everything else.
         """
-        if self._held is None and self._only is None:
-            self._held = _hold(self._engine, self.name, self.path)
+        if self._only is None:
+            if self.path is None:
+                self._own()
+            elif self._held is None:
+                self._held = _hold(self.path)
         if self._ballast is not None:
             self._ballast.lay()
+
+    def _own(self) -> None:
+        """Let the session that writes have PostgreSQL's lock, so that whoever lost it cannot."""
+        if self._owner is not None:
+            return
+        self._owner = secrets.token_hex(16)
+        try:
+            self.write(lambda _: None).result()
+        except StoreFailed:
+            self._owner = None
+            raise
 
     def close(self) -> None:
         """Finish what is queued, then let go of the database."""
@@ -215,27 +276,65 @@ class Store:
             if group:
                 self._commit(group)
         if self._kept is not None:
+            if self._claimed:
+                # The session's end alone would let go too, but some time after this call.
+                with contextlib.suppress(DBAPIError), self._kept.begin():
+                    self._kept.execute(sa.select(sa.func.pg_advisory_unlock(_OWN_LOCK)))
             self._kept.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Lend the connection that writes.
 
         That to a file is kept for as long as all goes well: it does not break by itself, and
-        taking one for each group costs as much as writing some rows.
+        taking one for each group costs as much as writing some rows. On PostgreSQL the session of
+        whoever holds the journal is kept, since it has the lock.
         """
         if self._only is not None:
             yield self._only
             return
-        connection = self._kept or self._engine.connect().execution_options(writes=True)
-        self._kept = None
+        kept, self._kept = self._kept, None
+        connection = kept or self._engine.connect().execution_options(writes=True)
         try:
+            if kept is None and self._owner is not None:
+                self._claim(connection)
             yield connection
-            if self.path is not None:
+            if self.path is not None or self._owner is not None:
                 self._kept = connection
         finally:
             if self._kept is None:
                 connection.close()
+
+    def _claim(self, connection: Connection) -> None:
+        """Take the lock for a new session. Raises StoreFailed where somebody else has it, or had.
+
+        A session that ended took the lock with it. Whoever had it since may have appended to the
+        journal, of which the engine in this process knows nothing.
+        """
+        meta = schema.meta
+        with connection.begin():
+            free = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_OWN_LOCK)))
+            owner = connection.scalar(sa.select(meta.c.value).where(meta.c.key == _OWNER))
+            other = self._claimed and owner != self._owner
+            if free and not other and owner != self._owner:
+                connection.execute(meta.delete().where(meta.c.key == _OWNER))
+                connection.execute(meta.insert(), {"key": _OWNER, "value": self._owner})
+        if free and not other:
+            self._claimed = True
+            return
+        if free:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(_OWN_LOCK)))
+            connection.commit()
+        if other:
+            raise StoreBroken(
+                f"{self.name}: another server has worked on it while this one had lost it; start "
+                "again"
+            )
+        if self._claimed:
+            raise StoreFailed(
+                f"{self.name}: the session that was lost still holds it; it is given up soon"
+            )
+        raise StoreFailed(_TAKEN.format(self.name))
 
     def _commit(self, group: list[_Work[Any]]) -> None:
         """Run a group in one transaction; resolve its futures once that is on the disk."""
@@ -270,7 +369,7 @@ class Store:
             with self._writing() as connection:
                 _transact(connection, group, self.name)
         except DBAPIError as error:
-            return classify(error, self.name, committing=True)
+            return classify(error, self.name) or classify(error, self.name, committing=True)
         except StoreFailed as error:
             return error
         except Exception as error:  # noqa: BLE001  a dead writer would leave all callers waiting
@@ -338,124 +437,32 @@ class _Work(Generic[T]):
 
 def _transact(connection: Connection, group: list[_Work[Any]], where: str) -> None:
     """Run works in one transaction; what one of them raises undoes that one alone."""
-    with connection.begin() as transaction:
-        if len(group) == 1:
-            # Nearly always, and a savepoint takes as long as the row that it would save.
-            if not group[0].run(connection, where):
-                transaction.rollback()
-            return
-        for item in group:
-            connection.exec_driver_sql("SAVEPOINT work")
-            if not item.run(connection, where):
-                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
-            connection.exec_driver_sql("RELEASE SAVEPOINT work")
-
-
-def _connectable(target: str | Path, *, create: bool) -> tuple[Engine, str, Path | None]:
-    """Make the SQLAlchemy engine of a target; give its name for messages and its file, if any."""
-    kind = target.partition("://")[0] if isinstance(target, str) and "://" in target else None
-    if kind is not None:
-        # As libpq has it, which takes both names; SQLAlchemy knows only the longer one.
-        if kind.partition("+")[0] not in {"postgresql", "postgres"}:
-            said = target if kind == "sqlite" else f"{kind:.40}://"  # another's may have a password
-            raise StoreFailed(
-                f"{said}: this is no address of a store: give the path of a file alone, or "
-                "postgresql://USER@HOST/NAME"
-            )
-        try:
-            url = sa.make_url(str(target)).set(drivername="postgresql+psycopg")
-        except (sa.exc.ArgumentError, ValueError):  # not quoted: there may be a password in it
-            raise StoreFailed(
-                f"{kind}://: this is no URL: write postgresql://USER@HOST/NAME"
-            ) from None
-        try:
-            engine = sa.create_engine(
-                url, pool_pre_ping=True, max_overflow=-1, hide_parameters=True
-            )
-        except ModuleNotFoundError:
-            raise StoreFailed(
-                "PostgreSQL needs its driver: pip install 'proximity-engine[postgres]'"
-            ) from None
-        return engine, url.render_as_string(hide_password=True), None
-    if str(target) == ":memory:":
-        engine = sa.create_engine(
-            "sqlite://",
-            hide_parameters=True,
-            poolclass=StaticPool,
-            connect_args={"isolation_level": None, "check_same_thread": False},
-        )
-        _speak_sqlite(engine)
-        return engine, ":memory:", None
-    path = Path(target)
-    # An empty file is none either: SQLite would take it, and answer every question with nothing.
-    if not create and not (path.exists() and path.stat().st_size):
-        raise StoreFailed(f"{path}: there is no engine database here: give the --data of `serve`")
+    committing = False
     try:
-        new = not path.exists()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # It holds where people were: nobody else's to read, nor are the files SQLite puts beside.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        if new:
-            # SQLite syncs what is in the file; that there is one stands in the folders.
-            for folder in (path.parent, path.parent.parent):
-                _sync_folder(folder)
-    except OSError as error:
-        raise StoreFailed(f"{path}: cannot be opened ({error.strerror})") from None
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path)),
-        hide_parameters=True,  # they are people's ids and places, and errors end in logs
-        connect_args={"isolation_level": None, "timeout": _BUSY_S},
-        pool_size=_READERS + 2,  # and the writer, and an event loop's own short reads
-        max_overflow=-1,
-    )
-    _speak_sqlite(engine)
-    return engine, str(path), path
+        with connection.begin() as transaction:
+            if len(group) == 1:
+                # Nearly always, and a savepoint takes as long as the row that it would save.
+                if not group[0].run(connection, where):
+                    transaction.rollback()
+            else:
+                for item in group:
+                    connection.exec_driver_sql("SAVEPOINT work")
+                    if not item.run(connection, where):
+                        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+                    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+            committing = True
+    except DBAPIError as error:
+        raise classify(error, where, committing=committing) or error from None
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _speak_sqlite(engine: Engine) -> None:
-    """Set up every connection for durable commits, and let SQLAlchemy's ``begin`` begin."""
-
-    def connected(raw: Any, _record: object) -> None:
-        # FULL: a commit is not done before the log is synced. NORMAL loses the last ones to a
-        # power cut. Deleted rows are overwritten: they were people's ids and places.
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "secure_delete = ON",
-            f"journal_size_limit = {_LOG_BYTES}",
-            f"cache_size = -{_CACHE_KIB}",
-        ):
-            raw.execute(f"PRAGMA {pragma}")
-        # As PostgreSQL has it; segments draw their random shares by it.
-        raw.create_function("sha256", 1, _sha256, deterministic=True)
-
-    def begun(connection: Connection) -> None:
-        # A writer takes the lock at once: one that began as a reader could not wait for its turn.
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", begun)
-
-
-def _sha256(text: str) -> bytes:
-    return sha256(text.encode()).digest()
-
-
-def _prepare(engine: Engine, name: str) -> None:
+def _prepare(engine: Engine, name: str, *, create: bool) -> None:
     """Make the tables where there are none; migrate them where they are older."""
     with engine.connect() as connection:
         found = _revision(connection)
     if found == schema.REVISION:
         return
+    if found is None and not create and engine.dialect.name == "postgresql":
+        raise StoreFailed(f"{name}: there is no engine's state in this database: `serve` makes it")
     if engine.dialect.name == "sqlite" and found is not None and found < SECURE_SINCE:
         # Ahead of the migration: should it end half-way, the next start still sees the need.
         _rewrite(engine, name)
@@ -472,13 +479,18 @@ def _prepare(engine: Engine, name: str) -> None:
                     f"{name}: a database of something else, which holds {others[0]!r:.60}: name "
                     "another folder"
                 )
-            schema.metadata.create_all(connection)
-            schema.version.create(connection)
-            connection.execute(schema.version.insert(), {"version_num": schema.REVISION})
+            _make(connection)
             return
         from proximity.store import migrations
 
         migrations.upgrade(connection, found, name)
+
+
+def _make(connection: Connection) -> None:
+    """Make every table, empty."""
+    schema.metadata.create_all(connection)
+    schema.version.create(connection)
+    connection.execute(schema.version.insert(), {"version_num": schema.REVISION})
 
 
 def _rewrite(engine: Engine, name: str) -> None:
@@ -501,22 +513,8 @@ def _revision(connection: Connection) -> str | None:
     return connection.scalar(sa.select(schema.version.c.version_num))
 
 
-def _hold(engine: Engine, name: str, path: Path | None) -> Callable[[], None]:
+def _hold(path: Path) -> Callable[[], None]:
     """Take the lock that one process may have; give what is to be called to let it go."""
-    taken = f"{name}: another server works on it; stop that one, or use another data folder"
-    if path is None:
-        connection = engine.connect()
-        if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_OWN_LOCK))):
-            connection.close()
-            raise StoreFailed(taken)
-        connection.detach()  # should this process die, its session ends, and with that the lock
-
-        def let_go() -> None:
-            # The session's end alone would let go too, but some time after the call.
-            with connection:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(_OWN_LOCK)))
-
-        return let_go
     import fcntl
 
     held = path.with_suffix(".lock").open("w")
@@ -524,5 +522,5 @@ def _hold(engine: Engine, name: str, path: Path | None) -> Callable[[], None]:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         held.close()
-        raise StoreFailed(taken) from None
+        raise StoreFailed(_TAKEN.format(path)) from None
     return held.close

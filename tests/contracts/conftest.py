@@ -2,72 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from proximity.store import Store
+from tests.servers.postgresql import PostgreSql
 
-_INITDB = shutil.which("initdb")
-TARGETS = ["file", "memory", *(["postgresql"] if _INITDB else [])]
+TARGETS = ["file", "memory", *(["postgresql"] if shutil.which("initdb") else [])]
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """Start a PostgreSQL server of our own on a socket; give its URL."""
-    # It refuses to run as root; any other user will do.
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 characters
-    shutil.chown(folder, user)
-    control = shutil.which("pg_ctl")
-    assert _INITDB is not None
-    assert control is not None
-
-    def run(*command: object) -> None:
-        subprocess.run(
-            [str(word) for word in command],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-            user=user if os.geteuid() == 0 else None,
-        )
-
+def database() -> Iterator[PostgreSql]:
+    """Start a PostgreSQL server of our own."""
+    server = PostgreSql()
     try:
-        run(_INITDB, "-D", folder / "d", "-A", "trust", "-U", "engine", "-N")
-        options = f"-k {folder} -c listen_addresses= -c fsync=off"
-        log = folder / "log"
-        run(control, "-D", folder / "d", "-o", options, "-l", log, "-w", "start")
+        server.start()
         try:
-            yield f"postgresql://engine@/postgres?host={folder}"
+            yield server
         finally:
-            run(control, "-D", folder / "d", "-m", "immediate", "stop")
+            server.stop()
     finally:
-        shutil.rmtree(folder)
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgresql(database: PostgreSql) -> str:
+    """Give its URL."""
+    return database.url
 
 
 @pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give what to open: an empty database of each kind."""
     if request.param == "memory":
-        yield ":memory:"
-    elif request.param == "file":
-        yield str(tmp_path / "engine.db")
-    else:
-        url = request.getfixturevalue("postgresql")
-        admin = sa.create_engine(
-            sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-        )
-        with admin.connect() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        admin.dispose()
-        yield url
+        return ":memory:"
+    if request.param == "file":
+        return str(tmp_path / "engine.db")
+    server: PostgreSql = request.getfixturevalue("database")
+    server.clear()
+    return server.url
 
 
 @pytest.fixture

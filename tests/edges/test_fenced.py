@@ -15,7 +15,7 @@ import pytest
 from proximity.dispatch import outbox, queue
 from proximity.model import Trigger
 from proximity.store import Store, ledger, schema
-from tests.contracts.conftest import postgresql  # noqa: F401 - a fixture
+from tests.contracts.conftest import database, postgresql  # noqa: F401 - fixtures
 from tests.edges.shop import CAMPAIGN, Process, until
 from tests.servers import find
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from proximity.__main__ import main
-from proximity.store import store
+from proximity.store import connecting
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-_speak = store._speak_sqlite
+_speak = connecting._speak_sqlite
 
 
 def _speak_carelessly(engine: Engine) -> None:
@@ -29,5 +29,5 @@ def _speak_carelessly(engine: Engine) -> None:
 
 
 if __name__ == "__main__":
-    store._speak_sqlite = _speak_carelessly
+    connecting._speak_sqlite = _speak_carelessly
     main()

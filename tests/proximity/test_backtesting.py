@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from proximity.__main__ import main
 from proximity.commands.backtesting import written
-from proximity.server.settings import data_file
 from proximity.store import Store
+from proximity.store.folder import state_of
 from tests import days, street
 from tests.proximity.test_backtest import PLAIN
 
@@ -62,7 +62,7 @@ def test_what_a_replay_wrote_is_decided_again(files: Path) -> None:
 
 
 def test_a_folder_of_nothing_is_no(files: Path, tmp_path: Path) -> None:
-    Store.open(data_file(tmp_path / "data")).close()
+    Store.open(state_of(tmp_path / "data")).close()
     told = run(files / "campaigns.toml", "--data", tmp_path / "data")
     assert told.exit_code == 1
     assert "nothing met it" in told.stdout
@@ -80,7 +80,7 @@ def test_a_folder_of_nothing_is_no(files: Path, tmp_path: Path) -> None:
     ids=" ".join,
 )  # fmt: skip
 def test_bad_usage_is_one_line(files: Path, tmp_path: Path, words: list[str]) -> None:
-    Store.open(data_file(tmp_path / "data")).close()
+    Store.open(state_of(tmp_path / "data")).close()
     for name, text in (("bad", "{"), ("worse", '{"kind":"enter","subject":3}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "transitions.jsonl").write_text(text + "\n")

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from proximity.__main__ import main
 from proximity.people.people import People
 from proximity.server.auth import Role
-from proximity.server.settings import data_file
 from proximity.store import Store
+from proximity.store.folder import state_of
 from tests.proximity.given import ANNA, LEAST
 from tests.proximity.pages import Site, serving
 from tests.proximity.server.rig import running
@@ -221,7 +221,7 @@ def test_preview_for_a_person_says_whose_the_language_is(write, tmp_path: Path) 
     assert unread.exit_code == 2
     assert "--people: tells of --person" in unread.stderr
     data = tmp_path / "data"
-    with contextlib.closing(Store.open(data_file(data))) as store:
+    with contextlib.closing(Store.open(state_of(data))) as store:
         store.write(lambda conn: People(store).put(conn, ANNA)).result()
     stored = run(
         "campaign", "preview", file, "--person", "anna", "--data", data, "--campaign", "coffee"
@@ -297,7 +297,7 @@ def test_preflight_with_data_knows_what_is_left(write, site: Site, tmp_path: Pat
         '[[stock]]\nid = "cups"\ncount = 0\n' + offering(site, "/coffee", stock='["cups"]')
     )
     data = tmp_path / "data"
-    Store.open(data_file(data)).close()
+    Store.open(state_of(data)).close()
     told = run("campaign", "preflight", file, "--data", data, "--allow", "127.0.0.0/8")
     assert told.exit_code == 1
     assert "nothing is left of the stock 'cups' [stock]" in told.stdout
@@ -320,7 +320,7 @@ def test_the_schema_is_json_schema_and_takes_the_examples() -> None:
 
 def test_a_dry_run_on_oneself_sends_nothing_and_says_what_would_be(write, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with contextlib.closing(Store.open(data_file(data))) as store:
+    with contextlib.closing(Store.open(state_of(data))) as store:
         store.write(lambda conn: People(store).put(conn, ANNA)).result()
     file = write(ANNAS.replace('purpose = "service"', 'purpose = "marketing"'))
     words = ("campaign", "send", "tea", "--data", data, "--campaigns", file, "--person", "anna")

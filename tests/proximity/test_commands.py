@@ -16,8 +16,8 @@ from proximity.commands.asking import _slices
 from proximity.model import Consent, Person
 from proximity.server.auth import Role
 from proximity.server.reading import SMALL_LIMIT
-from proximity.server.settings import data_file
 from proximity.store import Store, ledger
+from proximity.store.folder import state_of
 from tests.proximity.server.rig import CAMPAIGNS, running
 from tests.proximity.test_explain import decided, handed, moved
 from tests.proximity.test_ingest import INSIDE, START
@@ -34,7 +34,7 @@ def run(*words: object) -> Result:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    with contextlib.closing(Store.open(data_file(folder))) as store:
+    with contextlib.closing(Store.open(state_of(folder))) as store:
         items = [moved(), decided(), handed()]
         store.write(
             lambda conn: ledger.append(conn, [ledger.entry(item) for item in items])
@@ -195,7 +195,7 @@ async def test_who_is_removed_or_withdraws_in_the_folder_is_nowhere_at_the_next_
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
-    rig = await IngestRig(Path(data_file(data)), consent="required").started()
+    rig = await IngestRig(Path(state_of(data)), consent="required").started()
     for name in ("s0", "s1"):
         person = Person(person=name, subjects=(f"{name}-phone",), consents=(YES,))
         await rig.store.awrite(lambda c, one=person: rig.people.put(c, one))  # type: ignore[misc]

@@ -14,8 +14,8 @@ from proximity.__main__ import main
 from proximity.model import Consent, Fix, Person
 from proximity.people.people import People
 from proximity.server.auth import Role
-from proximity.server.settings import data_file
 from proximity.store import Store, journal, ledger, schema
+from proximity.store.folder import state_of
 from tests import street
 from tests.proximity.server.rig import running
 from tests.proximity.test_explain import decided, handed, moved
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
         position=1, kind="records", now=T + 40.0, version="", payload=journal.encode_records(fixes)
     )
     fence = {"id": "kiosk", "feature": json.dumps(drawn), "etag": "e", "source": "file"}
-    with contextlib.closing(Store.open(data_file(folder))) as store:
+    with contextlib.closing(Store.open(state_of(folder))) as store:
         people = People(store)
 
         def fill(conn: object) -> None:

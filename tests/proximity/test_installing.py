@@ -18,8 +18,8 @@ from beacon_gateway.signing import read_secret
 from beacon_gateway.systemd import NAME, UNITS, units
 from proximity.__main__ import main
 from proximity.server.auth import Role
-from proximity.server.settings import data_file
 from proximity.store import Store, journal
+from proximity.store.folder import state_of
 from tests.proximity.server.rig import running
 from tests.proximity.test_ingest import Rig as IngestRig
 from tests.street import SITE, UUID
@@ -38,7 +38,7 @@ async def data(tmp_path: Path) -> Path:
     """A folder that a server has had: fences, and a site from a file."""
     folder = tmp_path / "data"
     (tmp_path / "site.toml").write_text(SITE)
-    rig = await IngestRig(data_file(folder), site_file=tmp_path / "site.toml").started()
+    rig = await IngestRig(state_of(folder), site_file=tmp_path / "site.toml").started()
     await rig.stop()
     return folder
 
@@ -138,7 +138,7 @@ async def test_a_list_enrolled_in_a_folder_counts_at_the_next_start(
     assert (ended.exit_code, "2 beacons" in ended.stderr) == (0, True), ended.stderr
     piped = await asyncio.to_thread(run, "beacon", "enrol", "--data", data, "-", stdin=CARDS)
     assert piped.exit_code == 0
-    rig = await IngestRig(data_file(data), site_file=tmp_path / "site.toml").started()
+    rig = await IngestRig(state_of(data), site_file=tmp_path / "site.toml").started()
     assert rig.people.person_of("card-1") == "ann"
     assert rig.ingest.site.by_name["card-2"].subject == "card-2"
     busy = await asyncio.to_thread(run, "beacon", "enrol", "--data", data, tmp_path / "cards.csv")
@@ -153,10 +153,10 @@ async def test_who_is_removed_in_the_folder_takes_their_tags_along(
     file.write_text(CARDS)
     assert run("beacon", "enrol", "--data", data, file).exit_code == 0
     assert run("person", "remove", "--data", data, "ann").exit_code == 0
-    store = Store.open(data_file(data))
+    store = Store.open(state_of(data))
     assert set(store.read(journal.entries_in_force)) == {("beacon", "card-2")}
     store.close()
-    rig = await IngestRig(data_file(data), site_file=tmp_path / "site.toml").started()
+    rig = await IngestRig(state_of(data), site_file=tmp_path / "site.toml").started()
     assert set(rig.ingest.enrolments.values) == {("beacon", "card-2")}
     assert "card-1" not in rig.ingest.site.by_name
     await rig.stop()
@@ -172,7 +172,7 @@ def test_a_bad_list_changes_nothing(data: Path, tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes(b"id\n\xff\n")
     assert "not UTF-8" in run("beacon", "enrol", "--data", data, tmp_path / "latin.csv").stderr
     assert run("beacon", "enrol", "--data", data, tmp_path / "none.csv").exit_code == 2
-    with contextlib.closing(Store.open(data_file(data))) as store:
+    with contextlib.closing(Store.open(state_of(data))) as store:
         assert store.read(journal.entries_in_force) == {}
 
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from proximity.__main__ import main
 from proximity.channels.web_push import open_web_push
 from proximity.server.auth import Role, Tokens, list_tokens
-from proximity.server.settings import data_file
 from proximity.store import Store
+from proximity.store.folder import state_of
 
 
 def run(*words: object) -> Result:
@@ -58,7 +58,7 @@ def test_a_link_is_a_phone_s_token_behind_the_hash(tmp_path: Path) -> None:
     )
     told = dict(urllib.parse.parse_qsl(link.fragment))
     assert told["subject"] == "ann's phone"
-    with closing(Store.open(data_file(tmp_path / "data"))) as store:
+    with closing(Store.open(state_of(tmp_path / "data"))) as store:
         (row,) = store.read(list_tokens)
         assert (row.role, row.subject) == (Role.DEVICE, "ann's phone")
         tokens = Tokens(store)

@@ -14,8 +14,8 @@ from proximity.__main__ import main
 from proximity.model import Consent, Person
 from proximity.people.people import People
 from proximity.reports.reports import DAY_S
-from proximity.server.settings import data_file
 from proximity.store import Store, schema
+from proximity.store.folder import state_of
 
 SEGMENTS = """
 [[segment]]
@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     yesterday = time.time() // DAY_S * DAY_S - DAY_S / 2
-    with contextlib.closing(Store.open(data_file(folder))) as store:
+    with contextlib.closing(Store.open(state_of(folder))) as store:
         people = People(store)
         for number in range(25):
             person = Person(

@@ -23,7 +23,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from proximity.store import Store, StoreBroken, StoreFailed, StoreFull, journal, migrations, schema
-from proximity.store import store as module
+from proximity.store import connecting as module
 
 
 @pytest.fixture

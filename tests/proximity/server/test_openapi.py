@@ -26,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 
 from proximity.server.auth import Role, make_token
 from proximity.server.openapi import describe, document
-from proximity.server.settings import data_file
 from proximity.server.table import TABLE
 from proximity.store import Store
+from proximity.store.folder import state_of
 from tests.proximity.server.rig import SPEAKERS, write_files
 
 # Of each operation, each sent with every role. More find more: PROXIMITY_EXAMPLES=100 takes long.
@@ -95,7 +95,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[R
     """A server in a process of its own, and a token for each role."""
     folder = tmp_path_factory.mktemp("live")
     files = write_files(folder)
-    with contextlib.closing(Store.open(data_file(folder / "data"))) as store:
+    with contextlib.closing(Store.open(state_of(folder / "data"))) as store:
         tokens = {
             role: store.write(
                 lambda conn, role=role: make_token(conn, role, SPEAKERS.get(role), 1.0)

@@ -20,8 +20,8 @@ from proximity.dispatch import offers
 from proximity.model import Consent, Endpoint, Offer, Person
 from proximity.people import endpoints
 from proximity.people.people import People
-from proximity.server.settings import data_file
 from proximity.store import Store, schema
+from proximity.store.folder import state_of
 from tests.proximity.given import offer
 from tests.proximity.server.rig import Rig, running
 
@@ -180,7 +180,7 @@ async def test_it_is_told_which_channels_reach_somebody_and_why_not(rig: Rig) ->
 
 
 def test_the_command_tells_the_same_of_a_folder(tmp_path: Path) -> None:
-    store = Store.open(data_file(tmp_path))
+    store = Store.open(state_of(tmp_path))
     store.write(lambda c: People(store).put(c, ANNA)).result()
     dead = ANNA.endpoints[1]
     store.write(lambda c: endpoints.gone(c, "anna", dead, "Unregistered", 9.0)).result()

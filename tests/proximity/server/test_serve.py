@@ -19,10 +19,9 @@ from proximity.server.settings import (
     Settings,
     check_host,
     check_site,
-    data_file,
     read_files,
 )
-from proximity.store import Store, StoreBroken
+from proximity.store import Store, StoreBroken, open_state
 from tests.proximity.server.rig import fix, running
 
 
@@ -217,4 +216,4 @@ def test_any_other_host_does(host: str) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProximityError, match="--data"):
-        data_file(tmp_path / "file" / "data")
+        open_state(tmp_path / "file" / "data", create=True)

@@ -1,0 +1,59 @@
+"""How does state move between the kinds of database: out of a PostgreSQL into a file, and back?
+
+Every row of every table as it stands, and how far each numbering is, so that no number is ever
+given twice. Knows the schema's tables; knows nothing of what is in the rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from proximity.store import schema
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+__all__ = ["carry"]
+
+_AT_ONCE = 500
+"""Rows in memory at a time: a snapshot's piece may be a megabyte."""
+
+
+def carry(source: Connection, target: Connection) -> None:
+    """Copy all rows of ``source``, at this schema, into the empty tables of ``target``."""
+    for table in schema.metadata.sorted_tables:
+        rows = source.execute(sa.select(table), execution_options={"yield_per": _AT_ONCE})
+        for part in rows.mappings().partitions():
+            target.execute(table.insert(), [dict(row) for row in part])
+        if table.dialect_options["sqlite"]["autoincrement"]:
+            _number_on(target, table, _numbered(source, table))
+
+
+def _numbered(connection: Connection, table: Table) -> int:
+    """Tell the greatest number that a table has given, to rows that are gone as well."""
+    if connection.dialect.name == "sqlite":
+        query = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return int(connection.scalar(query, {"name": table.name}) or 0)
+    name = connection.scalar(sa.select(_sequence(table)))
+    # The name is PostgreSQL's own, and quoted by it.
+    last, called = connection.execute(sa.text(f"SELECT last_value, is_called FROM {name}")).one()  # noqa: S608
+    return int(last) if called else 0
+
+
+def _number_on(connection: Connection, table: Table, last: int) -> None:
+    """Let a table number its next row after ``last``."""
+    if not last:
+        return
+    if connection.dialect.name == "sqlite":
+        row = {"name": table.name, "seq": last}
+        connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :name"), row)
+        connection.execute(sa.text("INSERT INTO sqlite_sequence VALUES (:name, :seq)"), row)
+        return
+    connection.execute(sa.select(sa.func.setval(_sequence(table), last)))
+
+
+def _sequence(table: Table) -> sa.Function[str]:
+    (key,) = table.primary_key.columns
+    return sa.func.pg_get_serial_sequence(table.name, key.name)
