@@ -150,6 +150,22 @@ def serve(**options: Any) -> int:
     return run(Settings(**options))
 
 
+@main.command()
+@click.option("--data", required=True, type=FOLDER, help="Folder that names the server's state.")
+@click.option("--campaigns", type=FILE, help="Campaigns file, the same as the server's.")
+def worker(**options: Any) -> int:
+    """Decide and send beside `serve`; prints `working` once it does.
+
+    The folder holds a `postgresql.url` as the server's does, or is the server's own.
+    """
+    if options["campaigns"] == STANDARD:
+        raise click.UsageError("--campaigns cannot be standard input: keys lie beside the file.")
+    log_to_stderr(variable="PROXIMITY_LOG", hushed=("aiohttp",))
+    from proximity.worker import WorkerSettings, run
+
+    return run(WorkerSettings(**options))
+
+
 @main.group()
 def token() -> None:
     """Make, list and revoke the tokens that requests come with."""

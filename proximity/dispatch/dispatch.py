@@ -43,7 +43,8 @@ class Dispatcher:
     ``consent`` "assumed" takes consent as kept upstream. ``clock`` (Unix seconds) is asked when the
     disk's turn comes, None: time is as the caller says; ``elapsed`` (seconds of any beginning)
     tells how long ago that was. Several may work on one store: leases share the work out, and
-    whoever overstays one is fenced off.
+    whoever overstays one is fenced off. ``agrees`` is asked in each transaction whether its rules
+    are still those in force; where they are not, nothing is decided and nothing begun.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Dispatcher:
         consent: Literal["required", "assumed"] = "required",
         clock: Callable[[], float] | None = None,
         elapsed: Callable[[], float] = time.monotonic,
+        agrees: Callable[[Connection], bool] = lambda _: True,
     ) -> None:
         self.world = weighing.World(campaigns, people, places, consent == "assumed")
         self.counts: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Dispatcher:
         self._owner = owner or secrets.token_hex(8)
         self._clock = clock
         self._elapsed = elapsed
+        self._agrees = agrees
         self._paces = Paces()
 
     # -- deciding ------------------------------------------------------------------------------
@@ -76,22 +79,29 @@ class Dispatcher:
         A moment is never torn apart, so the last one may bring some more. Raises StoreFailed where
         nothing can be written; what was claimed comes back by itself.
         """
-        claims = self._store.write(lambda c: queue.claim(c, self._owner, now, limit=limit)).result()
+        claims = self._store.write(lambda c: self._claim(c, now, limit)).result()
         if not claims:
             return []
         return self._store.write(lambda c: self._decide(c, claims, now)).result()
 
     async def adecide_due(self, now: float, limit: int = 100) -> list[Decision]:
         """Do the same as ``decide_due`` from an event loop, without stopping it."""
-        claims = await self._store.awrite(lambda c: queue.claim(c, self._owner, now, limit=limit))
+        claims = await self._store.awrite(lambda c: self._claim(c, now, limit))
         if not claims:
             return []
         return await self._store.awrite(lambda c: self._decide(c, claims, now))
+
+    def _claim(self, connection: Connection, now: float, limit: int) -> list[queue.Claim]:
+        if not self._agrees(connection):
+            return []
+        return queue.claim(connection, self._owner, now, limit=limit)
 
     def _decide(
         self, connection: Connection, claims: Sequence[queue.Claim], now: float
     ) -> list[Decision]:
         """Decide claims in one transaction: decision, reservation, outbox row and settlement."""
+        if not self._agrees(connection):
+            return []  # as of just now: the claims come back by themselves
         decisions = deciding.decide(
             connection, self.world, claims, now, self.counts, self._store.name
         )
@@ -115,7 +125,7 @@ class Dispatcher:
         return Window(
             Means(
                 self._store, self.world, self._channels, self._owner, self._paces, self.counts,
-                self._clock, self._elapsed,
+                self._clock, self._elapsed, self._agrees,
             ),
             news,
         )  # fmt: skip

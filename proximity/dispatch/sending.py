@@ -61,7 +61,7 @@ class Paces:
 
 
 class Means(NamedTuple):
-    """What hand-overs are made with; the clocks are as ``Dispatcher`` has them."""
+    """What hand-overs are made with; the clocks and ``agrees`` are as ``Dispatcher`` has them."""
 
     store: Store
     world: World
@@ -71,6 +71,7 @@ class Means(NamedTuple):
     counts: Counter[str]
     clock: Callable[[], float] | None
     elapsed: Callable[[], float]
+    agrees: Callable[[Connection], bool]
 
 
 class _Flight(NamedTuple):
@@ -150,7 +151,7 @@ class Window:
         told = Counter[str]()
         if sent:
             told = settling.record(connection, means.world.people, sent, means.store.name)
-        if limit <= 0:
+        if limit <= 0 or not means.agrees(connection):
             return told, None, [], []
         by = stamps.stamp_of(connection, means.world.campaigns().public_url, at)
         begun, dropped = handing.start(

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from proximity.clock import Clock
 from proximity.consent import chain
+from proximity.dispatch import rules
 from proximity.dispatch.dispatch import Dispatcher
+from proximity.dispatch.rounds import decide_always, send_always
 from proximity.ingest.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.people.people import People
@@ -35,7 +38,7 @@ from proximity.server.gateways import watched_gateways
 from proximity.server.metrics import Metrics, dispatched
 from proximity.server.outbound import telling
 from proximity.server.parts import Parts
-from proximity.server.rounds import collect_always, decide_always, send_always, watch_always
+from proximity.server.rounds import collect_always, shift_of, watch_always
 from proximity.server.settings import (
     check_host,
     check_places,
@@ -46,7 +49,7 @@ from proximity.server.settings import (
 from proximity.server.signing import Signatures
 from proximity.server.tail import Tail
 from proximity.site.places import Places
-from proximity.store import open_state
+from proximity.store import StoreAway, open_state
 
 if TYPE_CHECKING:
     import ssl
@@ -77,39 +80,19 @@ BUSY = (
 )
 
 
-class Clock:
-    """The wall clock, never going back: a step of the machine's clock stops time instead.
-
-    ``wall`` tells what the machine says, set back or not.
-
-    From its start on it runs ``speed`` times as fast, for rehearsals with traces sent faster than
-    they were made.
-    """
-
-    def __init__(self, speed: float = 1.0) -> None:
-        self._speed = speed
-        self._start = time.time()
-        self._latest = 0.0
-
-    def __call__(self) -> float:
-        """Tell Unix seconds."""
-        self._latest = max(self._latest, self.wall())
-        return self._latest
-
-    def wall(self) -> float:
-        """Tell Unix seconds as the machine does at this moment."""
-        return self._start + (time.time() - self._start) * self._speed
-
-
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status.
+    """Serve until SIGTERM or SIGINT; the exit status: 1 where its disk or its database is lost.
 
     Raises ProximityError or GeofenceError, before anything is bound, where what it was given
     cannot be used.
     """
     files = read_files(settings)
     tls = open_tls(settings)
-    store = open_state(settings.data, create=True)
+    try:
+        store = open_state(settings.data, create=True)
+    except StoreAway as error:
+        sys.stderr.write(f"proximity: {error}\n")
+        return 1  # another start may find it
     try:
         check_host(settings.host, store)
         check_site(files, store)
@@ -240,6 +223,8 @@ async def opened(
     )
     ingest.on_committed.append(tail.grew)
     await _recover(store, ingest)
+    going_by = rules.Rules(campaigns=files.campaigns.version, consent=settings.consent)
+    await store.awrite(lambda conn: rules.announce(conn, going_by))
     try:
         yield parts, dispatcher
     finally:
@@ -347,10 +332,10 @@ def _most_connections() -> int:
 async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> AsyncIterator[None]:
     """Keep deciding, sending and watching; at the end each finishes the round it is in."""
     parts.metrics.collect_from(lambda: dispatched(dispatcher.counts))
-    wake_sender = asyncio.Event()
+    wake_sender, added, shift = asyncio.Event(), parts.ingest.triggers_added, shift_of(parts)
     tasks = [
-        asyncio.create_task(decide_always(parts, dispatcher, wake_sender), name="decide"),
-        asyncio.create_task(send_always(parts, dispatcher, wake_sender), name="send"),
+        asyncio.create_task(decide_always(shift, dispatcher, added, wake_sender), name="decide"),
+        asyncio.create_task(send_always(shift, dispatcher, wake_sender), name="send"),
         asyncio.create_task(watch_always(parts, stop), name="watch"),
         asyncio.create_task(collect_always(parts), name="collect"),
         asyncio.create_task(erase_always(parts), name="erase"),
@@ -360,7 +345,7 @@ async def working(parts: Parts, dispatcher: Dispatcher, stop: asyncio.Event) -> 
         yield
     finally:
         parts.closing.set()
-        parts.ingest.triggers_added.set()
+        added.set()
         wake_sender.set()
         _done, late = await asyncio.wait(tasks, timeout=ROUNDS_S)
         for task in late:

@@ -294,6 +294,7 @@ def change_fences(connection: Connection, changes: Sequence[FenceChange]) -> Non
     ]
     if puts:
         connection.execute(table.insert(), puts)
+    _edited(connection)
 
 
 def site_in_force(connection: Connection) -> SiteText | None:
@@ -305,6 +306,7 @@ def site_in_force(connection: Connection) -> SiteText | None:
 def change_site(connection: Connection, site: SiteText | None) -> None:
     """Bring the site in force up to a row of kind ``site``, in the row's own transaction."""
     write_meta(connection, "site", msgspec.json.encode(site).decode())
+    _edited(connection)
 
 
 def entries_in_force(connection: Connection) -> Entries:
@@ -332,6 +334,16 @@ def change_entries(connection: Connection, changes: Sequence[EntryChange]) -> No
     ]
     if puts:
         connection.execute(table.insert(), puts)
+    _edited(connection)
+
+
+def edits(connection: Connection) -> int:
+    """Count the changes of fences, site and enrolments there were: whoever remembers them looks."""
+    return int(read_meta(connection, "edits") or 0)
+
+
+def _edited(connection: Connection) -> None:
+    write_meta(connection, "edits", str(edits(connection) + 1))
 
 
 def read_meta(connection: Connection, key: str) -> str | None:

@@ -13,6 +13,7 @@ import queue
 import secrets
 import sqlite3
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -99,7 +100,8 @@ class Store:
         """Open a database file, ``:memory:`` or a ``postgresql://`` URL, and bring it up to date.
 
         ``create`` false refuses where there is no state yet. Raises StoreFailed where it cannot be
-        opened, or where a newer version of the program has written it.
+        opened (StoreAway: a database server does not answer), or where a newer version of the
+        program has written it.
         """
         engine, name, path = connectable(target, create=create)
         try:
@@ -109,7 +111,8 @@ class Store:
             failure = classify(error, name)
             if failure is None or isinstance(failure, StoreAway):
                 told = str(error.orig).strip().splitlines() or ["no reason was given"]
-                failure = StoreFailed(f"{name}: cannot be opened ({told[0]})")
+                kind = StoreFailed if failure is None else StoreAway
+                failure = kind(f"{name}: cannot be opened ({told[0]})")
             raise failure from None
         except BaseException:
             engine.dispose()
@@ -161,6 +164,18 @@ class Store:
         if self._only is not None:
             return self.read(work)
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work)
+
+    def skew(self) -> float:
+        """Tell how far this machine's clock is ahead of the database's, in seconds.
+
+        Nothing for a file, which has none. Raises StoreFailed.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return 0.0
+        began = time.time()
+        theirs = self.read(lambda c: c.scalar(sa.select(sa.func.clock_timestamp())))
+        assert theirs is not None
+        return (began + time.time()) / 2 - float(theirs.timestamp())
 
     def cut_log(self) -> bool:
         """Fold SQLite's log into the file and cut it; False where a reader is in the way.

@@ -141,6 +141,16 @@ async def test_the_database_goes_and_comes_back(
         await shop.server.gone()
 
 
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_a_database_that_is_not_up_yet_is_no_wrong_file(tmp_path: Path, command: str) -> None:
+    """Status 2 says that another start would not help; here one does, once the database is up."""
+    (tmp_path / ADDRESS).write_text(f"postgresql://engine@/engine?host={tmp_path}")
+    done = await asyncio.to_thread(proximity, command, "--data", tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot be opened" in line
+
+
 async def test_state_moves_to_a_database_and_back(tmp_path: Path, database: PostgreSql) -> None:
     """By a backup and its restoration, whole, and no number is given twice."""
     shop = Shop(tmp_path / "shop")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from proximity.consent import chain, grants, objections
 from proximity.dispatch.dispatch import Dispatcher
+from proximity.dispatch.rounds import decide_always, send_always
 from proximity.ingest.ingest import Ingest
 from proximity.model import Consent, Endpoint, ProximityError
 from proximity.people import endpoints
@@ -122,9 +123,10 @@ class Life:
                 await self.disk.awrite(lambda conn: chain.begin(conn, self._world.now))
             await self.ingest.start()
         parts, decided = self.parts, self._decided
+        shift = rounds.shift_of(parts)
         works = [
-            rounds.decide_always(parts, self.dispatcher, decided),
-            rounds.send_always(parts, self.dispatcher, decided),
+            decide_always(shift, self.dispatcher, self.ingest.triggers_added, decided),
+            send_always(shift, self.dispatcher, decided),
         ]
         if self.server:
             works.append(clearing.erase_always(parts))

@@ -22,12 +22,11 @@ import structlog
 
 import geofences
 from proximity.campaigns.form import parse_campaigns
-from proximity.dispatch import outbox, queue
+from proximity.dispatch import outbox, queue, rounds
 from proximity.ingest import ingest, remembering
 from proximity.model import Consent, Endpoint, Person, Sighting
 from proximity.people.people import People
 from proximity.privacy import erasing
-from proximity.server import rounds
 from proximity.site.places import Places
 from proximity.site.sitefile import parse_site
 from proximity.windows import local

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from proximity.clock import Clock
 from proximity.ingest.clock import Present
 from proximity.ingest.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.server import serve
-from proximity.server.serve import Clock
 from proximity.server.settings import (
     Files,
     Settings,
@@ -166,7 +166,8 @@ async def test_a_clock_set_back_is_said_to_who_sends(
 async def test_a_failing_round_does_not_end_the_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proximity.server import rounds
+    from proximity.dispatch import rounds
+    from proximity.server.rounds import shift_of
 
     monkeypatch.setattr(rounds, "AGAIN_S", 0.01)
     tried = 0
@@ -187,7 +188,8 @@ async def test_a_failing_round_does_not_end_the_rounds(
         dispatcher = Failing()
         dispatcher.adecide_due = adecide_due  # type: ignore[attr-defined]
         async with asyncio.timeout(30):
-            await rounds.decide_always(rig.parts, dispatcher, asyncio.Event())  # type: ignore[arg-type]
+            shift = shift_of(rig.parts)
+            await rounds.decide_always(shift, dispatcher, asyncio.Event(), asyncio.Event())  # type: ignore[arg-type]
     assert tried == 2
 
 
