@@ -50,13 +50,18 @@ def parse_time(value: float | str) -> float:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{value!r:.80} is no RFC 3339 time") from None
+            raise ValueError(f"{_short(value)} is no RFC 3339 time") from None
         if moment.tzinfo is None:
-            raise ValueError(f"{value!r:.80} lacks a time zone: add Z or an offset")
+            raise ValueError(f"{_short(value)} lacks a time zone: add Z or an offset")
         value = moment.timestamp()
     if not 0.0 <= value < 253402300800.0:
-        raise ValueError(f"time {value!r:.80} is outside the years 1970 to 9999 (Unix seconds)")
+        raise ValueError(f"time {_short(value)} is outside the years 1970 to 9999 (Unix seconds)")
     return float(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def check_id(value: str, name: str) -> None:
