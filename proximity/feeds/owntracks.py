@@ -72,7 +72,7 @@ def _fix(item: dict[str, Any], message: Incoming) -> Fix | None:
     if at is None:
         raise ValueError(f"the {item['_type']} has no lon and lat")
     accuracy = known(item.get("acc"))
-    if item.get("t") in BEACON_TRIGGERS and at == (0.0, 0.0) and not accuracy:
+    if text(item.get("t")) in BEACON_TRIGGERS and at == (0.0, 0.0) and not accuracy:
         return None
     return Fix(
         subject=subject_of(item, message),

@@ -171,3 +171,47 @@ def test_clean_and_spoilt_batches_give_the_same_records(records, bad, blank):
     assert list(spoilt.records) == records
     assert [one.line for one in spoilt.rejected] == ([] if blank else [place + 1])
     assert list(spoilt.lines) == [n for n in range(1, len(lines) + 1) if n != place + 1]
+
+
+FIX = {"lon": 2.35, "lat": 48.85}
+WHOLE = {
+    "owntracks": {
+        "_type": "location", **FIX, "tst": 1_700_000_000, "t": "p", "acc": 9, "alt": 3, "vel": 4,
+        "cog": 10, "topic": "owntracks/a/b", "tid": "b", "_id": "x", "motionactivities": ["walking"],
+    },
+    "overland": {"locations": [{
+        "type": "Feature", "geometry": {"type": "Point", "coordinates": [2.35, 48.85]},
+        "properties": {"timestamp": "2026-01-01T00:00:00Z", "horizontal_accuracy": 9, "speed": 1,
+                       "altitude": 30, "motion": ["walking"], "device_id": "b"},
+    }]},
+    "transistor": {"location": {
+        "coords": {"latitude": 48.85, "longitude": 2.35, "accuracy": 9, "speed": 1, "heading": 2,
+                   "altitude": 3, "floor": 1},
+        "timestamp": "2026-01-01T00:00:00Z", "uuid": "u", "mock": False,
+        "activity": {"type": "walking"}, "extras": {"a": 1},
+    }, "device_id": "b"},
+    "osmand": {"device_id": "b", "location": {
+        "timestamp": "2026-01-01T00:00:00Z", "coords": {"latitude": 48.85, "longitude": 2.35},
+    }},
+    "gpslogger": {**FIX, "time": "2026-01-01T00:00:00Z", "acc": 9, "spd": 1, "dir": 2, "ser": "b"},
+    "fixes": {"type": "fix", "subject": "b", "at": 1_700_000_000, **FIX, "accuracy_m": 9, "floor": 1},
+    "sightings": {"type": "sighting", "at": 1_700_000_000, "rssi_dbm": -60, "gateway": "gw-1",
+                  "beacon": {"format": "ibeacon", "uuid": "u", "major": 1, "minor": 2}},
+    "events": {"type": "event", "subject": "b", "at": 1_700_000_000, "name": "n", "properties": {"a": 1}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@given(data=st.data())
+def test_a_right_message_with_one_odd_field_is_answered(name, data):
+    """What is looked at only where all else is right is odd as well."""
+    message = json.loads(json.dumps(WHOLE[name]))
+    within = message
+    while True:
+        keys = range(len(within)) if isinstance(within, list) else sorted(within)
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(within[key], dict | list) or not within[key] or data.draw(st.booleans()):
+            break
+        within = within[key]
+    within[key] = data.draw(VALUES | json_values)
+    check(name, Incoming(body=json.dumps(message).encode(), now=1.8e9))
