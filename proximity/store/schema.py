@@ -31,9 +31,9 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
+from sqlalchemy import Text as _Text
 
 # The migration that these definitions stand for; `migrations/versions` ends with it.
 REVISION = "0007"
@@ -46,6 +46,9 @@ version = Table(
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
+
+# Texts are in the order of their characters: a PostgreSQL may have another, by its language.
+Text = _Text().with_variant(_Text(collation="C"), "postgresql")
 
 # SQLite numbers rows by itself only where the key is spelled INTEGER; PostgreSQL's is too narrow.
 _Serial = BigInteger().with_variant(Integer(), "sqlite")

@@ -225,7 +225,7 @@ class Store:
                         f"{name}: holds state already, which is not overwritten: name a database "
                         "without any"
                     )
-                _make(target)
+                _make(target, name)
                 carry(connection, target)
 
         try:
@@ -494,15 +494,22 @@ def _prepare(engine: Engine, name: str, *, create: bool) -> None:
                     f"{name}: a database of something else, which holds {others[0]!r:.60}: name "
                     "another folder"
                 )
-            _make(connection)
+            _make(connection, name)
             return
         from proximity.store import migrations
 
         migrations.upgrade(connection, found, name)
 
 
-def _make(connection: Connection) -> None:
-    """Make every table, empty."""
+def _make(connection: Connection, name: str) -> None:
+    """Make every table, empty. Raises StoreFailed where the database cannot hold every text."""
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(sa.text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise StoreFailed(
+                f"{name}: its encoding is {encoding}, which cannot hold every name: make the "
+                "database with `createdb --encoding UTF8 --template template0`"
+            )
     schema.metadata.create_all(connection)
     schema.version.create(connection)
     connection.execute(schema.version.insert(), {"version_num": schema.REVISION})

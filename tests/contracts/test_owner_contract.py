@@ -120,6 +120,35 @@ def test_reading_goes_on_when_the_database_is_back(holder: Store, database: Post
     holder.write(put("after")).result()
 
 
+def test_texts_are_in_the_order_of_their_characters(url: str) -> None:
+    """Whatever language the database was made for: lists are the same wherever the state is."""
+    with closing(Store.open(url)) as store:
+        for key in ("b", "B", "_", "é", "a-b", "ab"):
+            store.write(put(key)).result()
+        found = store.read(
+            lambda c: c.execute(
+                sa.select(schema.meta.c.key, sa.func.pg_collation_for(schema.meta.c.key))
+                .where(sa.func.length(schema.meta.c.key) <= 3)
+                .order_by(schema.meta.c.key)
+            ).all()
+        )
+    assert [key for key, _ in found] == ["B", "_", "a-b", "ab", "b", "é"]
+    assert {collation for _, collation in found} == {'"C"'}
+
+
+def test_a_database_that_cannot_hold_every_name_is_refused(database: PostgreSql, url: str) -> None:
+    admin = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.exec_driver_sql(
+            "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+        )
+    admin.dispose()
+    with pytest.raises(StoreFailed, match=r"LATIN1.*createdb --encoding UTF8"):
+        Store.open(url.replace("/postgres?", "/latin?"))
+
+
 def test_commits_are_synced_where_the_database_would_not(url: str, database: PostgreSql) -> None:
     with closing(Store.open(url)) as store:
         store.write(
