@@ -107,7 +107,7 @@ class Chromium:
 
     async def worker(self, url: str) -> Page:
         """Speak to the service worker whose script is at ``url``."""
-        for _ in range(400):
+        for _ in range(3000):
             targets = (await self.command("Target.getTargets"))["targetInfos"]
             for target in targets:
                 if target["type"] == "service_worker" and target["url"] == url:
@@ -153,7 +153,7 @@ class Page:
             raise ProtocolError(details.get("exception", {}).get("description", details["text"]))
         return told["result"].get("value")
 
-    async def until(self, script: str, within_s: float = 10.0) -> Any:
+    async def until(self, script: str, within_s: float = 30.0) -> Any:
         """Ask until an expression is true; give its value."""
         deadline = time.monotonic() + within_s
         while True:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 async def arrived(on: Stage, count: int = 1) -> list[dict[str, Any]]:
     """Wait for what the push service took for this browser."""
-    for _ in range(400):
+    for _ in range(3000):
         if len(on.browser.messages) >= count:
             return [json.loads(one) for one in on.browser.messages]
         await asyncio.sleep(0.02)

@@ -617,7 +617,7 @@ class TestRecovery:
 
         monkeypatch.setattr(ledger, "append", broken)
         again = Rig(rig.path, rig.clock)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(KeyError):
                 await again.ingest.start()
         assert isinstance(again.ingest.fault, KeyError)

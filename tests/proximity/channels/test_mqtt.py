@@ -114,7 +114,7 @@ async def test_a_retained_offer_that_is_over_is_gone(mosquitto: Mosquitto, tmp_p
     while "over" in found and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.5)
         found = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for one in heard(mosquitto.port, 1, subscribe="proximity/offers/anna"):
                 found.append(json.loads(one.payload)["id"])
         async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:

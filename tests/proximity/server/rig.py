@@ -130,7 +130,7 @@ class Rig:
 
     async def until(self, path: str, count: int) -> list[Any]:
         """Wait until a list has ``count`` items: the engine and the dispatcher work behind the answer."""
-        for _ in range(400):
+        for _ in range(3000):
             items = (await self.ask("GET", path)).json["items"]
             if len(items) >= count:
                 return items

@@ -547,7 +547,7 @@ class TestLate:
         # The same live is an offer: the test could fail.
         fresh = [heard(ago_s=4.0 - n, id=f"live:{n}") for n in range(5)]
         await rig.ask("POST", "/v1/sightings", body=fresh)
-        for _ in range(400):
+        for _ in range(3000):
             found = (await rig.ask("GET", "/v1/decisions")).json["items"]
             if any(one["decision"] == "send" for one in found):
                 break

@@ -75,7 +75,7 @@ async def test_what_cannot_be_read_is_told_until_somebody_sees_to_it(rig: Rig) -
 
     await rig.parts.store.awrite(torn)
     rig.parts.ingest.triggers_added.set()
-    for _ in range(400):
+    for _ in range(3000):
         text = (await rig.ask("GET", "/metrics")).body.decode()
         if values(text, "proximity_set_aside")["triggers"]:
             break

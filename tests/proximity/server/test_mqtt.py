@@ -140,7 +140,7 @@ async def test_our_own_gateways_find_their_configuration_and_tell_how_they_fare(
     async with subscribed(assumed.parts, broker), publisher(mosquitto) as client:
         await ready(assumed)
         await client.subscribe("proximity/gw-1/config", qos=1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             message = await anext(client.messages)
         known = await assumed.ask("GET", "/v1/gateways/gw-1/config")
         assert json.loads(message.payload) == known.json
@@ -158,7 +158,7 @@ async def test_our_own_gateway_at_the_other_end(assumed: Rig, tmp_path: Path, mo
     async with subscribed(assumed.parts, broker):
         await ready(assumed)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 said = None
                 while said is None:  # it is told once the server has told the broker
                     said = await link.configuration()
@@ -181,7 +181,7 @@ async def test_a_gateway_that_is_no_more_leaves_no_configuration(
         await client.subscribe("proximity/gw-2/config", qos=1)
         put = await assumed.ask("PUT", "/v1/gateways/gw-2", body=beside)
         assert put.status in {200, 201}, put.body
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert json.loads((await anext(client.messages)).payload)["gateway"] == "gw-2"
             gone = await assumed.ask("DELETE", "/v1/gateways/gw-2")
             assert gone.status in {200, 204}, gone.body
@@ -197,7 +197,7 @@ async def test_what_is_gone_while_the_server_is_down_goes_at_the_next_start(
         for name in ("gw-old", "gw-theirs"):
             await client.publish(f"proximity/{name}/config", b"{}", qos=1, retain=True)
         await client.subscribe("proximity/+/config", qos=1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await anext(client.messages), await anext(client.messages)
             async with subscribed(assumed.parts, broker):
                 gone = await anext(client.messages)

@@ -84,7 +84,7 @@ async def test_a_lost_engine_stops_the_server(
     monkeypatch.setattr(Present, "watch", broken)
     settings = Settings(data=tmp_path, port=0)
     store = Store.open(":memory:")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await serve._run(settings, read_files(settings), store, None) == 1
     store.close()
     told = "".join(capsys.readouterr())
