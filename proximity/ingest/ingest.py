@@ -32,7 +32,7 @@ from proximity.ingest.remembering import Remembering
 from proximity.model import ProximityError
 from proximity.people.tagging import NO_PLAN
 from proximity.site.sitefile import read_site
-from proximity.store import StoreFailed, StoreFull, journal
+from proximity.store import StoreAway, StoreFailed, StoreFull, journal
 from proximity.store.journal import SiteText
 
 if TYPE_CHECKING:
@@ -217,8 +217,11 @@ class Ingest:
             return "the server is starting or stopping"
         if self._refused:
             refusals = (self._backlog.refusing, self._store.refusing)
-            full = any(isinstance(one, StoreFull) for one in refusals)
-            return "the disk is full: make room" if full else "the last write to disk failed"
+            if any(isinstance(one, StoreFull) for one in refusals):
+                return "the disk is full: make room"
+            if any(isinstance(one, StoreAway) for one in refusals):
+                return "the database does not answer"
+            return "the last write to disk failed"
         return None if self._present.sound else "the clock was set back: set it right, or wait"
 
     @property

@@ -25,7 +25,7 @@ from proximity.server.auth import NOBODY, Role
 from proximity.server.problems import Problem
 from proximity.server.reading import Asked, cut_short, known_query, unknown_encoding
 from proximity.server.table import TABLE
-from proximity.store import StoreBroken, StoreFailed, StoreFull
+from proximity.store import StoreAway, StoreBroken, StoreFailed, StoreFull
 
 if TYPE_CHECKING:
     from proximity.server.parts import Parts
@@ -53,12 +53,22 @@ FAILURES: dict[type[Exception], Problem] = {
         "It could not be written to disk; send it again later.",
         headers={"Retry-After": "5"},
     ),
+    StoreAway: Problem(
+        503,
+        "The database does not answer; send it again later.",
+        headers={"Retry-After": "5"},
+    ),
     StoreBroken: Problem(
         503,
         "The disk failed; the server must be started anew.",
         headers={"Retry-After": "60"},
     ),
 }
+
+
+def failure(error: Exception) -> Problem:
+    """Give what is answered to a row of ``FAILURES``, or to a kind of one."""
+    return next(FAILURES[kind] for kind in type(error).__mro__ if kind in FAILURES)
 
 
 class Paths:
@@ -201,7 +211,7 @@ def _serve(route: Route, parts: Parts) -> Serve:
         except ClockSetBack as error:
             response = Problem(503, str(error), headers={"Retry-After": "60"}).response()
         except tuple(FAILURES) as error:
-            response = FAILURES[type(error)].response()
+            response = failure(error).response()
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
         except Exception as error:  # noqa: BLE001 - the last place before the wire

@@ -133,6 +133,7 @@ async def test_the_database_goes_and_comes_back(
                 assert await shop.open(), shop.server.told()
         await senders.stop()
         nothing_lost(shop, senders.taken)
+        assert senders.refused.keys() <= {503}, senders.refused
         await one_effect_each(shop, senders.subjects)
         assert await shop.end(signal.SIGTERM) == 0
         print(f"{mode}: {KILLS} stops of the database, of which {ended} ended the server")  # noqa: T201

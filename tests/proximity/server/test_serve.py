@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from proximity.ingest.clock import Present
 from proximity.ingest.ingest import Ingest
 from proximity.model import ProximityError
 from proximity.server import serve
+from proximity.server.app import failure
 from proximity.server.settings import (
     Files,
     Settings,
@@ -21,7 +23,7 @@ from proximity.server.settings import (
     check_site,
     read_files,
 )
-from proximity.store import Store, StoreBroken, open_state
+from proximity.store import Store, StoreBroken, StoreFailed, open_state
 from tests.proximity.server.rig import fix, running
 
 
@@ -57,6 +59,19 @@ async def test_connections_beyond_the_cap_are_told_to_come_back(
         writer.close()
         second.close()
         assert "proximity_connections_refused_total 1.0" in rig.parts.metrics.text().decode()
+
+
+def kinds_of(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from kinds_of(below)
+
+
+@pytest.mark.parametrize("kind", [*kinds_of(StoreFailed)])
+def test_whatever_the_store_failed_with_is_answered(kind: type[Exception]) -> None:
+    told = failure(kind("engine.db: as it was"))
+    assert told.status in (503, 507)
+    assert "Retry-After" in told.response().headers
 
 
 async def test_a_lost_disk_stops_the_server(
