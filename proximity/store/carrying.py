@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["carry"]
 
-_AT_ONCE = 500
-"""Rows in memory at a time: a snapshot's piece may be a megabyte."""
+_AT_ONCE, _LARGE_AT_ONCE = 500, 10
+"""Rows in memory at a time; fewer of those that hold batches or pieces of snapshots: each may have
+some megabytes."""
 
 
 def carry(source: Connection, target: Connection) -> None:
     """Copy all rows of ``source``, at this schema, into the empty tables of ``target``."""
     for table in schema.metadata.sorted_tables:
-        rows = source.execute(sa.select(table), execution_options={"yield_per": _AT_ONCE})
+        large = any(isinstance(column.type, sa.LargeBinary) for column in table.c)
+        some = {"yield_per": _LARGE_AT_ONCE if large else _AT_ONCE}
+        rows = source.execute(sa.select(table), execution_options=some)
         for part in rows.mappings().partitions():
             target.execute(table.insert(), [dict(row) for row in part])
         if table.dialect_options["sqlite"]["autoincrement"]:
