@@ -14,7 +14,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from beacon_gateway.signing import SIGNATURE_HEADER
@@ -161,6 +161,10 @@ class _Connection(RequestHandler):
             # A body that came with its head and cannot be unpacked; else nobody here unpacks such.
             known = any(name in exc.message for name in ("gzip", "deflate"))
             problem = cut_short() if known else unknown_encoding()
+        elif isinstance(exc, LineTooLong):
+            problem = Problem(
+                431, "The address, or a header, is longer than a request may have it."
+            )
         else:
             problem = Problem(status, "This is no HTTP request that can be read.")
         answer = problem.response()

@@ -12,9 +12,10 @@ from aiohttp import web
 from proximity.server.problems import HEADERS, Problem, json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-_TAG = re.compile(r'\s*(W/)?("[^"]*")\s*(?:,|$)')
+# Nothing in it is read twice: the line is a stranger's, and everybody waits while it is searched.
+_TAG = re.compile(r'(W/)?("[^"]*")')
 NAMES = ("If-Match", "If-None-Match")
 
 
@@ -29,8 +30,8 @@ def etag_of(*texts: str | bytes) -> str:
 
 def unchanged(request: web.Request, etag: str) -> bool:
     """Whether the client already holds ``etag``, so that a read may answer 304."""
-    header = request.headers.get("If-None-Match")
-    return header is not None and _matches(header, etag, weakly=True)
+    said = request.headers.getall("If-None-Match", ())
+    return matches(said, etag, weakly=True)
 
 
 def check_write(request: web.Request, etag: str | None) -> None:
@@ -38,26 +39,25 @@ def check_write(request: web.Request, etag: str | None) -> None:
 
     Raises Problem 412.
     """
-    wanted, unwanted = request.headers.get("If-Match"), request.headers.get("If-None-Match")
-    if wanted is not None and not _matches(wanted, etag, weakly=False):
+    wanted, unwanted = (request.headers.getall(name, ()) for name in NAMES)
+    if wanted and not matches(wanted, etag, weakly=False):
         raise Problem(
             412, "It has changed since, or is not there: read it again, then decide (If-Match)."
         )
-    if unwanted is not None and _matches(unwanted, etag, weakly=True):
+    if matches(unwanted, etag, weakly=True):
         raise Problem(412, "It is there already (If-None-Match).")
 
 
-def _matches(header: str, etag: str | None, *, weakly: bool) -> bool:
+def matches(lines: Sequence[str], etag: str | None, *, weakly: bool) -> bool:
+    """Whether a condition names ``etag``: its tags may stand in several lines (RFC 9110, 5.3)."""
     if etag is None:
         return False
-    if header.strip() == "*":
-        return True
-    return etag in _tags(header, weakly=weakly)
+    return any(line.strip() == "*" or etag in _tags(line, weakly=weakly) for line in lines)
 
 
-def _tags(header: str, *, weakly: bool) -> Iterable[str]:
-    """List a header's tags; a weak one counts only where comparing weakly is enough."""
-    return [tag for weak, tag in _TAG.findall(header) if weakly or not weak]
+def _tags(line: str, *, weakly: bool) -> Iterable[str]:
+    """List a line's tags; a weak one counts only where comparing weakly is enough."""
+    return [tag for weak, tag in _TAG.findall(line) if weakly or not weak]
 
 
 def tagged(request: web.Request, record: object) -> web.Response:

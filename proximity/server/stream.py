@@ -53,7 +53,11 @@ async def _stream(request: web.Request, parts: Parts, caller: Caller) -> web.Str
         beat = loop.time() + HEARTBEAT_S
         seen = -1  # what of the ledger's growth elsewhere has been looked at
         try:
-            while not parts.closing.is_set() and parts.tokens.in_force(caller):
+            while (
+                not parts.closing.is_set()
+                and parts.tokens.in_force(caller)
+                and request.transport is not None  # a reader that went away makes room at once
+            ):
                 news = parts.tail.next()
                 rows = parts.tail.after(after)
                 if rows:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
+from yarl import URL
 
 from proximity.server.auth import Role, revoke_token
 from tests.proximity.server.rig import Rig, fix
@@ -141,6 +142,57 @@ async def test_an_id_in_a_path_is_the_id_itself(rig: Rig, name: str) -> None:
     assert (await rig.ask("GET", path)).json["person"] == name
     people = (await rig.ask("GET", "/v1/people")).json["items"]
     assert [each["person"] for each in people] == [name]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("/v1/people/Ren%E9", "The id in the path: what is escaped with % must be UTF-8."),
+        ("/v1/people/50%", "The id in the path: a % stands before two hexadecimal digits"),
+        ("/v1/consents?person=Ren%E9", "The query: what is escaped with % must be UTF-8."),
+        ("/v1/consents?person=50%zz", "The query: a % stands before two hexadecimal digits"),
+    ],
+)
+async def test_an_address_that_is_not_escaped_as_it_should_be_names_nobody(
+    rig: Rig, address: str, words: str
+) -> None:
+    for method in ("GET", "DELETE"):
+        asked = rig.session.request(
+            method,
+            URL(rig.url + address, encoded=True),
+            headers={"Authorization": f"Bearer {rig.token(Role.ADMIN)}"},
+        )
+        async with asked as answer:
+            assert answer.status == 400
+            assert (await answer.json())["detail"].startswith(words)
+    assert (await rig.ask("GET", "/v1/consents")).json["items"] == []
+
+
+@pytest.mark.parametrize("where", ["address", "header"])
+async def test_a_head_that_is_too_long_is_told_so(rig: Rig, wire: Wire, where: str) -> None:
+    long = "a" * 9000
+    address, said = (f"/{long}", {}) if where == "address" else ("/v1/fixes", {"X-Said": long})
+    await wire.ask(rig, address, **said)
+    status, _, body = await wire.answer()
+    assert status.split()[1] == "431"
+    assert "longer than" in json.loads(body)["detail"]
+
+
+async def test_what_is_asked_twice_is_refused_and_not_half_heard(rig: Rig) -> None:
+    await rig.consent("ann")
+    twice = await rig.ask("DELETE", "/v1/consents?person=ann&purpose=marketing&purpose=service")
+    assert twice.status == 400
+    assert twice.json["detail"] == (
+        "The query parameter purpose is there more than once: send it once."
+    )
+    several = await rig.ask("GET", "/v1/transitions?subjct=a&limit=1&limit=2&plaec=b&subjct=b")
+    assert several.json["problems"] == [
+        "There is no query parameter 'subjct' here: did you mean subject?",
+        "The query parameter limit is there more than once: send it once.",
+        "There is no query parameter 'plaec' here: did you mean place?",
+    ]
+    many = "&".join(f"p{number}" for number in range(1000))
+    assert len((await rig.ask("GET", f"/v1/transitions?{many}")).json["problems"]) == 10
 
 
 async def test_a_revoked_token_is_forgotten_in_every_spelling(rig: Rig) -> None:

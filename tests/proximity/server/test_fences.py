@@ -101,6 +101,22 @@ async def test_conditions_hold_or_nothing_happens(rig: Rig) -> None:
     assert (await rig.ask("DELETE", path, headers={"If-Match": "*"})).status == 204
 
 
+async def test_a_condition_may_stand_in_several_lines(rig: Rig) -> None:
+    url = f"{rig.url}/v1/fences/a"
+    etag = (await rig.ask("PUT", "/v1/fences/a", body=circle())).headers["ETag"]
+    token = ("Authorization", f"Bearer {rig.token(Role.ADMIN)}")
+
+    async def ask(method: str, name: str, *lines: str) -> int:
+        headers = [token, *((name, line) for line in lines)]
+        async with rig.session.request(method, url, json=circle(70), headers=headers) as answer:
+            return answer.status
+
+    assert await ask("GET", "If-None-Match", '"x"', etag) == 304
+    assert await ask("PUT", "If-None-Match", '"x"', etag) == 412
+    assert await ask("PUT", "If-Match", '"x"', '"y"') == 412
+    assert await ask("PUT", "If-Match", '"x"', etag) == 200
+
+
 async def test_of_two_editors_with_one_etag_one_wins(rig: Rig) -> None:
     etag = (await rig.ask("PUT", "/v1/fences/a", body=circle())).headers["ETag"]
     answers = await asyncio.gather(

@@ -145,6 +145,20 @@ async def test_there_are_only_so_many_streams(rig: Rig, monkeypatch: pytest.Monk
             assert "Retry-After" in second.headers
 
 
+async def test_who_goes_away_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before a comment would have found out that nobody reads it."""
+    monkeypatch.setattr(tail, "MOST_STREAMS", 1)
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 3600.0)
+    monkeypatch.setattr(stream, "RECHECK_S", 0.02)
+    async with listen(rig) as first:
+        await Reader(first).frame()
+    async with asyncio.timeout(30):
+        while True:
+            async with listen(rig) as second:
+                if second.status == 200:
+                    break
+
+
 async def test_streams_end_when_the_server_does(rig: Rig) -> None:
     async with listen(rig) as answer:
         reader = Reader(answer)
