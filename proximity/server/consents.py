@@ -22,11 +22,12 @@ from proximity.server.reading import (
     LIMIT,
     SMALL_LIMIT,
     id_param,
+    numbered_lines,
     parse_json,
-    parse_lines,
     read_body,
 )
 from proximity.server.routes import JSON, NDJSON, Content, Param, Route
+from proximity.store import StoreFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,12 +104,21 @@ async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web
 
 
 async def _grant(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    grants = parse_lines(await read_body(request, SMALL_LIMIT), Grant, "consents")
+    grants, unread = numbered_lines(await read_body(request, SMALL_LIMIT), Grant, "consents")
     now = parts.clock()
 
     def write(conn: Connection) -> None:
-        for grant in grants:
-            record_grant(parts.people, conn, grant, now)
+        problems = list(unread)
+        for line, grant in grants:
+            try:
+                record_grant(parts.people, conn, grant, now)
+            except StoreFailed:
+                raise  # the disk's fault
+            except ProximityError as error:
+                where = f"line {line}: " if len(grants) + len(unread) > 1 else ""
+                problems += [where + problem for problem in error.problems]
+        if problems:
+            raise ProximityError(*problems)  # and none of the others is recorded either
 
     await written(parts, write)
     return answer(Recorded(len(grants)), 201)

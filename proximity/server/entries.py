@@ -21,8 +21,8 @@ from proximity.server.reading import (
     FENCES_LIMIT,
     LIMIT,
     SMALL_LIMIT,
+    numbered_lines,
     parse_json,
-    parse_lines,
     read_body,
     read_id,
 )
@@ -204,8 +204,8 @@ def post_all(resource: Resource) -> Endpoint:
             asked = await asyncio.to_thread(_read_csv, body, problems)
         else:
             body = await read_body(request, SMALL_LIMIT)
-            found = parse_lines(body, dict[str, Any], f"{resource.kind}s")
-            told = [(f"line {line}", fields) for line, fields in enumerate(found, 1)]
+            found, problems = numbered_lines(body, dict[str, Any], f"{resource.kind}s")
+            told = [(f"line {line}", fields) for line, fields in found]
             asked = _read(resource, told, parts, problems)
         async with parts.entries_edit:
             if problems:

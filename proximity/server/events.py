@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import asdict
 
 from proximity.model import Event, format_time
 from proximity.people import affinity, behaviour
-from proximity.people.affinity import Affinity, Metrics
 from proximity.people.behaviour import Written
 from proximity.people.facts import NOTHING
 from proximity.server.auth import Caller
@@ -28,11 +28,12 @@ from proximity.server.reading import (
 from proximity.server.routes import JSON, NDJSON, Content, Param, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from proximity.campaigns.campaigns import PlaceFacts
+    from proximity.people.affinity import Affinity, Metrics
     from proximity.server.parts import Parts
 
 MOST_VISITS = 100
@@ -71,6 +72,30 @@ class VisitRecord(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
 
 
+class AffinityRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a person takes of one product or category, as ``Affinity``; times RFC 3339."""
+
+    name: str
+    count: float
+    share: float
+    purchases: int
+    spent: float
+    last_at: str
+
+
+class MetricsRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How often, how lately and how long somebody was there, as ``Metrics``; times RFC 3339."""
+
+    visits: int
+    first_at: str
+    last_at: str
+    recency_s: float
+    per_week: float
+    dwell_s: float
+    mean_dwell_s: float
+    longest_s: float
+
+
 class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a person did since then, in figures: what they buy, and where they are, how often.
 
@@ -82,10 +107,10 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     since: str
     at: str
     events: int
-    products: tuple[Affinity, ...]
-    categories: tuple[Affinity, ...]
-    venues: dict[str, Metrics]
-    kinds: dict[str, Metrics]
+    products: tuple[AffinityRecord, ...]
+    categories: tuple[AffinityRecord, ...]
+    venues: dict[str, MetricsRecord]
+    kinds: dict[str, MetricsRecord]
     visits: tuple[VisitRecord, ...]
 
 
@@ -160,10 +185,10 @@ def read_profile(
         since=format_time(since),
         at=format_time(now),
         events=len(profile.events),
-        products=tuple(affinity.affinities(profile)),
-        categories=tuple(affinity.affinities(profile, "category")),
-        venues=affinity.by_venue(profile, now),
-        kinds=affinity.by_category(profile, now),
+        products=_taken(affinity.affinities(profile)),
+        categories=_taken(affinity.affinities(profile, "category")),
+        venues=_been(affinity.by_venue(profile, now)),
+        kinds=_been(affinity.by_category(profile, now)),
         visits=tuple(
             VisitRecord(
                 visit=stay.visit,
@@ -175,6 +200,22 @@ def read_profile(
             for stay in profile.visits[-MOST_VISITS:]
         ),
     )
+
+
+def _taken(found: Sequence[Affinity]) -> tuple[AffinityRecord, ...]:
+    return tuple(
+        AffinityRecord(**asdict(one) | {"last_at": format_time(one.last_at)}) for one in found
+    )
+
+
+def _been(found: Mapping[str, Metrics]) -> dict[str, MetricsRecord]:
+    return {
+        name: MetricsRecord(
+            **asdict(one)
+            | {"first_at": format_time(one.first_at), "last_at": format_time(one.last_at)}
+        )
+        for name, one in found.items()
+    }
 
 
 async def _read_page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from beacon_gateway.signing import SIGNATURE_HEADER
 from proximity.model import Event, Fix, Sighting
+from proximity.server.auth import Role
 from proximity.server.problems import ProblemBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proximity.server.routes import Content, Param, Route
+
+WRITES = frozenset({"POST", "PUT", "DELETE"})
+SENDS = frozenset({"POST", "PUT"})
 
 # What any route may answer besides what its row names; 401 and 403 come with its roles.
 COMMON = {
@@ -25,6 +30,7 @@ COMMON = {
     503: "Not now: try again after Retry-After seconds.",
     507: "The disk is full.",
 }
+UNPACKED = "The body is compressed in another way than gzip or deflate."
 REFUSED = {
     401: "No token in force came with the request.",
     403: "The token's role may not do this.",
@@ -74,6 +80,13 @@ def describe(table: Iterable[Route]) -> dict[str, Any]:
                 },
                 "token": {"type": "apiKey", "in": "query", "name": "token"},
                 "api_key": {"type": "apiKey", "in": "query", "name": "api_key"},
+                "signature": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": SIGNATURE_HEADER,
+                    "description": "Standard Webhooks, with webhook-id and webhook-timestamp: a "
+                    "gateway signs with its own secret in place of sending a token.",
+                },
             },
         },
     }
@@ -98,7 +111,10 @@ def _named(content: Content) -> tuple[type, ...]:
 
 def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     answers = {str(status): _content(one, schema_of) for status, one in route.answers.items()}
-    refusals = dict(COMMON) if route.roles else {400: COMMON[400], 503: COMMON[503]}
+    open_read = not route.roles and route.method not in WRITES
+    refusals = {400: COMMON[400], 503: COMMON[503]} if open_read else dict(COMMON)
+    if route.method in SENDS or route.body is not None:
+        refusals[415] = UNPACKED
     if route.roles:
         refusals.update(REFUSED)
     problem = schema_of[ProblemBody]
@@ -136,13 +152,18 @@ def _operation_id(route: Route) -> str:
 
 
 def _path_params(route: Route) -> list[dict[str, Any]]:
+    schema: dict[str, Any] = {"type": "string", "minLength": 1}
+    meaning = "What a signed link, or a file's name, ends in."  # as long as what is signed in it
+    if route.roles:
+        schema["maxLength"] = 128
+        meaning = "An id; a `/` in it travels as `%2F`."
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 128},
-            "description": "An id; a `/` in it travels as `%2F`.",
+            "schema": schema,
+            "description": meaning,
         }
         for name in re.findall(r"{(\w+)", route.path)
     ]
@@ -175,6 +196,8 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     schemes = ["bearer", "basic"]
     if route.token_in_query:
         schemes += ["token", "api_key"]
+    if Role.GATEWAY in route.roles:
+        schemes.append("signature")
     return [{scheme: []} for scheme in schemes]
 
 

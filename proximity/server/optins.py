@@ -14,7 +14,7 @@ from proximity.server.auth import Caller, Role
 from proximity.server.people import KEEPERS, SPEAKERS, whose, written
 from proximity.server.problems import Problem
 from proximity.server.problems import answer as reply
-from proximity.server.reading import SMALL_LIMIT, id_param, parse_json, read_body
+from proximity.server.reading import SMALL_LIMIT, fault_of, id_param, parse_json, read_body
 from proximity.server.routes import Content, Route
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ async def _answer(request: web.Request, parts: Parts, caller: Caller) -> web.Str
     try:
         said = msgspec.convert(fields, Answered)
     except msgspec.ValidationError as error:
-        raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
+        fault = fault_of(error, Answered)
+        raise Problem(422, f"Nothing was changed: {fault}", problems=[fault]) from None
     now = parts.clock()
     kept: Literal["required", "assumed"] = "assumed" if parts.assumed else "required"
     places = parts.places.facts

@@ -20,8 +20,9 @@ from proximity.server.reading import (
     AFTER_ID,
     LIMIT,
     SMALL_LIMIT,
+    fault_of,
+    numbered_lines,
     parse_json,
-    parse_lines,
     read_body,
     read_id,
 )
@@ -183,7 +184,8 @@ async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.S
     try:
         person = msgspec.convert(fields, Person)
     except msgspec.ValidationError as error:
-        raise Problem(422, f"Nothing was changed: {error}", problems=[str(error)]) from None
+        said = fault_of(error, Person)
+        raise Problem(422, f"Nothing was changed: {said}", problems=[said]) from None
     check_people([person], parts.plan)
 
     def write(conn: Connection) -> tuple[bool, bytes]:
@@ -199,8 +201,9 @@ async def _put_one(request: web.Request, parts: Parts, _caller: Caller) -> web.S
 
 
 async def _post_all(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
-    people = parse_lines(await read_body(request, SMALL_LIMIT), Person, "people")
-    check_people(people, parts.plan)
+    found, unread = numbered_lines(await read_body(request, SMALL_LIMIT), Person, "people")
+    people = [person for _, person in found]
+    check_people(people, parts.plan, unread)
 
     left = await written(parts, lambda conn: parts.people.put_all(conn, people, source="http"))
     return answer(Recorded(len(people) - left, left))
@@ -295,11 +298,25 @@ def whose(connection: Connection, parts: Parts, caller: Caller, named: str | Non
     return own
 
 
-def check_people(people: Sequence[Person], plan: Plan) -> None:
-    """Refuse what the shape alone does not show. Raises Problem 422 that names all of it."""
-    problems = people_problems(people, plan)
+def check_people(people: Sequence[Person], plan: Plan, unread: Sequence[str] = ()) -> None:
+    """Refuse what the shape alone does not show, and what was ``unread`` for its shape.
+
+    Raises Problem 422 that names all of it.
+    """
+    problems = [*unread, *people_problems(people, plan), *_shared(people)]
     if problems:
         raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
+
+
+def _shared(people: Sequence[Person]) -> list[str]:
+    """Name the subjects that two of these people would carry: the last would have them unseen."""
+    owners: dict[str, str] = {}
+    return [
+        f"person {one.person!r}: subject {subject!r} belongs to {owners[subject]!r} already"
+        for one in people
+        for subject in one.subjects
+        if owners.setdefault(subject, one.person) != one.person
+    ]
 
 
 def _text(parts: Parts, connection: Connection, name: str) -> bytes | None:

@@ -9,6 +9,7 @@ import asyncio
 import difflib
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import web
@@ -152,10 +153,10 @@ def parse_json(body: bytes, kind: type[T]) -> T:
     except RecursionError:
         raise Problem(400, "The body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"The body cannot be read: {_said(error, kind)}") from None
+        raise Problem(400, f"The body cannot be read: {fault_of(error, kind)}") from None
 
 
-def _said(error: Exception, kind: Any) -> str:
+def fault_of(error: Exception, kind: Any) -> str:
     """Say what is wrong with a body; where a word is none of those of a key, which there are."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
@@ -180,6 +181,7 @@ def _parts(hint: Any) -> list[Any]:
 def read_id(request: web.Request) -> str:
     """Read the id in the path; a ``/`` in it travels as ``%2F``. Raises Problem 400."""
     assert isinstance(request, Asked)
+    check_escapes(request, "The id in the path")
     return query_id(request.named, "The id in the path")
 
 
@@ -200,9 +202,24 @@ def parse_lines(body: bytes, kind: type[T], what: str) -> list[T]:
 
     Raises Problem 422 that names every line with a fault, 400 where it is no JSON at all.
     """
-    text = body.removeprefix(BOM).strip()
+    found, problems = numbered_lines(body, kind, what)
+    if problems:
+        raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
+    return [one for _, one in found]
+
+
+def numbered_lines(body: bytes, kind: type[T], what: str) -> tuple[list[tuple[int, T]], list[str]]:
+    """Read what ``parse_lines`` does: each with its line, and what is wrong with the others.
+
+    Lines are those of the body, and items of an array are counted; both from 1. Raises Problem 400
+    where it is no JSON at all.
+    """
+    text = body.removeprefix(BOM)
+    first = 1 + text[: len(text) - len(text.lstrip())].count(b"\n")
+    text = text.strip()
     try:
         if text.startswith(b"["):
+            first = 1
             parts = [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
         else:
             try:
@@ -210,33 +227,59 @@ def parse_lines(body: bytes, kind: type[T], what: str) -> list[T]:
             except msgspec.DecodeError:
                 parts = text.split(b"\n")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, f"The body cannot be read: {_said(error, kind)}") from None
+        raise Problem(400, f"The body cannot be read: {fault_of(error, kind)}") from None
     if len(parts) > MOST_ITEMS:
         raise Problem(413, f"{len(parts)} {what} are more than {MOST_ITEMS}: send them in parts.")
-    found: list[T] = []
+    found: list[tuple[int, T]] = []
     problems: list[str] = []
-    for number, part in enumerate(parts, start=1):
+    for number, part in enumerate(parts, start=first):
         if not part.strip():
             continue
         try:
-            found.append(msgspec.json.decode(part, type=kind))
+            found.append((number, msgspec.json.decode(part, type=kind)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"line {number}: {_said(error, kind)}")
-    if problems:
-        raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
-    return found
+            problems.append(f"line {number}: {fault_of(error, kind)}")
+    return found, problems
 
 
 def known_query(request: web.Request, route: Route) -> None:
-    """Refuse a query parameter that the route does not know, naming the nearest it does.
+    """Refuse query parameters that the route does not know, and such as are there twice.
 
-    A misspelt filter that is ignored would answer with everybody's records instead of one's.
+    A misspelt filter that is ignored would answer with everybody's records instead of one's; of
+    two values one would go unheard. Raises Problem 400 that names every fault.
     """
-    for name in request.query:
+    check_escapes(request, "The query")
+    problems: list[str] = []
+    for name in dict.fromkeys(request.query):
+        if len(problems) == MOST_TOLD:
+            break
         if name not in route.names:
-            near = difflib.get_close_matches(name, route.names, 1)
+            near = difflib.get_close_matches(name[:64], route.names, 1)
             hint = f": did you mean {near[0]}?" if near else "."
-            raise Problem(400, f"There is no query parameter {name[:64]!r} here{hint}")
+            problems.append(f"There is no query parameter {name[:64]!r} here{hint}")
+        elif len(request.query.getall(name)) > 1:
+            problems.append(f"The query parameter {name} is there more than once: send it once.")
+    if problems:
+        raise Problem(400, problems[0], problems=problems if len(problems) > 1 else ())
+
+
+def check_escapes(request: web.Request, what: str) -> None:
+    """Refuse an address with a % that escapes nothing, or escapes that spell no UTF-8.
+
+    Read leniently they would name somebody else, or nobody. Raises Problem 400.
+    """
+    address = request.raw_path
+    if "%" not in address:
+        return
+    if _NO_ESCAPE.search(address):
+        raise Problem(400, f"{what}: a % stands before two hexadecimal digits; write %25 for one.")
+    try:
+        unquote_to_bytes(address).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, f"{what}: what is escaped with % must be UTF-8.") from None
+
+
+_NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def _read_id_text(text: str) -> str:
@@ -265,6 +308,9 @@ def _read_limit(text: str) -> int:
     raise ValueError(f"it must be 1 to {MOST_ITEMS}")
 
 
+MOST_TOLD = 10
+"""Faults of one query that are told: what is nearest to a name is searched for, and an address has
+room for thousands."""
 MOST_ITEMS = 1000
 """Items in one page: at about 1 kB each, a page stays a small answer."""
 

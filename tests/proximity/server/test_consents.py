@@ -149,6 +149,25 @@ async def test_the_button_says_what_it_did(rig: Rig) -> None:
     assert '<html lang="en">' in english.body.decode()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "language"),
+    [
+        ("fr; q=0.3, de", "de"),
+        ("fr ;q=0.3, de ; q=0.9", "de"),
+        ("pl, es;q=0.1", "es"),
+        ("de;q=0, fr;q=0.1", "fr"),
+        ("de;q=0", "en"),
+    ],
+)
+async def test_the_page_is_in_the_language_that_is_liked_best(
+    rig: Rig, wanted: str, language: str
+) -> None:
+    await granted(rig)
+    headers = {"Accept-Language": wanted}
+    shown = await rig.ask("GET", await link(rig), role=None, headers=headers)
+    assert f'<html lang="{language}">' in shown.body.decode()
+
+
 async def test_a_link_withdraws_what_it_names_and_no_more(rig: Rig) -> None:
     await granted(rig)
     await granted(rig, purpose="service")
@@ -300,6 +319,13 @@ async def test_an_answer_with_what_is_no_id_changes_nothing(
     refused = await rig.ask("POST", "/v1/optin", body=body)
     assert refused.status == 422
     assert refused.json["problems"][0].startswith(name)
+
+
+async def test_an_answer_that_is_none_is_told_those_there_are(rig: Rig) -> None:
+    said = {"person": "ada", "purpose": "marketing", "answer": "perhaps"}
+    answer = await rig.ask("POST", "/v1/optin", body=said)
+    assert answer.status == 422
+    assert answer.json["detail"].endswith("it is one of shown, later, accepted, declined")
 
 
 async def test_a_phone_answers_for_itself_alone(rig: Rig) -> None:

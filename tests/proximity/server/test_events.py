@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proximity.model import format_time
 from proximity.server.auth import Role
 from tests.proximity.server.rig import Rig, fix, running
 
@@ -89,6 +90,7 @@ async def test_events_of_long_ago_go_their_own_way(planned: Rig) -> None:
     assert [(one["name"], one["count"], one["share"]) for one in profile["products"]] == [
         ("tea", 3.0, 1.0)
     ]
+    assert profile["products"][0]["last_at"] == format_time(past_month)  # as all times, in text
     assert (await planned.ask("GET", "/v1/people/ada/profile?within_s=60")).json["products"] == []
 
 
@@ -104,6 +106,8 @@ async def test_a_profile_has_the_visits_by_place_and_by_kind(rig: Rig) -> None:
     (visit,) = profile["visits"]
     assert (visit["place"], visit["tags"], visit["exit_at"]) == ("store-7", ["cafe"], None)
     assert profile["venues"]["store-7"]["visits"] == 1
+    assert profile["venues"]["store-7"]["first_at"] == visit["enter_at"]
+    assert profile["kinds"]["cafe"]["last_at"] == profile["at"]
     assert profile["kinds"]["cafe"]["recency_s"] == 0.0
     assert (await rig.ask("GET", "/v1/people/nobody/profile")).status == 404
     assert (await rig.ask("GET", "/v1/people/phone-1/profile?within_s=x")).status == 400

@@ -90,6 +90,32 @@ def test_only_health_and_what_a_signed_link_names_is_open() -> None:
     ]  # fmt: skip
 
 
+def test_whatever_takes_a_body_says_how_it_may_be_refused() -> None:
+    described = json.loads(document())
+    for route in TABLE:
+        answers = described["paths"][route.path][route.method.lower()]["responses"]
+        if route.method in {"POST", "PUT"} or route.body is not None:
+            assert {"408", "413", "415", "503", "507"} <= set(answers), route.key
+        else:
+            assert "415" not in answers, route.key
+
+
+def test_a_signed_link_may_be_longer_than_an_id() -> None:
+    described = json.loads(document())
+    for route in TABLE:
+        for one in described["paths"][route.path][route.method.lower()]["parameters"]:
+            if one["in"] == "path":
+                assert one["schema"].get("maxLength") == (128 if route.roles else None), route.key
+
+
+def test_where_a_gateway_may_sign_in_place_of_a_token() -> None:
+    described = json.loads(document())
+    for route in TABLE:
+        security = described["paths"][route.path][route.method.lower()]["security"]
+        assert ({"signature": []} in security) == (Role.GATEWAY in route.roles), route.key
+    assert described["components"]["securitySchemes"]["signature"]["name"] == "webhook-signature"
+
+
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[Role, str]]]:
     """A server in a process of its own, and a token for each role."""

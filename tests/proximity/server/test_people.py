@@ -172,6 +172,38 @@ async def test_bad_consents_are_refused_as_a_whole(rig: Rig) -> None:
     assert (await rig.ask("GET", "/v1/consents")).json["items"] == []
 
 
+async def test_every_fault_of_a_batch_is_told_with_its_line(rig: Rig) -> None:
+    good = '{"person": "p1", "purpose": "marketing"}'
+    ends = '{"person": "p2", "purpose": "marketing", "from": 9, "until": 8}'
+    text = '{"person": "p3", "purpose": "marketing", "text": "%s"}' % ("0" * 64)
+    bad = '{"person": 5, "purpose": "marketing"}'
+    raw = f"\n{good}\n{ends}\n\n{bad}\n{text}".encode()
+    answer = await rig.ask("POST", "/v1/consents", raw=raw)
+    assert answer.status == 422
+    told = answer.json["problems"]
+    assert sorted(problem[:7] for problem in told) == ["line 3:", "line 5:", "line 6:"]
+    assert (await rig.ask("GET", "/v1/consents")).json["items"] == []
+    (alone,) = (await rig.ask("POST", "/v1/consents", raw=ends.encode())).json["problems"]
+    assert alone.startswith("person 'p2': a consent must end")
+
+    raw = b'\n\n{"person": "a", "timezone": "Mars/Base"}\n{"person": 1}'
+    told = (await rig.ask("POST", "/v1/people", raw=raw)).json["problems"]
+    assert told[0].startswith("line 4: ")
+    assert told[1].startswith("person 'a': unknown timezone")
+
+    raw = b'\n{"id": "hall"}\n\n{"id": "stairs", "exit_after_s": "x"}\n{"id": 5'
+    told = (await rig.ask("POST", "/v1/places", raw=raw)).json["problems"]
+    assert [problem[:7] for problem in told] == ["line 5:", "line 4:"]
+
+
+async def test_a_device_of_two_people_at_once_is_nobody_s(rig: Rig) -> None:
+    two = [{"person": "ann", "subjects": ["phone"]}, {"person": "bea", "subjects": ["phone"]}]
+    answer = await rig.ask("POST", "/v1/people", body=two)
+    assert answer.status == 422
+    assert answer.json["problems"] == ["person 'bea': subject 'phone' belongs to 'ann' already"]
+    assert (await rig.ask("GET", "/v1/people")).json["items"] == []
+
+
 async def test_campaigns_and_places_are_read(rig: Rig) -> None:
     page = (await rig.ask("GET", "/v1/campaigns")).json
     (coffee,) = page["items"]
