@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import signal
 import sys
 import tempfile
@@ -143,12 +144,13 @@ def _look_further(screen: Screen, url: str, folder: Path, source: Path, *, stays
     screen.fact("look", "further: the same walk offline, in the traces' own time")
     screen.blank()
     options = " ".join(
-        f"--{name} {source}/{file}"
+        f"--{name} {shlex.quote(f'{source}/{file}')}"
         for name, file in (
             ("site", "site.toml"), ("campaigns", "campaigns.toml"), ("people", "people.jsonl"),
         )
     )  # fmt: skip
-    screen.command(f"python -m simulator.walk {source}/walkers.toml > street.jsonl")
+    walkers = shlex.quote(f"{source}/walkers.toml")
+    screen.command(f"python -m simulator.walk {walkers} > street.jsonl")
     screen.command(f"simulator replay street.jsonl {options} --out run")
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from io import TextIOWrapper
 from textwrap import wrap
 from typing import Any
 
@@ -38,6 +39,9 @@ class Screen:
     """Lines of the story: time, who, what; the evidence below, dimmed. Plain where no terminal."""
 
     def __init__(self) -> None:
+        if isinstance(sys.stdout, TextIOWrapper):
+            # An offer's “words” are not in every terminal's alphabet: it shows a ? for them.
+            sys.stdout.reconfigure(errors="replace")
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
     def title(self, name: str, rest: str) -> None:

@@ -29,9 +29,12 @@ T = TypeVar("T")
 MOST_LANGUAGES = 10  # of those that a browser asks for
 HTML = "text/html; charset=utf-8"
 STYLE = (
-    "body{font:1.125rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}"
+    ":root{color-scheme:light dark}"
+    "body{font:1.125rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem;"
+    "overflow-wrap:anywhere}"
     "button{font:inherit;padding:.75rem 1.5rem;cursor:pointer}"
-    "label,fieldset{display:block;margin:1rem 0;border:0;padding:0}legend{font-weight:600}"
+    "label,fieldset{display:block;margin:1rem 0;border:0;padding:0;min-width:0}"
+    "legend{font-weight:600}"
 )
 
 
@@ -100,9 +103,7 @@ class _NoLink(Problem):
             return super().response()
         language, words = read_language(self._request, _WORDS)
         said = words.old if self.status == HTTPStatus.GONE else words.unknown
-        response = page(language, words.title, f"<p>{escape(said)}</p>")
-        response.set_status(self.status)
-        return response
+        return page(language, words.title, f"<p>{escape(said)}</p>", self.status)
 
 
 async def read_link(request: web.Request, parts: Parts, does: str) -> dict[str, Any]:
@@ -129,11 +130,13 @@ def languages_of(request: web.Request) -> list[str]:
     """Give the languages that the browser asks for, best first."""
     wanted: list[tuple[float, str]] = []
     for part in request.headers.get("Accept-Language", "").split(",")[:MOST_LANGUAGES]:
-        tag, _, weight = part.strip().partition(";q=")
+        tag, _, weight = part.replace(" ", "").partition(";q=")
         try:
-            wanted.append((-float(weight or 1.0), tag))
+            wish = float(weight or 1.0)
         except ValueError:
             continue
+        if wish > 0.0:  # 0 is what they do not read
+            wanted.append((-wish, tag))
     return [tag for _, tag in sorted(wanted, key=lambda one: one[0]) if tag]
 
 
@@ -143,11 +146,11 @@ def read_language(request: web.Request, words: Mapping[str, T]) -> tuple[str, T]
     return language, words[language]
 
 
-def page(language: str, title: str, body: str) -> web.Response:
+def page(language: str, title: str, body: str, status: int = 200) -> web.Response:
     """Answer with a page; ``body`` is HTML already, ``title`` is not."""
     text = (
         f'<!doctype html><html lang="{escape(language)}"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
+        f"<style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
     )
-    return web.Response(text=text, headers=PAGE_HEADERS)
+    return web.Response(status=status, text=text, headers=PAGE_HEADERS)

@@ -53,6 +53,7 @@ class Words(NamedTuple):
     save: str
     saved: str
     unkept: str
+    refused: str
 
 
 WORDS = {
@@ -61,27 +62,37 @@ WORDS = {
         "Leave me alone at these hours", "from", "to", "no answer", "yes", "no", "Save",
         "Saved. It holds from the next message on.",
         "Nothing was saved: without your consent we keep nothing about you.",
+        "Nothing was saved. Go back and look at your answers again: two times that are the same, "
+        "or an answer that does not fit its question.",
     ),
     "fr": Words(
         "Que souhaitez-vous recevoir de nous ?", "À propos de", "Par", "De la part de",
         "Ne pas me déranger", "de", "à", "sans réponse", "oui", "non", "Enregistrer",
         "Vos choix sont enregistrés : ils valent dès le prochain message.",
         "Rien ne reste enregistré : sans votre accord, nous ne gardons rien sur vous.",
+        "Rien n'a été enregistré. Revenez en arrière et relisez vos réponses : deux heures "
+        "identiques, ou une réponse qui ne convient pas à la question.",
     ),
     "de": Words(
         "Was möchten Sie von uns hören?", "Über", "Per", "Von",
         "Lassen Sie mich zu diesen Zeiten in Ruhe", "von", "bis", "keine Angabe", "ja", "nein",
         "Speichern", "Gespeichert. Es gilt ab der nächsten Nachricht.",
         "Nichts wurde gespeichert: Ohne Ihre Einwilligung behalten wir nichts über Sie.",
+        "Nichts wurde gespeichert. Gehen Sie zurück und sehen Sie Ihre Angaben noch einmal an: "
+        "zwei gleiche Uhrzeiten, oder eine Antwort, die nicht zur Frage passt.",
     ),
     "es": Words(
         "¿Qué quiere recibir de nosotros?", "Sobre", "Por", "De",
         "No molestar a estas horas", "de", "a", "sin respuesta", "sí", "no", "Guardar",
         "Guardado. Vale desde el próximo mensaje.",
         "No se ha guardado nada: sin su consentimiento no guardamos nada sobre usted.",
+        "No se ha guardado nada. Vuelva atrás y revise sus respuestas: dos horas iguales, o una "
+        "respuesta que no corresponde a la pregunta.",
     ),
 }  # fmt: skip
 """The page's languages; whoever wants none of them gets the first."""
+
+_DAYS_END = "24:00"
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -123,15 +134,18 @@ async def _take(request: web.Request, parts: Parts, _caller: Caller) -> web.Stre
     now = parts.clock()
     events = [Event(subject=subject, at=now, name=PREFERENCE_SET, properties=one) for one in said]
     problems = [problem for event in events for problem in parts.plan.problems(event)]
+    by_browser = "text/html" in request.headers.get("Accept", "")
+    language, words = read_language(request, WORDS)
+    if problems and by_browser:
+        return page(language, words.title, f"<p>{escape(words.refused)}</p>", 422)
     if problems:
         raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
     receipt = await parts.ingest.accept(events) if events else None
     kept = receipt is None or receipt.unconsented == 0
-    if "text/html" not in request.headers.get("Accept", ""):
+    if not by_browser:
         if not kept:
             raise Problem(403, WORDS["en"].unkept)
         return answer(Answered(len(events)))
-    language, words = read_language(request, WORDS)
     told = words.saved if kept else words.unkept
     return page(language, words.title, f"<p>{escape(told)}</p>")
 
@@ -177,10 +191,13 @@ def _about(preference: Preference) -> dict[str, str]:
 
 
 def _alone(person: Person) -> tuple[str, str] | None:
-    """Tell at which hours of each day somebody wants nothing at all; None: they did not say."""
+    """Tell at which hours of each day somebody wants nothing at all; None: they did not say.
+
+    The end of the day is no time of day to a browser: there it is none.
+    """
     for one in reversed(person.preferences):
         if one.hours and not one.allow and not _about(one):
-            return one.hours[0].opens, one.hours[0].closes
+            return one.hours[0].opens, one.hours[0].closes.replace(_DAYS_END, "")
     return None
 
 
@@ -198,7 +215,7 @@ def _form(person: Person, parts: Parts, language: str, words: Words) -> Iterator
                 yield (
                     f'<input type="hidden" name="shown" value="{escape(one.key)}"><label>'
                     f'<input type="checkbox" name="want" value="{escape(one.key)}"{checked}> '
-                    f"{escape(one.says)}</label>"
+                    f"<bdi>{escape(one.says)}</bdi></label>"
                 )
             yield "</fieldset>"
     opens, closes = _alone(person) or ("", "")
@@ -278,9 +295,9 @@ def _changed_hours(fields: dict[str, list[str]], person: Person) -> Iterator[dic
     if after == before:
         return
     if before is not None:
-        yield {"allow": True, "from": before[0], "to": before[1]}
+        yield {"allow": True, "from": before[0], "to": before[1] or _DAYS_END}
     if after is not None:
-        yield {"allow": False, "from": opens or "00:00", "to": closes or "24:00"}
+        yield {"allow": False, "from": opens or "00:00", "to": closes or _DAYS_END}
 
 
 def _changed_answers(

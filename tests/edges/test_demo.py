@@ -193,6 +193,19 @@ def test_words_for_what_else_may_happen(fields: dict[str, Any], words: str) -> N
     assert words in out.getvalue()
 
 
+@pytest.mark.parametrize("alphabet", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_sign_gets_another(alphabet: str) -> None:
+    code = "from proximity.commands.story import Screen; Screen().fact('ana', '“ж”')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": alphabet},
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"  ana      ???\n", b"")
+
+
 def test_what_has_no_words_is_passed_over() -> None:
     told, out = story()
     told.take(record(kind="corrected", at=None))

@@ -154,6 +154,48 @@ async def test_hours_of_rest_are_set_changed_and_taken_back(asking: Rig) -> None
     assert await alone([(True, "13:00"), (True, "14:00")]) == [(True, "13:00"), (True, "14:00")]
 
 
+async def test_the_end_of_the_day_is_written_as_browsers_read_it(asking: Rig) -> None:
+    await enrol(asking)
+    page = await link(asking)
+    rest = [{"allow": False, "hours": [{"from": "22:00", "to": "24:00"}]}]
+    assert (await asking.ask("PUT", "/v1/people/ada/preferences", body=rest)).status == 200
+    form = (await asking.ask("GET", page, role=None, headers=HTML)).body.decode()
+    sent = {name: re.search(rf'name="{name}" value="([^"]*)"', form) for name in ("from", "to")}
+    fields = {name: found[1] for name, found in sent.items() if found}
+    assert fields == {"from": "22:00", "to": ""}  # no field of a browser shows 24:00
+
+    async def send(**fields: str) -> int:
+        json = {"Accept": "application/json", "Content-Type": HTML["Content-Type"]}
+        raw = urlencode(fields).encode()
+        answered: int = (await asking.ask("POST", page, role=None, raw=raw, headers=json)).json[
+            "answered"
+        ]
+        return answered
+
+    assert await send(**fields) == 0  # nothing was changed, so nothing is written
+    assert await send(**{"from": "", "to": ""}) == 1
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "Go back"), ("fr", "Revenez"), ("de", "zurück"), ("es", "atrás")]
+)
+async def test_who_fills_it_in_wrongly_is_told_on_a_page(
+    asking: Rig, language: str, words: str
+) -> None:
+    await enrol(asking)
+    page = await link(asking)
+    headers = HTML | {"Accept-Language": language}
+    form = urlencode({"from": "08:00", "to": "08:00"}).encode()
+    told = await asking.ask("POST", page, role=None, raw=form, headers=headers)
+    assert (told.status, told.headers["Content-Type"]) == (422, "text/html; charset=utf-8")
+    assert words in told.body.decode()
+    program = HTML | {"Accept": "*/*"}
+    told = await asking.ask("POST", page, role=None, raw=form, headers=program)
+    assert told.status == 422
+    assert "alike" in told.json["detail"]
+    assert "preferences" not in (await asking.ask("GET", "/v1/people/ada")).json
+
+
 async def test_answers_as_json(asking: Rig) -> None:
     await enrol(asking)
     page = await link(asking)
