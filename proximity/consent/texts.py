@@ -14,12 +14,12 @@ import msgspec
 import sqlalchemy as sa
 
 from beacon_gateway.model import check_id
-from proximity.model import ProximityError
+from proximity.model import ProximityError, format_time
 from proximity.person import language_tag
 from proximity.store import schema
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
 __all__ = [
     "MOST_TEXT", "Text", "Wording", "check_text", "every_text", "find_text", "register",
@@ -59,11 +59,11 @@ class Wording(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Text(Wording, frozen=True, kw_only=True):
-    """A registered text: what it asks for, its SHA-256, and when it was registered."""
+    """A registered text: what it asks for, its SHA-256, and when it was registered (RFC 3339)."""
 
     sha256: str
     purpose: str
-    recorded_at: float
+    recorded_at: str
 
 
 def sha256_of(text: str) -> str:
@@ -105,7 +105,7 @@ def find_text(connection: Connection, sha256: str) -> Text | None:
     """Give a text of the registry; None where there is none of this hash."""
     found = connection.execute(sa.select(_texts).where(_texts.c.sha256 == sha256)).mappings()
     row = found.one_or_none()
-    return None if row is None else Text(**row)
+    return None if row is None else _text(row)
 
 
 def check_text(connection: Connection, purpose: str, sha256: str) -> None:
@@ -129,4 +129,8 @@ def every_text(connection: Connection, purpose: str | None = None) -> list[Text]
     statement = sa.select(_texts).order_by(*order)
     if purpose is not None:
         statement = statement.where(_texts.c.purpose == purpose)
-    return [Text(**row) for row in connection.execute(statement).mappings()]
+    return [_text(row) for row in connection.execute(statement).mappings()]
+
+
+def _text(row: RowMapping) -> Text:
+    return Text(**{**row, "recorded_at": format_time(row["recorded_at"])})

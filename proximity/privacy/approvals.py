@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import sqlalchemy as sa
 
-from proximity.model import ProximityError
+from proximity.model import ProximityError, format_time
 from proximity.store import schema
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ _LONGEST = 1000
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """That somebody vouched for something at Unix second ``at``, and why."""
+    """That somebody vouched for something, when (RFC 3339), and why."""
 
     what: str
     who: str
-    at: float
+    at: str
     reason: str
 
 
@@ -59,7 +59,7 @@ def approvals(connection: Connection) -> list[Approval]:
     """List every approval, oldest first."""
     table = schema.approvals
     rows = connection.execute(sa.select(table).order_by(table.c.at, table.c.what, table.c.who))
-    return [Approval(row.what, row.who, row.at, row.reason) for row in rows]
+    return [Approval(row.what, row.who, format_time(row.at), row.reason) for row in rows]
 
 
 def vouched(connection: Connection) -> frozenset[str]:

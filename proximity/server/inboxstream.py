@@ -108,7 +108,7 @@ async def _write(
     try:
         await response.prepare(request)
         await write(response, b": the inbox, live\nretry: 5000\n\n")
-        await _tell(response, parts, person, after, holds)
+        await _tell(request, response, parts, person, after, holds)
     except TimeoutError:
         parts.metrics.streams_cut.inc()
         if request.transport is not None:
@@ -119,6 +119,7 @@ async def _write(
 
 
 async def _tell(
+    request: web.Request,
     response: web.StreamResponse,
     parts: Parts,
     person: str,
@@ -129,7 +130,8 @@ async def _tell(
     loop = asyncio.get_running_loop()
     mark = b""
     beat = loop.time() + HEARTBEAT_S
-    while not parts.closing.is_set() and await holds():
+    # A reader that went away makes room at once: a page that is loaded again comes anew each time.
+    while not parts.closing.is_set() and request.transport is not None and await holds():
         news = parts.tail.next()
         looked_at = loop.time()
         mark, page = await _look(parts, person, mark, after)

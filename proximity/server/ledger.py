@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proximity.server.auth import Caller, Role
-from proximity.server.problems import json_answer
+from proximity.server.problems import Problem, json_answer
 from proximity.server.reading import AFTER, LIMIT, PLACE, SUBJECT
 from proximity.server.records_of import DecisionRecord, DeliveryRecord, TransitionRecord
 from proximity.server.routes import READERS, Content, Endpoint, Route
@@ -18,9 +18,10 @@ from proximity.store import ledger
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from sqlalchemy import Connection
 
     from proximity.server.parts import Parts
-    from proximity.store.ledger import Kind
+    from proximity.store.ledger import Kind, LedgerRow
 
 # Transitions say where somebody was; a marketer's questions need the decisions alone.
 WATCHERS = frozenset({Role.ANALYST, Role.ADMIN})
@@ -47,15 +48,33 @@ class DeliveryPage(msgspec.Struct, frozen=True):
     cursor: str
 
 
+def check_cursor(connection: Connection, after: int) -> None:
+    """Refuse a cursor that nobody was given: its reader would hear nothing, and not know why.
+
+    It is of another server, or of a time that a backup did not have. Raises Problem 400.
+    """
+    if after and after > ledger.last_number(connection):
+        raise Problem(
+            400,
+            "after: there is nothing up to this cursor yet, so it is not of this ledger (perhaps a "
+            "backup was restored): begin anew, without it.",
+        )
+
+
 def _page_of(kind: Kind) -> Endpoint:
     """Make the endpoint that pages through one kind of the ledger's rows."""
 
     async def page(request: web.Request, parts: Parts, _caller: Caller) -> web.StreamResponse:
         after, limit = AFTER.of(request), LIMIT.of(request)
         subject, place = SUBJECT.of(request), PLACE.of(request)
-        rows, cursor = await parts.store.aread(
-            lambda conn: ledger.page(conn, kind, after, limit, subject=subject, place=place)
-        )
+
+        def read(conn: Connection) -> tuple[list[LedgerRow], int]:
+            rows, cursor = ledger.page(conn, kind, after, limit, subject=subject, place=place)
+            if not rows:
+                check_cursor(conn, after)
+            return rows, cursor
+
+        rows, cursor = await parts.store.aread(read)
         # The rows are JSON already: joining them is all there is to do.
         items = ",".join(row.record for row in rows)
         return json_answer(f'{{"items":[{items}],"cursor":"{cursor}"}}')

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from aiohttp import web
 
-from proximity.server.ledger import WATCHERS
+from proximity.server.ledger import WATCHERS, check_cursor
 from proximity.server.problems import HEADERS, Problem
 from proximity.server.reading import AFTER, PLACE, SUBJECT
 from proximity.server.routes import Content, Route
@@ -98,12 +98,15 @@ async def _start(request: web.Request, parts: Parts) -> int:
     last = request.headers.get("Last-Event-ID")
     if last:  # an empty one is none (HTML, "Server-sent events")
         try:
-            return int(AFTER.read(last))
+            after = int(AFTER.read(last))
         except ValueError as error:
             raise Problem(400, f"Last-Event-ID: {error}") from None
-    if AFTER.name in request.query:
-        return int(AFTER.of(request))
-    return await parts.store.aread(_newest)
+    elif AFTER.name in request.query:
+        after = int(AFTER.of(request))
+    else:
+        return await parts.store.aread(_newest)
+    await parts.store.aread(lambda conn: check_cursor(conn, after))
+    return after
 
 
 def _matches(row: LedgerRow, subject: str | None, place: str | None) -> bool:

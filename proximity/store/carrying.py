@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from proximity.store import schema
+from proximity.store.ledger import last_number
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -31,18 +32,7 @@ def carry(source: Connection, target: Connection) -> None:
         for part in rows.mappings().partitions():
             target.execute(table.insert(), [dict(row) for row in part])
         if table.dialect_options["sqlite"]["autoincrement"]:
-            _number_on(target, table, _numbered(source, table))
-
-
-def _numbered(connection: Connection, table: Table) -> int:
-    """Tell the greatest number that a table has given, to rows that are gone as well."""
-    if connection.dialect.name == "sqlite":
-        query = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-        return int(connection.scalar(query, {"name": table.name}) or 0)
-    name = connection.scalar(sa.select(_sequence(table)))
-    # The name is PostgreSQL's own, and quoted by it.
-    last, called = connection.execute(sa.text(f"SELECT last_value, is_called FROM {name}")).one()  # noqa: S608
-    return int(last) if called else 0
+            _number_on(target, table, last_number(source, table))
 
 
 def _number_on(connection: Connection, table: Table, last: int) -> None:
@@ -54,9 +44,6 @@ def _number_on(connection: Connection, table: Table, last: int) -> None:
         connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :name"), row)
         connection.execute(sa.text("INSERT INTO sqlite_sequence VALUES (:name, :seq)"), row)
         return
-    connection.execute(sa.select(sa.func.setval(_sequence(table), last)))
-
-
-def _sequence(table: Table) -> sa.Function[str]:
     (key,) = table.primary_key.columns
-    return sa.func.pg_get_serial_sequence(table.name, key.name)
+    sequence = sa.func.pg_get_serial_sequence(table.name, key.name)
+    connection.execute(sa.select(sa.func.setval(sequence, last)))

@@ -164,7 +164,7 @@ def _numbers(connection: Connection, count: int) -> Sequence[int]:
     if connection.dialect.name == "postgresql":
         return connection.scalars(_NEXT, {"count": count}).all()
     # One writes at a time, and here it is this transaction.
-    first = (connection.scalar(_LAST_USED) or 0) + 1
+    first = (connection.scalar(_LAST_USED, {"of": ledger.name}) or 0) + 1
     return range(first, first + count)
 
 
@@ -202,13 +202,26 @@ def page(
     return rows, rows[-1].seq if rows else after
 
 
+def last_number(connection: Connection, table: sa.Table = ledger) -> int:
+    """Tell the greatest number that a table which numbers its rows has given, to any row ever."""
+    if connection.dialect.name == "sqlite":
+        return int(connection.scalar(_LAST_USED, {"of": table.name}) or 0)
+    (key,) = table.primary_key.columns
+    sequence = connection.scalar(sa.select(sa.func.pg_get_serial_sequence(table.name, key.name)))
+    # The name is PostgreSQL's own, and quoted by it.
+    last, called = connection.execute(
+        sa.text(f"SELECT last_value, is_called FROM {sequence}")  # noqa: S608
+    ).one()
+    return int(last) if called else 0
+
+
 _UNDER = sa.select(ledger.c.seq).where(
     ledger.c.seq.between(sa.bindparam("first"), sa.bindparam("last"))
 )
 # The number last used, also where its row is gone: SQLite keeps it for tables that number so.
 _LAST_USED = (
     sa.select(sa.column("seq", sa.Integer))
-    .where(sa.column("name") == sa.literal(ledger.name))
+    .where(sa.column("name") == sa.bindparam("of"))
     .select_from(sa.table("sqlite_sequence"))
 )
 _NEXT = sa.select(

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from beacon_gateway.model import parse_time
 from proximity.consent import chain
 from proximity.consent.links import sign, withdraw_url
 from proximity.consent.objections import bury
@@ -48,6 +49,8 @@ async def link(rig: Rig, person: str = "ada", purpose: str | None = None) -> str
 async def test_words_are_recorded_with_the_yes_and_proven(rig: Rig) -> None:
     await granted(rig, shown=ASKED, method="form", precision="venue", source="app")
     (text,) = (await rig.ask("GET", "/v1/consents/texts?purpose=marketing")).json["items"]
+    assert abs(parse_time(text["recorded_at"]) - time.time()) < 60
+    assert isinstance(text["recorded_at"], str)
     assert (text["text"], text["benefit"]) == (ASKED["text"], "You save a tenth.")
     proof = (await rig.ask("GET", "/v1/consents/proof?person=ada&purpose=marketing")).json
     assert proof["in_force"]

@@ -247,6 +247,8 @@ async def test_a_fence_round_a_clinic_is_refused_until_two_people_vouch(tmp_path
         unmet = "no place 'shop' is in force: it counts once one is drawn as it was refused"
         assert (one.status, one.json) == (201, {"approvals": 1, "note": unmet})
         assert (await rig.ask("POST", "/v1/approvals", body=said)).status == 422
+        (approval, *_) = (await rig.ask("GET", "/v1/approvals")).json["items"]
+        assert approval["at"].endswith("Z")
         assert (await rig.ask("PUT", "/v1/fences/shop", body=shop)).status == 422
         two = await rig.ask("POST", "/v1/approvals", body=said, role=Role.MARKETER)
         assert two.json == {"approvals": 2, "note": unmet}

@@ -158,6 +158,18 @@ async def test_there_are_so_many_and_no_more(rig: Rig, monkeypatch: pytest.Monke
     assert rig.parts.followers == 0
 
 
+async def test_who_goes_away_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing changes that it could not be told of."""
+    monkeypatch.setattr("proximity.server.inboxstream.HEARTBEAT_S", 3600.0)
+    monkeypatch.setattr("proximity.server.inboxstream.LOOK_S", 0.02)
+    async with followed(rig) as (_, events):
+        await keys(events)
+    async with asyncio.timeout(30):
+        while rig.parts.followers:  # noqa: ASYNC110 - the loop that ends tells nobody
+            await asyncio.sleep(0.02)
+    assert rig.parts.followed == {}
+
+
 async def test_a_silent_inbox_is_heard_of(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("HEARTBEAT_S", 0.0), ("LOOK_S", 0.02), ("REST_S", 0.0)):
         monkeypatch.setattr(f"proximity.server.inboxstream.{name}", seconds)

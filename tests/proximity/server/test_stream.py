@@ -9,6 +9,7 @@ import pytest
 
 from proximity.server import stream, tail
 from proximity.server.auth import Role, revoke_token
+from proximity.store import schema
 from tests.proximity.server.rig import Rig, fix
 from tests.proximity.server.test_ledger import DECISION, fill, transition
 
@@ -80,6 +81,21 @@ async def test_without_an_id_it_starts_with_what_happens_next(rig: Rig) -> None:
 async def test_a_bad_id_is_refused(rig: Rig) -> None:
     async with listen(rig, Last_Event_ID="x") as answer:
         assert answer.status == 400
+
+
+async def test_a_cursor_of_another_ledger_is_refused(rig: Rig) -> None:
+    """As of one that a backup was restored over: its reader would hear nothing for a long time."""
+    await fill(rig, *(transition(n) for n in range(3)))
+    for options in ({"Last_Event_ID": "4"}, {"query": "?after=4"}):
+        async with listen(rig, **options) as answer:
+            assert answer.status == 400
+            assert "begin anew" in await answer.text()
+    for last, status in ((3, 200), (4, 400)):
+        for listed in ("transitions", "decisions", "deliveries"):
+            assert (await rig.ask("GET", f"/v1/{listed}?after={last}")).status == status
+    # Numbers are never given again, so that the newest row may go.
+    await rig.parts.store.awrite(lambda conn: conn.execute(schema.ledger.delete()))
+    assert (await rig.ask("GET", "/v1/transitions?after=3")).status == 200
 
 
 async def test_silence_is_filled_with_comments(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
