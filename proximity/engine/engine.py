@@ -192,7 +192,12 @@ class Engine:
         return self._timers.first(now) is not None
 
     def advance(self, now: float) -> list[Transition]:
-        """Let time pass until Unix second ``now``: fire every timer due by then."""
+        """Let time pass until Unix second ``now``: fire every timer due by then.
+
+        Raises ValueError where ``now`` is no number.
+        """
+        if math.isnan(now):
+            raise ValueError("now is not a number: give Unix seconds")
         out = self._follow_fences()
         self._move_to(now)
         # A timer that was overdue when it was set waits for just after that instant: now it fires.

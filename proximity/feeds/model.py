@@ -110,7 +110,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 def refused(line: int, reason: object) -> Rejected:
     """Make a ``Rejected`` whose reason is one bounded line of text."""
-    text = " ".join(str(reason).split())
+    deep = isinstance(reason, RecursionError)
+    text = "it is nested too deeply" if deep else " ".join(str(reason).split())
     if len(text) > LONGEST_REASON:
         text = text[: LONGEST_REASON - 1] + "…"
     return Rejected(line, text)

@@ -53,6 +53,14 @@ def test_a_walk_in_and_out() -> None:
     assert run.next_due() is None
 
 
+def test_time_that_is_no_number_is_refused() -> None:
+    run = engine()
+    run.on_fixes(rides(1000, [OUTSIDE, INSIDE, INSIDE, INSIDE, OUTSIDE, OUTSIDE]))
+    with pytest.raises(ValueError, match="Unix seconds"):
+        run.advance(float("nan"))
+    assert told(run.advance(1100.0)) == [("exit", "cafe", 1040.0, "left")]
+
+
 def test_an_unsure_fix_asks_for_a_second() -> None:
     run = engine()
     (enter,) = run.on_fixes(walk(1000, [INSIDE, INSIDE], accuracy_m=25.0))

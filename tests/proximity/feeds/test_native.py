@@ -86,7 +86,7 @@ def test_null_means_absent():
         (line(type="visit"), "Invalid value 'visit'"),
         (b'{"type":"fix","lat":1e999}', "out of range"),
         (b'{"type":"fix","subject":"\xff"}', "utf-8"),
-        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (line(subject="x" * 100_000), "1 to 128 characters"),
         (line(at="9" * 100_000), "…"),
     ],
