@@ -355,7 +355,7 @@ class Http:
         try:
             if content:
                 msgspec.json.decode(content, type=msgspec.Raw)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise self.strange() from None
         return content
 

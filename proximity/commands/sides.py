@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import urllib.parse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -27,7 +27,7 @@ from proximity.sync.rules import Rules
 from proximity.sync.taking import Taken, erasures_in, remember, take
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Connection
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from proximity.sync.round import Side
 
 __all__ = ["Folder", "Remote", "side"]
+
+_Form = TypeVar("_Form")
 
 
 def side(there: Store | Http, rules: Rules | None = None, plan: Plan = NO_PLAN) -> Side:
@@ -132,23 +134,36 @@ class Remote:
 
     def __init__(self, http: Http) -> None:
         self._http = http
+        self._cursor: str | None = None
 
     def page(self, reader: str, limit: int) -> Page:
         """Read what a peer does not have yet."""
         query: dict[str, str | None] = {"for": reader, "limit": str(limit)}
-        body = self._http.ask("GET", "/v1/changes", query)
-        return msgspec.json.decode(body or b"{}", type=Page)
+        page = self._read(lambda: self._http.ask("GET", "/v1/changes", query), Page)
+        if page.more and page.cursor == self._cursor:  # it would go on so for ever
+            raise self._http.strange()
+        self._cursor = page.cursor
+        return page
 
     def take(self, sender: str, items: Sequence[Item]) -> Taken:
         """Write what a peer tells."""
-        body = self._http.ask("POST", "/v1/changes", {"origin": sender}, body=list(items))
-        return msgspec.json.decode(body or b"{}", type=Taken)
+        origin: dict[str, str | None] = {"origin": sender}
+        return self._read(
+            lambda: self._http.ask("POST", "/v1/changes", origin, body=list(items)), Taken
+        )
 
     def note(self, peer: str, cursor: str | None = None, position: str | None = None) -> None:
         """Note that a peer was heard and how far both are; one who is new is admitted."""
         said = {"cursor": cursor, "position": position}
         known = {name: value for name, value in said.items() if value is not None}
         self._http.ask("PUT", f"/v1/sync/{urllib.parse.quote(peer, safe='')}", body=known)
+
+    def _read(self, ask: Callable[[], bytes | None], form: type[_Form]) -> _Form:
+        """Read an answer; raises ProximityError where it is none of a server of ours."""
+        try:
+            return msgspec.json.decode(ask() or b"{}", type=form)
+        except (msgspec.DecodeError, RecursionError):
+            raise self._http.strange() from None
 
     def untold(self, persons: Collection[str]) -> None:
         """Leave it: the feed tells of them again as soon as anything of theirs changes."""

@@ -210,7 +210,12 @@ def read_conversions(lines: Iterable[str], name: str) -> Iterator[Conversion]:
         if strange or "at" not in heads:
             raise ProximityError(
                 f"{name}, row 1: columns are {', '.join(COLUMNS)}, of which at is needed"
-                + (f"; {strange[0]!r:.60} is none" if strange else "")
+                + "".join(f"; {head!r:.60} is none" for head in strange[:_MOST_PROBLEMS])
+            )
+        twice = [head for head in dict.fromkeys(heads) if heads.count(head) > 1]
+        if twice:
+            raise ProximityError(
+                *(f"{name}, row 1: column {head!r} is there twice: keep one" for head in twice)
             )
         for row in rows:
             try:

@@ -8,6 +8,7 @@ first, in the next round.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -21,7 +22,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from proximity.model import Consent, ProximityError
+from proximity.model import Consent, ProximityError, format_time
 from proximity.sync.agreed import No
 from proximity.sync.feed import Page
 from proximity.sync.mapping import (
@@ -30,6 +31,8 @@ from proximity.sync.mapping import (
     cell_of,
     check_key,
     instant,
+    is_marked,
+    is_yes,
     value_of,
     written_at,
 )
@@ -46,6 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["Foreign", "State", "open_foreign"]
 
 _MOST_REFUSED = 100
+_OFFSETS_S = 86_400.0
+"""A text has the date of its own offset from UTC, which is less than a day from ours: so much
+further back are tables read whose times are texts, by their dates alone. Rows seen before are no
+news."""
 _KEYS: Mapping[type, str] = {int: "counts them", UUID: "names them by UUID"}
 """Types of a column of ids that hold not every id: what such a table does with people."""
 _state = sa.MetaData()
@@ -145,6 +152,8 @@ class Foreign:
         self._again = msgspec.json.decode(state.fact("again") or "[]", type=list[str])
         self._later: list[str] = []
         at, _, key = (state.fact("position") or "").partition(" ")
+        # Of the last row that was read: when it changed and its key, as the database has them.
+        self._last: tuple[Any, Any] | None = None
         self._from: tuple[float, str | None] | None = None
         if at:
             again = mapping.overlap_s > 0.0
@@ -176,8 +185,12 @@ class Foreign:
                 continue
             if item is not None:
                 items[item.person] = item
+        for row in rows:  # not of `some`: those may be younger than what was not read yet
+            with contextlib.suppress(ValueError):
+                at, key = max(at, instant(row[self._mapping.changed_at])), row[self._mapping.key]
         if rows:
-            at, key = instant(rows[-1][self._mapping.changed_at]), str(rows[-1][self._mapping.key])
+            self._last = (rows[-1][self._mapping.changed_at], rows[-1][self._mapping.key])
+        key = None if key is None else str(key)
         self._from = (at, key)
         more = len(rows) >= limit or bool(self._again)
         return Page(items=tuple(items.values()), cursor=f"{at!r} {key or ''}", more=more)
@@ -260,7 +273,14 @@ class Foreign:
         table, mapping = self._table, self._mapping
         changed, key = table.c[mapping.changed_at], table.c[mapping.key]
         query = sa.select(table).where(key.is_not(None), changed.is_not(None))
-        if self._from is not None:
+        if self._last is not None:
+            # As they were read: the same moment can be written in many ways, and a text compares
+            # as it is written.
+            since, last_key = self._last
+            query = query.where(sa.or_(changed > since, sa.and_(changed == since, key > last_key)))
+        elif self._from is not None and _kind(changed) is str:
+            query = query.where(changed >= format_time(max(0.0, self._from[0] - _OFFSETS_S))[:10])
+        elif self._from is not None:
             at, last = self._from
             since = self._time(max(0.0, at))
             after = changed > since
@@ -280,8 +300,21 @@ class Foreign:
         hashes = self._hashes(row)
         if before == hashes:
             return None
+        item = self._news(row, at, person, before, hashes)
+        # Not before all of it was read: of a row that is refused no cell was told.
         self._seen[person] = hashes
-        if mapping.erased_at is not None and row[mapping.erased_at] is not None:
+        return item
+
+    def _news(
+        self,
+        row: RowMapping,
+        at: float,
+        person: str,
+        before: dict[str, str],
+        hashes: dict[str, str],
+    ) -> Item | None:
+        mapping = self._mapping
+        if mapping.erased_at is not None and is_marked(row[mapping.erased_at]):
             said = row[mapping.erased_at]
             erased_at = instant(said) if isinstance(said, datetime) else at
             name = f"erased {self._state.hash([person, at])}"
@@ -298,7 +331,7 @@ class Foreign:
         for column, flag in mapping.flags.items():
             if before.get(column) == hashes[column]:
                 continue
-            if row[column]:
+            if is_yes(column, row[column]):
                 one = Consent(purpose=flag.purpose, channel=flag.channel, since=at, method="sync")
                 yes.append(one)
             elif column in before:  # before it was a yes; at first sight it is but the default
@@ -365,7 +398,7 @@ class Foreign:
                 one.purpose == flag.purpose and one.channel in {None, "*", flag.channel}
                 for one in item.consents
             )
-            if agreed or (row is not None and row[column]):
+            if agreed or (row is not None and is_yes(column, row[column])):
                 yield column, _kind(self._table.c[column])(agreed)
 
     def _erase(self, connection: Connection, person: str, now: float) -> int:
@@ -384,8 +417,10 @@ class Foreign:
             else written_at(now, kind, aware=bool(getattr(column.type, "timezone", False)))
         )  # fmt: skip
         empty[mapping.changed_at] = self._time(now)
-        unmarked = sa.and_(mine, column.is_(None))
-        return connection.execute(table.update().where(unmarked).values(empty)).rowcount
+        row = connection.execute(sa.select(column).where(mine).with_for_update()).first()
+        if row is None or is_marked(row[0]):
+            return 0
+        return connection.execute(table.update().where(mine).values(empty)).rowcount
 
     def _time(self, at: float) -> Any:
         column = self._table.c[self._mapping.changed_at]

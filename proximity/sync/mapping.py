@@ -22,7 +22,10 @@ from proximity.tomltable import TomlTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Flag", "Mapping_", "cell_of", "instant", "parse_mapping", "value_of", "written_at"]
+__all__ = [
+    "Flag", "Mapping_", "cell_of", "check_key", "instant", "is_marked", "is_yes", "parse_mapping",
+    "value_of", "written_at",
+]  # fmt: skip
 
 SUBJECT = "subject"
 """A column that holds one device or card of theirs: it is read, and never written."""
@@ -60,7 +63,7 @@ def parse_mapping(table: Mapping[str, Any], name: str) -> Mapping_:
     top = TomlTable(table, name)
     said = {one: top.text(one) for one in ("table", "key", "changed_at")}
     for one, value in said.items():
-        if value is None:
+        if value is None and one not in table:
             top.fault(f"{one} is missing")
     schema, erased_at = top.text("schema"), top.text("erased_at")
     insert = top.flag("insert", default=True)
@@ -103,11 +106,11 @@ def value_of(field: str, cell: Any) -> Any:
     """Read a cell as the value of a field; an empty one is None. Raises ValueError."""
     if cell is None or cell == "":
         return None
-    if isinstance(cell, Decimal):
+    if isinstance(cell, Decimal) and cell.is_finite():
         cell = int(cell) if cell == cell.to_integral_value() else float(cell)
     if isinstance(cell, datetime | date):
         cell = cell.isoformat()
-    if isinstance(cell, float) and not math.isfinite(cell):
+    if isinstance(cell, float | Decimal) and not math.isfinite(cell):
         raise ValueError(f"{field}: {cell} is no number")
     if isinstance(cell, bytes | memoryview):
         raise ValueError(f"{field}: the column holds bytes: name one that holds text or numbers")  # noqa: TRY004 - it is input
@@ -169,6 +172,28 @@ def written_at(at: float, kind: type, *, aware: bool) -> Any:
     if kind is str:
         return format_time(at)
     return kind(at)
+
+
+_YES = frozenset({"yes", "y", "true", "t", "1"})
+_NO = frozenset({"no", "n", "false", "f", "0", ""})
+
+
+def is_yes(column: str, cell: Any) -> bool:
+    """Read a cell that says whether somebody agrees; an empty one is no. Raises ValueError.
+
+    A text is taken for a yes by what it says alone: nobody agreed by a word that we do not know.
+    """
+    if not isinstance(cell, str):
+        return bool(cell)
+    word = cell.strip().lower()
+    if word not in _YES | _NO:
+        raise ValueError(f"{column}: {cell!r:.40} is neither yes nor no: write true or false")
+    return word in _YES
+
+
+def is_marked(cell: Any) -> bool:
+    """Whether a cell says that its person is erased: neither empty, nor false, nor 0."""
+    return bool(cell.strip() if isinstance(cell, str) else cell)
 
 
 def check_key(cell: Any) -> str:

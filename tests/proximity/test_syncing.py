@@ -100,6 +100,12 @@ def test_conversions_come_in_once(
     )
     assert ask("sync", "conversions", "--data", folder, sales) == 2
     assert "row 3: a conversion needs a person, a key or a code" in capsys.readouterr().err
+    sales.write_text("person,at,at,total,sum\nzoe,1,2,3,4\n")
+    assert ask("sync", "conversions", "--data", folder, sales) == 2
+    assert "; 'total' is none; 'sum' is none" in capsys.readouterr().err
+    sales.write_text("id,person,at,at\n1,zoe,1,2\n")
+    assert ask("sync", "conversions", "--data", folder, sales) == 2
+    assert "row 1: column 'at' is there twice: keep one" in capsys.readouterr().err
     sales.write_text("id,person,at,value\n1,zoe,2026-01-06T12:00:00Z,9.5\n")
     assert ask("sync", "conversions", "--data", folder, sales) == 0
     assert "unconsented 1" in capsys.readouterr().err
@@ -114,6 +120,7 @@ def test_conversions_come_in_once(
         ("person,tier,changed_at\nann,gold,1\n", "column 'tier'"),
         ('person,changed_at\n"ann', "no CSV"),
         ("", "there is no column changed_at"),
+        ("person,changed_at\n,2026-01-06T12:00:00Z\n", "row 2: Object missing required field"),
     ],
 )
 def test_a_bad_table_is_refused_in_words(
@@ -123,6 +130,22 @@ def test_a_bad_table_is_refused_in_words(
     table.write_text(text)
     assert ask("sync", "in", "--data", folder, table) == 2
     assert problem in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_with_a_table_is_told_at_once_by_the_row_it_stands_in(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "crm.csv"
+    table.write_text(
+        "person,age:number,changed_at\n\n\nann,1,never\nbob,old,2026-01-06T12:00:00Z\ncy,1,\n"
+    )
+    assert ask("sync", "in", "--data", folder, table) == 2
+    told = [line.partition("crm.csv, ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == [
+        "row 4: 'never' is no RFC 3339 time",
+        "row 5: column age:number: write a number, such as 12 or 0.5",
+        "row 6: changed_at is empty: say since when the row is so",
+    ]
 
 
 MAPPING = (
