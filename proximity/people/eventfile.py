@@ -91,18 +91,20 @@ def read_events(lines: Iterable[bytes], *, name: str | None = None) -> Iterator[
 
     ``name`` is that of events of a table without a column for it.
     """
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-    first = next(numbered, None)
+    numbered = enumerate(lines, start=1)
+    first = next((one for one in numbered if one[1].strip()), None)
     if first is None:
         return
     if first[1].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         yield from _read_log(one for part in ((first,), numbered) for one in part)
     else:
-        yield from _read_table(first[1], (line for _, line in numbered), name)
+        yield from _read_table(first, (line for _, line in numbered), name)
 
 
 def _read_log(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Line]:
     for number, line in numbered:
+        if not line.strip():
+            continue
         if len(line) > LONGEST_LINE:
             yield Line(number, problem=f"the line is longer than {LONGEST_LINE} bytes")
             continue
@@ -115,27 +117,53 @@ def _read_log(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Line]:
             yield Line(number, record)
 
 
-def _read_table(first: bytes, rest: Iterable[bytes], name: str | None) -> Iterator[Line]:
+def _read_table(
+    first: tuple[int, bytes], rest: Iterable[bytes], name: str | None
+) -> Iterator[Line]:
+    before = first[0] - 1
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
-        text = (line.decode("utf-8-sig", "replace") for part in ((first,), rest) for line in part)
+        text = (line.decode("utf-8-sig", "replace") for part in (first[1:], rest) for line in part)
         rows = csv.reader(text, strict=True)
         header = [column.strip() for column in next(rows)]
         whose = "person" if "person" in header and "subject" not in header else "subject"
+        problems = _twice(header)
         header = ["subject" if column == whose else column for column in header]
         missing = [one for one in ("subject", "at", "name") if one not in header]
         if name is not None and "name" in missing:
             missing.remove("name")
         if missing:
-            yield Line(1, problem=f"there is no column {' and none '.join(missing)}")
+            problems.append(f"there is no column {' and none '.join(missing)}")
+        if problems:
+            yield from (Line(first[0], problem=problem) for problem in problems)
             return
         for cells in rows:
-            if any(cells):
-                yield _row(rows.line_num, header, cells, name)
+            if not "".join(cells).strip():
+                continue
+            whom = header.index("subject")
+            if whom >= len(cells) or not cells[whom]:
+                yield Line(
+                    before + rows.line_num, problem=f"{whose} is empty: say whose event it is"
+                )
+            else:
+                yield _row(before + rows.line_num, header, cells, name)
     except csv.Error as error:
-        yield Line(1, problem=f"this is neither JSON lines nor CSV ({error})")
+        yield Line(first[0], problem=f"this is neither JSON lines nor CSV ({error})")
     finally:
         csv.field_size_limit(limit)
+
+
+def _twice(header: list[str]) -> list[str]:
+    """Name the columns that say the same thing: of two cells one would be lost."""
+    told: set[str] = set()
+    found = []
+    for column in header:
+        label, colon, kind = column.rpartition(":")
+        one = label if colon and kind in _READ else column
+        if one in told:
+            found.append(f"column {one!r:.60} is there twice: keep one")
+        told.add(one)
+    return found
 
 
 def _row(number: int, header: list[str], cells: list[str], name: str | None) -> Line:

@@ -67,6 +67,13 @@ def people_problems(people: Sequence[Person], plan: Plan = NO_PLAN) -> list[str]
         f"person {name!r} is there twice: keep one record of each"
         for name, count in counted.items() if count > 1
     ]  # fmt: skip
+    owners: dict[str, str] = {}
+    problems += [
+        f"person {one.person!r}: subject {subject!r} belongs to {owners[subject]!r} already"
+        for one in people
+        for subject in one.subjects
+        if owners.setdefault(subject, one.person) != one.person  # the last would have it unseen
+    ]
     return problems[:_MOST_PROBLEMS]
 
 

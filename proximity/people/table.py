@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from proximity.model import Person, ProximityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["KINDS", "OWN", "columns_of", "parse_table", "write_table"]
+__all__ = ["KINDS", "OWN", "columns_of", "parse_rows", "parse_table", "write_table"]
 
 OWN = ("person", "subjects", "timezone", "languages", "consents", "preferences", "endpoints")
 _LISTS = ("subjects", "languages")
@@ -27,6 +27,7 @@ _RECORDS = ("consents", "preferences", "endpoints")
 _MOST_PROBLEMS = 100
 _MOST_COLUMNS = 1000
 _LONGEST_CELL = 128 * 1024
+_Read = TypeVar("_Read")
 
 
 def _flag(text: str) -> bool:
@@ -68,22 +69,41 @@ def parse_table(text: str, name: str) -> list[Person]:
 
     Raises ProximityError with every problem (the first hundred), by row; the header is row 1.
     """
+    return parse_rows(text, name, (), lambda person, _: person)
+
+
+def parse_rows(
+    text: str,
+    name: str,
+    also: Sequence[str],
+    read: Callable[[Person, dict[str, str]], _Read],
+) -> list[_Read]:
+    """Read a CSV file of people with other columns, ``also``, as what ``read`` makes of each row.
+
+    ``read`` is given a person and the cells of those columns that are not empty, and raises
+    ValueError where they are wrong. Raises ProximityError as ``parse_table`` does.
+    """
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         rows = csv.reader(io.StringIO(text), strict=True)
         header = [column.strip() for column in next(rows, [])]
-        problems = _header_problems(header)
+        problems = _header_problems(header, also)
         if problems:
             raise ProximityError(*(f"{name}, row 1: {problem}" for problem in problems))
-        people: list[Person] = []
+        found: list[_Read] = []
         for cells in rows:
             if not any(cells):
                 continue
             spot = f"{name}, row {rows.line_num}"
-            fields, faults = _fields(header, cells)
+            others = {
+                column: cell
+                for column, cell in zip(header, cells, strict=False)
+                if cell and column in also
+            }
+            fields, faults = _fields(header, cells, also)
             try:
                 if not faults:
-                    people.append(msgspec.convert(fields, Person))
+                    found.append(read(msgspec.convert(fields, Person), others))
             except (ValueError, RecursionError) as error:
                 faults.append(str(error))
             problems += [f"{spot}: {fault}" for fault in faults]
@@ -95,12 +115,13 @@ def parse_table(text: str, name: str) -> list[Person]:
     finally:
         csv.field_size_limit(limit)
     if problems:
-        raise ProximityError(*problems)
-    return people
+        raise ProximityError(*problems[:_MOST_PROBLEMS])
+    return found
 
 
-def _header_problems(header: list[str]) -> list[str]:
+def _header_problems(header: list[str], also: Sequence[str]) -> list[str]:
     problems = []
+    known = (*also, *OWN)
     if "person" not in header:
         problems.append("there is no column person, which names each row's person")
     if len(header) > _MOST_COLUMNS:
@@ -109,15 +130,17 @@ def _header_problems(header: list[str]) -> list[str]:
         attribute, colon, kind = column.rpartition(":")
         if header.count(column) > 1:
             problems.append(f"column {column!r:.60} is there twice")
-        elif column not in OWN and not (attribute and colon and kind in _READ):
+        elif column not in known and not (colon and kind in _READ and _name(attribute) is not None):
             problems.append(
-                f"column {column!r:.60} is none of {', '.join(OWN)}, nor an attribute with its "
+                f"column {column!r:.60} is none of {', '.join(known)}, nor an attribute with its "
                 f"type, such as tier:text; types are {', '.join(_READ)}"
             )
     return list(dict.fromkeys(problems))
 
 
-def _fields(header: list[str], cells: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _fields(
+    header: list[str], cells: list[str], also: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
     """Read the cells of one row, and say all that is wrong with them."""
     if len(cells) > len(header):
         return {}, [f"{len(cells)} cells are more than the {len(header)} of the header"]
@@ -125,7 +148,7 @@ def _fields(header: list[str], cells: list[str]) -> tuple[dict[str, Any], list[s
     attributes: dict[str, Any] = {}
     faults: list[str] = []
     for column, cell in zip(header, cells, strict=False):
-        if not cell:
+        if not cell or column in also:
             continue
         try:
             if column in _LISTS:
@@ -135,10 +158,11 @@ def _fields(header: list[str], cells: list[str]) -> tuple[dict[str, Any], list[s
             elif column in OWN:
                 fields[column] = cell
             else:
-                attribute, _, kind = column.rpartition(":")
+                heading, _, kind = column.rpartition(":")
+                attribute = _name(heading)
                 if attribute in attributes:  # of several types each row has one
                     raise ValueError(f"there is a value of {attribute} in this row already")
-                attributes[attribute] = _READ[kind](cell)
+                attributes[attribute or ""] = _READ[kind](cell)
         except (ValueError, RecursionError) as error:
             faults.append(f"column {column}: {error}")
     if attributes:
@@ -146,23 +170,38 @@ def _fields(header: list[str], cells: list[str]) -> tuple[dict[str, Any], list[s
     return fields, faults
 
 
+def _heading(name: str) -> str:
+    """Write an attribute's name for the header: as JSON where it would not be read as it is."""
+    plain = name and name == name.strip() and name[0] != '"' and "\r" not in name
+    return name if plain else msgspec.json.encode(name).decode()
+
+
+def _name(heading: str) -> str | None:
+    """Read an attribute's name in a header; None where there is none."""
+    if not heading.startswith('"'):
+        return heading or None
+    try:
+        return msgspec.json.decode(heading, type=str)
+    except msgspec.DecodeError:
+        return None
+
+
 def write_table(people: Iterable[Mapping[str, Any]]) -> str:
     """Write records of people (contract 3) as the text of a CSV file, which reads as the same."""
     records = list(people)
     columns = dict.fromkeys(
-        f"{name}:{_kind(value)}"
+        (name, _kind(value))
         for record in records
         for name, value in sorted(record.get("attributes", {}).items())
     )
     own = [name for name in OWN if name == "person" or any(one.get(name) for one in records)]
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow([*own, *columns])
+    table.writerow([*own, *(f"{_heading(name)}:{kind}" for name, kind in columns)])
     for record in records:
         attributes = record.get("attributes", {})
         row = [_own_cell(name, record.get(name)) for name in own]
-        for column in columns:
-            name, _, kind = column.rpartition(":")
+        for name, kind in columns:
             value = attributes.get(name)
             there = name in attributes and _kind(value) == kind
             row.append(_cell(kind, value) if there else "")
@@ -201,7 +240,7 @@ def columns_of(people: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, list
                     _cell(kind, value) if its_own else None
                     for value, its_own in zip(values, there, strict=True)
                 ]
-            columns[name if plain else f"{name}:{kind}"] = (typed or "text", values)
+            columns[name if plain else f"{_heading(name)}:{kind}"] = (typed or "text", values)
     return columns
 
 
@@ -212,7 +251,7 @@ def _own_value(name: str, record: Mapping[str, Any]) -> Any:
 
 def _means_else(name: str) -> bool:
     """Whether a column of an attribute's plain name would be read as something else."""
-    return name in OWN or name.strip() != name or name.rpartition(":")[2] in _READ
+    return name in OWN or name != _heading(name) or name.rpartition(":")[2] in _READ
 
 
 def _type(kind: str, values: list[Any]) -> str | None:

@@ -303,20 +303,9 @@ def check_people(people: Sequence[Person], plan: Plan, unread: Sequence[str] = (
 
     Raises Problem 422 that names all of it.
     """
-    problems = [*unread, *people_problems(people, plan), *_shared(people)]
+    problems = [*unread, *people_problems(people, plan)]
     if problems:
         raise Problem(422, f"Nothing was changed: {problems[0]}", problems=problems)
-
-
-def _shared(people: Sequence[Person]) -> list[str]:
-    """Name the subjects that two of these people would carry: the last would have them unseen."""
-    owners: dict[str, str] = {}
-    return [
-        f"person {one.person!r}: subject {subject!r} belongs to {owners[subject]!r} already"
-        for one in people
-        for subject in one.subjects
-        if owners.setdefault(subject, one.person) != one.person
-    ]
 
 
 def _text(parts: Parts, connection: Connection, name: str) -> bytes | None:

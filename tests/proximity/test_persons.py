@@ -43,6 +43,7 @@ def ada(**more: Any) -> dict[str, Any]:
 TYPED = {
     "tier": "gold", "age": 43, "height": 1.75, "member": True, "likes": ["tea; green", "milk"],
     "empty": "", "nothing": None, "nested": {"a": [1]}, "none": [], "lines": 'a\nb, "c"',
+    "": "of no name", " padded\t": "text", '"quoted"': 1, "a:text": True, "two\r\nlines": "x",
 }  # fmt: skip
 
 
@@ -255,6 +256,10 @@ def test_an_import_is_all_or_nothing_and_says_what_was_set_aside(
         ("subject,at,name,n:number\nphone,1,a,x\n", "line 2: n:number: this is none"),
         ("subject,at,name\nphone,x,a\n", "line 2: "),
         ("subject,at,name\nphone,1,a,b\n", "line 2: 4 cells, but 3 columns"),
+        ("\nperson,at,name\n\n\nada,x,a\n", "line 5: "),
+        ("person,at,name\n\n,1,a\n", "line 3: person is empty: say whose event it is"),
+        ("subject,at,name,at\nphone,1,a,2\n", "line 1: column 'at' is there twice: keep one"),
+        ("subject,at,name,n:number,n\nphone,1,a,2,b\n", "line 1: column 'n' is there twice"),
         ('subject,at,name\nphone,1,"a\n', "this is neither JSON lines nor CSV"),
     ):
         file = tmp_path / "bad.csv"
@@ -268,3 +273,13 @@ def test_an_import_is_all_or_nothing_and_says_what_was_set_aside(
     assert "the plan has no event 'other'" in capsys.readouterr().out
     (tmp_path / "empty.csv").write_text("")
     assert ask("events", "import", tmp_path / "empty.csv", "--data", folder) == 0
+
+
+def test_a_subject_of_two_people_is_refused_in_a_table_as_in_lines(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("person,subjects\nada,phone\nbob,card;phone\n")
+    assert ask("person", "import", table, "--data", folder) == 2
+    said = "people.csv: person 'bob': subject 'phone' belongs to 'ada' already"
+    assert said in capsys.readouterr().err
