@@ -13,19 +13,25 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from proximity.campaigns.calendars import NO_HOLIDAYS
 from proximity.campaigns.campaigns import PlaceFacts
 from proximity.campaigns.purposes import presses
 from proximity.campaigns.reach import KINDS, Terms
 from proximity.consent.purposes import unasked
 from proximity.content.content import Reader, compose, links_of
 from proximity.content.templates import Template, TemplateError, is_template
+from proximity.segments.rules import All, AnyOf, Member, Not
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from proximity.campaigns.campaigns import Campaign, Campaigns
+    from proximity.campaigns.campaigns import Campaign, Campaigns, Cap
+    from proximity.segments.rules import Rule as Segment
+    from proximity.windows import Window
 
-__all__ = ["PLATFORMS", "RULES", "Finding", "Level", "Platform", "Rule", "lint", "sample_text"]
+__all__ = [
+    "PLATFORMS", "RULES", "Finding", "Level", "Platform", "Rule", "lint", "sample_text", "speaks",
+]  # fmt: skip
 
 Level = Literal["fault", "advice"]
 
@@ -81,6 +87,8 @@ _LEAST_LETTERS = 10
 _SHOUTED = re.compile(r"\b[^\W\d_]{3,}\b")
 _LINK = re.compile(r"\w+://\S+")
 _PLAIN = Terms()
+_WEEK_MINUTES = 7 * 24 * 60
+_WEEK = (1 << _WEEK_MINUTES) - 1
 _SAMPLE_PLACE = PlaceFacts(id="place", name="Station Road Store")
 _SAMPLE_WORD, _SAMPLE_NUMBER = "Alexandra", 12.0
 
@@ -251,6 +259,146 @@ def count_emoji(text: str) -> int:
     return count
 
 
+def _never(
+    campaigns: Campaigns,
+) -> Iterator[tuple[str | None, str] | tuple[str | None, str, Level]]:
+    """Find what no person, hour or place could ever let pass; what is switched off is meant so."""
+    unnamed = "a window on holidays alone never opens, as the file names none: write holidays"
+    if campaigns.holidays == NO_HOLIDAYS:
+        if _on_holidays(campaigns.quiet_hours):
+            yield None, f"quiet_hours: {unnamed}", "advice"
+        for one in campaigns.campaigns.values():
+            for windows in (one.hours, [part.window for part in one.dayparts]):
+                if one.active and _on_holidays(windows):
+                    others = any(window.holidays is not True for window in windows)
+                    told: Level = "advice" if others else "fault"  # nothing else opens either
+                    yield one.id, f"hours or dayparts: {unnamed}", told
+    asleep = _minutes(one for one in campaigns.quiet_hours if one.holidays is None)
+    for one in campaigns.campaigns.values():
+        if not one.active:
+            continue
+        quiet = asleep if presses(one.purpose) else 0
+        heard = speaks(one)
+        if quiet == _WEEK:
+            yield one.id, "nothing of it is ever sent: quiet_hours are every hour of the week"
+        elif not heard:
+            yield one.id, "nothing of it is ever sent: no hour is in its hours and its dayparts"
+        elif not heard & ~quiet:
+            yield (
+                one.id,
+                (
+                    "all hours in which it may speak are quiet_hours: only who is on another "
+                    "clock than the place gets it"
+                ),
+                "advice",
+            )
+        for why in _barred(one, campaigns):
+            yield one.id, f"nothing of it is ever sent: {why}"
+
+
+def _on_holidays(windows: Iterable[Window]) -> bool:
+    return any(window.holidays is True for window in windows)
+
+
+def _barred(one: Campaign, campaigns: Campaigns) -> Iterator[str]:
+    """Say what of a campaign, hours aside, lets nobody pass."""
+    if any(_stops(cap, one) for cap in campaigns.caps) or any(_stops(cap, one) for cap in one.caps):
+        yield "a cap with count = 0 holds for it; active = false switches a campaign off"
+    for name in one.stock:
+        if name in campaigns.stocks and campaigns.stocks[name].count == 0:
+            yield f"stock {name!r:.60} has a count of 0"
+    shunned = {tag for circumstance in one.context for tag in circumstance.not_tags}
+    for circumstance in one.context:
+        if circumstance.tags and circumstance.tags <= shunned:
+            tags = ", ".join(sorted(circumstance.tags))
+            yield f"context asks for {tags:.80} in tags and forbids it in not_tags"
+    least = one.least_value
+    if least is None and campaigns.contest is not None:
+        least = campaigns.contest.least_value
+    if least is not None and one.value < least:
+        yield f"its value is {one.value:g} at most, and least_value asks for {least:g}"
+    if one.audience is not None and _is_empty(one.audience):
+        yield "audience asks for something and for its contrary, so nobody is in it"
+
+
+def _stops(cap: Cap, one: Campaign) -> bool:
+    """Whether a cap lets nothing of a campaign through, wherever it is triggered."""
+    about = cap.purpose in {None, one.purpose} or (
+        cap.purpose == "marketing" and presses(one.purpose)
+    )
+    return (
+        cap.count == 0
+        and about
+        and cap.campaign in {None, one.id}
+        and (cap.channel is None or set(one.channels) == {cap.channel})
+        and cap.place is None
+    )
+
+
+def _is_empty(rule: Segment) -> bool:
+    """Whether a rule means nobody by the way it is made: it asks for something and its contrary.
+
+    What two attributes say against each other is not looked at: a person may have a list of them.
+    """
+    rule = _bare(rule)
+    if isinstance(rule, AnyOf):
+        return all(_is_empty(part) for part in rule.rules)
+    if not isinstance(rule, All):
+        return False
+    asked, waiting = [], list(rule.rules)
+    while waiting:
+        part = _bare(waiting.pop())
+        if isinstance(part, All):
+            waiting += part.rules
+        else:
+            asked.append(part)
+    barred = [_bare(part.rule) for part in asked if isinstance(part, Not)]
+    return any(part in barred or _is_empty(part) for part in asked)
+
+
+def _bare(rule: Segment) -> Segment:
+    """Take off the name of a segment, and what is turned round twice."""
+    while True:
+        if isinstance(rule, Member):
+            rule = rule.rule
+        elif isinstance(rule, Not) and isinstance(inner := _named(rule.rule), Not):
+            rule = inner.rule
+        else:
+            return rule
+
+
+def _named(rule: Segment) -> Segment:
+    while isinstance(rule, Member):
+        rule = rule.rule
+    return rule
+
+
+def speaks(campaign: Campaign, active: Iterable[Window] = ()) -> int:
+    """Give the minutes of a place's week in which a campaign may speak there, a bit each.
+
+    ``active`` are the place's opening hours. Never in others: what holidays and the person's clock
+    take away besides is not looked at.
+    """
+    minutes = _WEEK
+    theirs = any(part.clock == "person" for part in campaign.dayparts)
+    parts = () if theirs else tuple(part.window for part in campaign.dayparts)
+    for windows in (tuple(active), campaign.hours, parts):
+        if windows:
+            minutes &= _minutes(windows)
+    return minutes
+
+
+def _minutes(windows: Iterable[Window]) -> int:
+    """Give the minutes of the week that lie in any of the windows, holidays or not, a bit each."""
+    found = 0
+    for window in windows:
+        long_s = (window.end_s - window.start_s) % 86400 or 86400
+        for day in window.days:
+            first = (day * 86400 + window.start_s) // 60
+            found |= ((1 << long_s // 60) - 1) << first
+    return (found | found >> _WEEK_MINUTES) & _WEEK
+
+
 def _languages(campaigns: Campaigns) -> Iterator[tuple[str, str]]:
     every: dict[str, int] = {}
     for one in campaigns.campaigns.values():
@@ -366,6 +514,7 @@ RULES = (
     Rule("everyone", "fault", "is it for somebody, or for all alike?", _everyone),
     Rule("benefit", "fault", "does its reader gain something?", _benefit),
     Rule("after", "fault", "is a question asked after value was shown?", _value_first),
+    Rule("never", "fault", "can anything of it ever be sent?", _never),
     Rule("length", "fault", "is it read whole where it is shown?", _length),
     Rule("shouting", "fault", "does it speak in a normal voice?", _shouting),
     Rule("exclamation", "fault", "does it do without a row of exclamation marks?", _exclamations),

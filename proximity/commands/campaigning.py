@@ -87,6 +87,7 @@ def lint(
 
         ground = Ground.of(site)
         found += _unknown_places(campaigns, ground)
+        found += _closed_places(campaigns, ground)
         found += _sensitive_places(campaigns, ground, privacy, data)
     name = called(file)
     for finding in found:
@@ -243,6 +244,27 @@ def _unknown_places(campaigns: Campaigns, ground: Ground) -> Iterator[Finding]:
         for tag in sorted(tag for rule in one.waits_for for tag in rule.tags if tag not in tags):
             mend = f"; {nearest(tag, tags)}" if tags else ""
             yield Finding("place", "fault", one.id, f"no fence carries the tag {tag!r:.80}{mend}")
+
+
+def _closed_places(campaigns: Campaigns, ground: Ground) -> Iterator[Finding]:
+    """Find what may speak only while every place that it waits for is closed."""
+    from proximity.campaigns.campaigns import KINDS
+    from proximity.campaigns.lint import Finding, speaks
+
+    facts = [ground.places.facts(name) for name in ground.ids]
+    for one in campaigns.campaigns.values():
+        rules = one.waits_for
+        if not one.active or not speaks(one) or any(rule.on not in KINDS for rule in rules):
+            continue
+        places = [
+            place
+            for place in facts
+            if any(place.id in r.places or not r.tags.isdisjoint(place.tags) for r in rules)
+        ]
+        if places and not any(speaks(one, place.active) for place in places):
+            who = ", ".join(place.id for place in places[:5])
+            text = f"nothing of it is ever sent: {who:.200} closed whenever it may speak"
+            yield Finding("never", "fault", one.id, text)
 
 
 def _sensitive_places(
