@@ -6,6 +6,7 @@ are named at once. Pure: reading the file itself is ``file``'s.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from proximity.campaigns import forms
@@ -141,7 +142,9 @@ def _read_campaign(
     faults += _content_faults(item, campaign, file["link_hosts"])
     faults += _landing_faults(campaign, reached="public_url" in file)
     faults += _asking_faults(item, campaign)
-    for channel in campaign.channels:
+    for channel, times in Counter(campaign.channels).items():
+        if times > 1:
+            faults.append(f"channel {channel!r:.60} is there {times} times: name it once")
         if channel not in channels:
             faults.append(f"unknown channel {channel!r:.60}; {nearest(channel, channels)}")
     for one in campaign.stock:

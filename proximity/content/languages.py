@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_LANGUAGE", "PLURALS", "Choice", "Wishes", "choose_language", "direction",
-    "format_money", "format_number", "isolate", "locale_of", "match", "plural_form", "plural_forms",
+    "format_money", "format_number", "is_currency", "isolate", "locale_of", "match", "plural_form",
+    "plural_forms",
 ]  # fmt: skip
 
 DEFAULT_LANGUAGE = "en"
@@ -131,6 +132,13 @@ def format_number(number: float, language: str) -> str:
     from babel.numbers import format_decimal
 
     return str(format_decimal(number, locale=locale_of(language)))
+
+
+def is_currency(code: str) -> bool:
+    """Whether three letters are a currency of ISO 4217, today's or an earlier one."""
+    from babel.numbers import is_currency as is_known
+
+    return bool(is_known(code))
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,8 @@ from decimal import Decimal
 
 import msgspec
 
+from proximity.content.languages import is_currency
+
 __all__ = ["Price", "read_price"]
 
 _PRICE = re.compile(r"(?P<amount>[0-9]{1,12}(\.[0-9]{1,4})?) (?P<currency>[A-Z]{3})")
@@ -31,4 +33,6 @@ def read_price(text: str) -> Price:
     found = _PRICE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f'{text!r:.60} is no price: write it like "1.90 EUR"')
+    if not is_currency(found["currency"]):
+        raise ValueError(f"{found['currency']} is no currency: write one of ISO 4217, such as EUR")
     return Price(float(found["amount"]), found["currency"])

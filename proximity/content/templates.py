@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,7 @@ from proximity.content.languages import (
     direction,
     format_money,
     format_number,
+    is_currency,
     isolate,
     plural_form,
     plural_forms,
@@ -232,6 +234,8 @@ def _guarded(work: Callable[[], _T]) -> _T:
 def _said(error: LiquidError) -> str:
     """Give what Liquid says and the line, without the picture that it draws of it."""
     text = " ".join(str(error.message).split())[:200]
+    if "unexpected keyword argument" in text or "positional argument" in text:
+        text = "a filter is given arguments that it does not take"  # Python's words name no filter
     where = error.context()
     return text if where is None else f"line {where[0]}: {text}"
 
@@ -273,6 +277,7 @@ def _number(value: object) -> float:
         raise TemplateError(f"{_shown(value)} is no number")
     if not abs(value) <= _MAX_NUMBER:
         raise TemplateError(f"a number is larger than {_MAX_NUMBER:g}")
+    value = round(value, 9)  # 0.1 and 0.2 are 0.3 to whoever reads them
     return int(value) if value == int(value) else value
 
 
@@ -285,9 +290,9 @@ def _default(value: object, other: object = "") -> object:
     return other if empty else value
 
 
-def _truncate(value: object, length: object = 50, end: str = "…") -> str:
-    text, most = _text(value), max(0, int(_number(length)))
-    return text if len(text) <= most else text[: max(0, most - len(end))] + end
+def _truncate(value: object, length: object = 50, end: object = "…") -> str:
+    text, most, more = _text(value), max(0, int(_number(length))), _text(end)
+    return text if len(text) <= most else text[: max(0, most - len(more))] + more
 
 
 def _join(value: object, between: str = ", ") -> str:
@@ -304,7 +309,9 @@ def _divided_by(value: object, by: object) -> float:
 
 
 def _round(value: object, digits: object = 0) -> float:
-    return _number(round(_number(value), max(0, min(9, int(_number(digits))))))
+    """Round half up, as prices are and as Liquid does; Python's own rounds 2.5 to 2."""
+    step = Decimal(1).scaleb(-max(0, min(9, int(_number(digits)))))
+    return _number(float(Decimal(str(_number(value))).quantize(step, ROUND_HALF_UP)))
 
 
 @with_context
@@ -328,7 +335,7 @@ def _number_text(value: object, *, context: RenderContext) -> str:
 @with_context
 def _money(value: object, currency: object, *, context: RenderContext) -> str:
     code = _text(currency)
-    if not re.fullmatch(r"[A-Z]{3}", code):
+    if not is_currency(code):
         raise TemplateError(f"{code!r:.30} is no currency: write three letters such as EUR")
     return format_money(_number(value), code, str(context.resolve("language")))
 

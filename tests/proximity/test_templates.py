@@ -48,6 +48,9 @@ def test_what_is_a_template() -> None:
         ("{{ price | times: 2 | round: 1 }}", "3.8"),
         ("{{ 7 | plus: 3 | minus: 1 | divided_by: 3 }}", "3"),
         ("{{ 2.5 | floor }}{{ 2.5 | ceil }}{{ 5 | at_most: 3 }}{{ 1 | at_least: 3 }}", "2333"),
+        ("{{ 0.1 | plus: 0.2 }} {{ 1.1 | times: 1.1 }} {{ 10 | divided_by: 3 }}", "0.3 1.21 3.333333333"),
+        ("{{ 2.5 | round }} {{ 1.005 | round: 2 }} {{ 0 | minus: 2.5 | round }}", "3 1.01 -3"),
+        ("{{ 'abcdefgh' | truncate: 5, 7 }}", "abcd7"),
         ("{{ 12345 | number }}", "12,345"),
         ("{{ 'abcdefgh' | truncate: 5 }}", "abcd…"),
         ("{{ ' a ' | strip | prepend: '<' | append: '>' | capitalize }}", "<a>"),
@@ -153,7 +156,7 @@ FAILING = [
     "{{ 1 | divided_by: 0 }}", "{{ place | times: 2 }}", "{{ 1e300 | times: 9 }}",
     "{{ '9999999999999999999999' | plus: 1 }}", "{{ 'nan' | plus: 1 }}", "{{ 'inf' | floor }}",
     "{{ '1e99' | ceil }}", "{{ stock | plural: one: 'x' }}", "{{ stock | plural: lots: 'x', other: 'y' }}",
-    "{{ place | plural: other: 'x' }}", "{{ price | money: 'euro' }}", "{{ price | money }}",
+    "{{ place | plural: other: 'x' }}", "{{ price | money: 'euro' }}", "{{ price | money: 'QQQ' }}", "{{ price | money }}",
     "{{ place | upcase: 1, 2, 3 }}",
     "{% for a in person.likes %}" * 7 + "x" + "{% endfor %}" * 7,
     "{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}" + "{{ place | append: place }}" * 140
@@ -164,6 +167,14 @@ FAILING = [
     "{% assign n = 10 %}" + "{% assign n = n | times: n %}" * 30 + "{{ n }}",
     "{% break %}",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 'a' | default: 'b', allow_false: true }}", "{{ 'a' | upcase: 1, 2 }}"]
+)
+def test_arguments_that_a_filter_does_not_take_are_told_in_plain_words(source: str) -> None:
+    with pytest.raises(TemplateError, match="arguments that it does not take"):
+        Template(source, "en").render(VALUES)
 
 
 @pytest.mark.parametrize("source", FAILING, ids=range(len(FAILING)))
