@@ -242,10 +242,6 @@ def test_an_audience_may_be_written_in_place() -> None:
         (least("min_confidence = 2"), "c.toml: campaign 'coffee': min_confidence must be a number"),
         (least("price = '1,90'"), "c.toml: campaign 'coffee': price: '1,90' is no price"),
         (least("price = '1.90 QQQ'"), "c.toml: campaign 'coffee': price: QQQ is no currency"),
-        (
-            least("channels = ['console', 'console']", without="channels"),
-            "c.toml: campaign 'coffee': channel 'console' is there 2 times: name it once",
-        ),
         (least("price = 3"), "c.toml: campaign 'coffee': price must be a text"),
         (least("dayparts = [{ from = '07:00', to = '11:00', clock = 'mine' }]"),
          "c.toml: campaign 'coffee': dayparts number 1: clock is 'mine'; there is both"),
