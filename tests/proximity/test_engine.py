@@ -48,17 +48,11 @@ def test_a_walk_in_and_out() -> None:
     assert told(out) == [("enter", "cafe", 1010.0, None)]
     assert run.present("cafe") == ["s0"]
     assert run.next_due() == 1100.0
-    assert told(run.advance(1100.0)) == [("exit", "cafe", 1040.0, "left")]
-    assert run.present("cafe") == []
-    assert run.next_due() is None
-
-
-def test_time_that_is_no_number_is_refused() -> None:
-    run = engine()
-    run.on_fixes(rides(1000, [OUTSIDE, INSIDE, INSIDE, INSIDE, OUTSIDE, OUTSIDE]))
     with pytest.raises(ValueError, match="Unix seconds"):
         run.advance(float("nan"))
     assert told(run.advance(1100.0)) == [("exit", "cafe", 1040.0, "left")]
+    assert run.present("cafe") == []
+    assert run.next_due() is None
 
 
 def test_an_unsure_fix_asks_for_a_second() -> None:
