@@ -5,7 +5,6 @@ Knows no store: who of them is known already, and what they agreed to before, is
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import msgspec
 from proximity.consent.purposes import consent_problems
 from proximity.inputs import BOM, PARQUET, called, open_input, read_parquet
 from proximity.model import Person, ProximityError
-from proximity.people.table import KINDS, OWN, parse_table
+from proximity.people.table import KINDS, OWN, parse_rows
 from proximity.people.tagging import NO_PLAN
 from proximity.windows import load_zone
 
@@ -47,7 +46,7 @@ def read_people(path: str | Path) -> list[Person]:
             first = stream.readline(_MOST_LINE + 1).removeprefix(BOM)
             if first.startswith(PARQUET):
                 table = read_parquet(first, stream, _MOST_TABLE, name, OWN, KINDS)
-                return _checked(parse_table(table, name), name)
+                return _parse_text(table, name)
             if _is_header(first):
                 return _parse_table(first + stream.read(_MOST_TABLE + 1), name)
             lines = iter(lambda: stream.readline(_MOST_LINE + 1), b"")
@@ -61,23 +60,11 @@ def people_problems(people: Sequence[Person], plan: Plan = NO_PLAN) -> list[str]
 
     Attributes that the tagging plan names must be as it says; all others may be anything.
     """
-    problems = [problem for one in people for problem in _problems(one, plan)]
-    counted = Counter(one.person for one in people)
-    problems += [
-        f"person {name!r} is there twice: keep one record of each"
-        for name, count in counted.items() if count > 1
-    ]  # fmt: skip
-    owners: dict[str, str] = {}
-    problems += [
-        f"person {one.person!r}: subject {subject!r} belongs to {owners[subject]!r} already"
-        for one in people
-        for subject in one.subjects
-        if owners.setdefault(subject, one.person) != one.person  # the last would have it unseen
-    ]
-    return problems[:_MOST_PROBLEMS]
+    known = _Known(plan)
+    return [problem for one in people for problem in known.problems(one)][:_MOST_PROBLEMS]
 
 
-def _problems(one: Person, plan: Plan = NO_PLAN) -> Iterator[str]:
+def _problems(one: Person, plan: Plan) -> Iterator[str]:
     """Say what is wrong with one of them."""
     spot = f"person {one.person!r}"
     if one.timezone is not None and load_zone(one.timezone) is None:
@@ -103,21 +90,46 @@ def _parse_table(raw: bytes, name: str) -> list[Person]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProximityError(f"{name}: no UTF-8 at byte {error.start}; save it so") from None
-    return _checked(parse_table(text, name), name)
+    return _parse_text(text, name)
 
 
-def _checked(people: list[Person], name: str) -> list[Person]:
-    problems = people_problems(people)
-    if problems:
-        raise ProximityError(*(f"{name}: {problem}" for problem in problems))
-    return people
+def _parse_text(text: str, name: str) -> list[Person]:
+    known = _Known()
+
+    def read(person: Person, _: object) -> Person:
+        problems = list(known.problems(person))
+        if problems:
+            raise ProximityError(*problems)
+        return person
+
+    return parse_rows(text, name, (), read)
+
+
+class _Known:
+    """Who came before in a file, and whose each device is."""
+
+    def __init__(self, plan: Plan = NO_PLAN) -> None:
+        self._plan = plan
+        self._people: set[str] = set()
+        self._owners: dict[str, str] = {}
+
+    def problems(self, one: Person) -> Iterator[str]:
+        """Say what is wrong with the next of them, beside those before."""
+        spot = f"person {one.person!r}"
+        if one.person in self._people:
+            yield f"{spot} is there twice: keep one record of each"
+        self._people.add(one.person)
+        yield from _problems(one, self._plan)
+        for subject in one.subjects:
+            owner = self._owners.setdefault(subject, one.person)
+            if owner != one.person:
+                yield f"{spot}: subject {subject!r} belongs to {owner!r} already"
 
 
 def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
     people: list[Person] = []
     problems: list[str] = []
-    owners: dict[str, str] = {}
-    seen: set[str] = set()
+    known = _Known()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -135,16 +147,7 @@ def _parse_lines(lines: Iterable[bytes], name: str) -> list[Person]:
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             problems.append(f"{name}, line {number}: {error}")
             continue
-        spot = f"{name}, line {number}: person {person.person!r}"
-        if person.person in seen:
-            problems.append(f"{spot} is there twice; keep one line")
-        problems += [f"{name}, line {number}: {problem}" for problem in _problems(person)]
-        problems += [
-            f"{spot}: subject {subject!r} belongs to {owners[subject]!r} already"
-            for subject in person.subjects
-            if owners.setdefault(subject, person.person) != person.person
-        ]
-        seen.add(person.person)
+        problems += [f"{name}, line {number}: {problem}" for problem in known.problems(person)]
         people.append(person)
     if problems:
         raise ProximityError(*problems)

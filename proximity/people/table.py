@@ -81,7 +81,8 @@ def parse_rows(
     """Read a CSV file of people with other columns, ``also``, as what ``read`` makes of each row.
 
     ``read`` is given a person and the cells of those columns that are not empty, and raises
-    ValueError where they are wrong. Raises ProximityError as ``parse_table`` does.
+    ValueError where they are wrong, ProximityError where several things are. Raises ProximityError
+    as ``parse_table`` does.
     """
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
@@ -104,6 +105,8 @@ def parse_rows(
             try:
                 if not faults:
                     found.append(read(msgspec.convert(fields, Person), others))
+            except ProximityError as error:
+                faults += error.problems
             except (ValueError, RecursionError) as error:
                 faults.append(str(error))
             problems += [f"{spot}: {fault}" for fault in faults]

@@ -281,5 +281,18 @@ def test_a_subject_of_two_people_is_refused_in_a_table_as_in_lines(
     table = tmp_path / "people.csv"
     table.write_text("person,subjects\nada,phone\nbob,card;phone\n")
     assert ask("person", "import", table, "--data", folder) == 2
-    said = "people.csv: person 'bob': subject 'phone' belongs to 'ada' already"
+    said = "people.csv, row 3: person 'bob': subject 'phone' belongs to 'ada' already"
     assert said in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_with_a_table_of_people_is_told_at_once(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("person,timezone,age:number\nada,Europe/Nowhere,36\nbob,,many\nada,,\n")
+    assert ask("person", "import", table, "--data", folder) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert "row 2: person 'ada': unknown timezone" in told[0]
+    assert "row 3: column age" in told[1]
+    assert "row 4: person 'ada' is there twice" in told[2]
