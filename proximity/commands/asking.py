@@ -271,6 +271,8 @@ _TOKEN_OF = {
 """Where the token of a server is given, by the option that names the server."""
 _NO_PATH = "There is nothing here"
 """How a server begins its answer where it knows no such path."""
+_LATER = frozenset({429, 502, 503, 504})
+"""Answers after which the same may succeed."""
 _MENDS = {
     401: "make one there with `proximity token create`",
     403: "give one of another role",
@@ -335,7 +337,10 @@ class Http:
             with error:
                 said = _said(error.code, error.read(MOST_BYTES))
             ours = error.headers.get_content_type() == "application/problem+json"
-            if not ours or said[0].startswith(_NO_PATH):
+            if not ours and error.code in _LATER:
+                # A proxy before it: the address is right.
+                said = (f"{self._url}: {said[0]} Try again later.",)
+            elif not ours or said[0].startswith(_NO_PATH):
                 # Of nobody it tells that they are not known: it was never asked.
                 said = (f"{self._url}: {said[0]} Is {self._option} the address of the server?",)
             elif error.code == 404 and missing:

@@ -132,6 +132,15 @@ def test_another_s_404_says_of_nobody_that_they_are_not_known(said: bytes) -> No
             assert line.endswith("Is --server the address of the server?")
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_proxy_that_is_busy_is_not_a_wrong_address(status: int) -> None:
+    with answering(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status) as url:
+        ended = run("person", "show", "ana", "--server", url, "--token", "px_x")
+        assert ended.exit_code == 2
+        said = f"proximity: {url}: The server answered {status}. Try again later.\n"
+        assert ended.stderr == said
+
+
 async def test_a_path_behind_the_server_s_address_is_told(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         token = rig.token(Role.ADMIN)
