@@ -22,6 +22,7 @@ __all__ = ["SAYINGS", "Sayings", "choose_sayings", "say_hours", "say_open", "say
 
 _DAY_S = 86400
 _TO = "\u2013"  # the dash between two hours or days
+_WHOLE_DAY = "24\u00a0h"  # as every language of ours writes it
 
 
 class Sayings(NamedTuple):
@@ -109,7 +110,8 @@ def say_hours(windows: Sequence[Window], language: str) -> list[tuple[str, str]]
     for window in windows:
         clocks = [time(s // 3600 % 24, s // 60 % 60) for s in (window.start_s, window.end_s)]
         times = [str(format_time(one, "short", locale=locale)) for one in clocks]
-        found.append((_spans(window.days, names), _TO.join(times)))
+        whole = clocks[0] == clocks[1] == time()  # midnight to midnight is no hour to a reader
+        found.append((_spans(window.days, names), _WHOLE_DAY if whole else _TO.join(times)))
     return found
 
 

@@ -87,6 +87,13 @@ def test_days_in_a_row_and_others() -> None:
     assert say_hours(days, "en")[0][0] == "Mon, Tue, Thu\u2013Sat"
 
 
+@pytest.mark.parametrize("language", SAYINGS)
+def test_a_whole_day_is_not_from_midnight_to_midnight(language: str) -> None:
+    (whole, late) = say_hours(windows("00:00-24:00", "20:00-24:00"), language)
+    assert whole[1] == "24\u00a0h"
+    assert len(late[1]) > len("24 h")
+
+
 def test_whose_language_is_not_written_reads_the_next_one_of_theirs() -> None:
     assert choose_sayings(["ar", "de-AT"]) == "de"
     assert choose_sayings(["ar"]) == "en"
