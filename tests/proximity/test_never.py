@@ -49,6 +49,10 @@ def never(campaign: str, before: str = "") -> list[tuple[str, str]]:
         ("value = 0.1", "[contest]\nleast_value = 0.5", "least_value asks for 0.5"),
         ('audience = { all = [{ attribute = "a", is = 1 }, { not = { attribute = "a", is = 1 } }]}',
          "", "audience"),
+        (('audience = { all = [{ attribute = "a", is = 1 }, '
+         '{ not = { not = { not = { attribute = "a", is = 1 } } } }] }'), "", "audience"),
+        (('audience = { all = [{ all = [{ attribute = "a", is = 1 }, { attribute = "b", is = 1 }] }, '
+         '{ not = { attribute = "a", is = 1 } }] }'), "", "audience"),
         ('audience = { all = [{ segment = "s" }, { not = { segment = "s" } }] }',
          '[[segment]]\nid = "s"\nattribute = "a"\nis = 1', "audience"),
         (f"{OR_HOLIDAYS}]", "", "names none"),

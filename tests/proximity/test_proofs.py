@@ -13,7 +13,7 @@ from proximity.consent import chain
 from proximity.consent.consents import erase, grant, load_consents, withdraw
 from proximity.consent.proofs import Proof, prove, said_page
 from proximity.consent.texts import MOST_TEXT, Wording, every_text, find_text, register, sha256_of
-from proximity.model import Consent, ProximityError
+from proximity.model import Consent, ProximityError, format_time
 from proximity.store import Store
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def test_a_text_is_registered_once_and_never_changes(store: Store) -> None:
     assert write(store, lambda c: register(c, "marketing", one, NOW + 9)) == sha256
     found = store.read(lambda c: find_text(c, sha256))
     assert found is not None
-    assert (found.recorded_at, found.benefit) == (NOW, "You save a tenth.")
+    assert (found.recorded_at, found.benefit) == (format_time(NOW), "You save a tenth.")
     for purpose, other in (("sharing", one), ("marketing", wording(version="2"))):
         with pytest.raises(ProximityError, match="registered already"):
             write(store, lambda c, p=purpose, o=other: register(c, p, o, NOW))
